@@ -1,0 +1,51 @@
+# Gedanken in a few words: `make demo` shows it, `make test` checks it. Both set everything up first.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types unit wheel lock format clean
+
+help:  ## Say what can be made
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: $(STAMP)  ## Set up .venv with everything, at the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## Reach a goal in a real BabyAI world, every thought shown
+	$(BIN)/gedanken demo
+
+test: lint types unit wheel  ## Everything that must hold before a commit
+
+lint: install  ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## mypy, strict
+	$(BIN)/mypy
+
+unit: install  ## pytest
+	$(BIN)/pytest
+
+wheel: install  ## Build sdist and wheel, and try the wheel outside the repository
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tests/wheel_smoke.py dist/*.whl
+
+format: install  ## Let ruff arrange imports and layout
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install  ## Write constraints.txt anew from what .venv holds
+	sed -n '/^#/p' constraints.txt > $(VENV)/constraints
+	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' >> $(VENV)/constraints
+	mv $(VENV)/constraints constraints.txt
+
+clean:  ## Remove .venv, builds and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Adapters from real environments to the World contract; knows nothing of models or agents."""
