@@ -1,0 +1,55 @@
+"""One episode as it really happened: arrays and what was said about them. Knows no storage and no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXPERT, AGENT = "expert", "agent"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happened from one reset on, with the steps that were pursued.
+
+    Shapes: T transitions, T + 1 observations, K steps. `step_index[t]` is the step pursued at t (-1: none) and
+    `origin[k]` the frame whose places ("behind you") step k speaks of. `expert[t]` is the demonstrator's advice at t
+    (-1: not asked); `achieved[t]` says that transition t achieved the step pursued.
+    """
+
+    world: str
+    spec_hash: str
+    seed: int
+    source: str
+    goal: str
+    observations: NDArray[np.uint8]  # [T + 1, height, width, channels]
+    actions: NDArray[np.uint8]  # [T]
+    rewards: NDArray[np.float32]  # [T]
+    terminated: bool
+    steps: tuple[str, ...]  # [K], as plan text
+    step_index: NDArray[np.int16]  # [T]
+    origin: NDArray[np.int16]  # [K]
+    expert: NDArray[np.int8]  # [T]
+    achieved: NDArray[np.bool_]  # [T]
+    record: dict[str, Any] = field(default_factory=dict)  # plan, verdict, outcome: JSON
+
+    def __post_init__(self) -> None:
+        """Raise ValueError when lengths contradict each other."""
+        length, steps = len(self.actions), len(self.steps)
+        lengths = {
+            "observations": (len(self.observations), length + 1),
+            "rewards": (len(self.rewards), length),
+            "step_index": (len(self.step_index), length),
+            "expert": (len(self.expert), length),
+            "achieved": (len(self.achieved), length),
+            "origin": (len(self.origin), steps),
+        }
+        wrong = [f"{name} has {got}, needs {want}" for name, (got, want) in lengths.items() if got != want]
+        if wrong:
+            raise ValueError(f"episode of {length} transitions and {steps} steps: {'; '.join(wrong)}")
+
+    def __len__(self) -> int:
+        return len(self.actions)

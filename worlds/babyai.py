@@ -1,0 +1,269 @@
+"""BabyAI (minigrid's `BabyAI-*` environments) as a World: words, skills verified by minigrid's own verifiers, scene text.
+
+Levels and missions: Chevalier-Boisvert et al., "BabyAI", ICLR 2019. The spec is the same for every level, so that one
+model serves them all. Knows no model and no language model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from typing import Any
+
+import gymnasium
+import numpy as np
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+from minigrid.envs.babyai.core.verifier import ActionInstr, GoToInstr, Instr, ObjDesc, OpenInstr, PickupInstr, PutNextInstr
+from numpy.typing import NDArray
+
+from gedanken.worlds.protocol import Expert, Observation, Watch
+from gedanken.worlds.spec import Attribute, Channel, GridField, Parameter, Phrase, Skill, SpecError, Step, WorldSpec
+
+COLOURS = tuple(sorted(COLOR_TO_IDX))
+PLACES = {
+    "in front of you": "front",
+    "behind you": "behind",
+    "on your left": "left",
+    "on your right": "right",
+}
+_MOVABLE = ("ball", "box", "key", "object")
+_OBJECT = ("ball", "box", "door", "key", "object")
+ENDLESS = 1_000_000
+"""Step limit of an environment made with `free`."""
+
+
+def _object(name: str, kinds: tuple[str, ...]) -> Parameter:
+    return Parameter(name=name, allowed=(("colour", COLOURS), ("kind", kinds), ("place", tuple(PLACES))))
+
+
+SPEC = WorldSpec(
+    name="babyai",
+    observation=GridField(
+        name="view",
+        height=7,
+        width=7,
+        channels=(
+            Channel(name="kind", categories=tuple(sorted(OBJECT_TO_IDX, key=OBJECT_TO_IDX.__getitem__))),
+            Channel(name="colour", categories=tuple(sorted(COLOR_TO_IDX, key=COLOR_TO_IDX.__getitem__))),
+            Channel(name="state", categories=tuple(sorted(STATE_TO_IDX, key=STATE_TO_IDX.__getitem__))),
+        ),
+        agent=(6, 3),
+        hidden=OBJECT_TO_IDX["unseen"],
+        background=tuple(OBJECT_TO_IDX[k] for k in ("unseen", "empty", "wall", "floor", "goal", "lava", "agent")),
+    ),
+    actions=("left", "right", "forward", "pickup", "drop", "toggle"),
+    attributes=(
+        Attribute(name="colour", values=COLOURS, channel="colour"),
+        Attribute(name="kind", values=_OBJECT, channel="kind", optional=False, any_value="object"),
+        Attribute(name="place", values=tuple(PLACES)),
+    ),
+    skills=(
+        Skill(name="go_to", doc="walk up to an object and face it", parameters=(_object("object", _OBJECT),)),
+        Skill(name="pick_up", doc="take an object; your hand must be empty", parameters=(_object("object", _MOVABLE),)),
+        Skill(
+            name="open",
+            doc="open a door; a locked door needs the key of its colour in your hand",
+            parameters=(_object("door", ("door",)),),
+        ),
+        Skill(
+            name="put_next_to",
+            doc="pick up the first object and put it down beside the second",
+            parameters=(_object("object", _MOVABLE), _object("other", _OBJECT)),
+        ),
+        Skill(name="drop", doc="put down what you carry"),
+    ),
+)
+
+
+class _Nothing(Instr):  # type: ignore[misc]
+    """A mission that never ends, for environments whose goals come from a person."""
+
+    def surface(self, env: Any) -> str:
+        return ""
+
+    def verify(self, action: int) -> str:
+        return "continue"
+
+
+class BabyAIEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A BabyAI level that remembers where its agent stood when the goal was given."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], *, free: bool) -> None:
+        super().__init__(env)
+        self._free = free
+        self.places: dict[str, list[Any]] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the level; what minigrid prints while it rejects samples is dropped."""
+        with _silent():
+            raw, info = super().reset(seed=seed, options=options)
+        if self._free:
+            self.unwrapped.instrs = _Nothing()  # type: ignore[attr-defined]
+            self.unwrapped.max_steps = ENDLESS  # type: ignore[attr-defined]
+            raw = {**raw, "mission": ""}
+        self.note_places()
+        return raw, info
+
+    def note_places(self) -> None:
+        """Remember which objects are now in front, behind, left and right (minigrid's rule for places)."""
+        self.places = {}
+        for place in PLACES.values():
+            description = ObjDesc(None, None, place)
+            description.find_matching_objs(self)
+            self.places[place] = list(description.obj_set)
+
+
+class VerifierWatch:
+    """A step watched by minigrid's verifier; places are those noted when the goal was given."""
+
+    def __init__(self, env: BabyAIEnv, step: Step) -> None:
+        self.env: Any = env.unwrapped
+        self.instruction = instruction_of(env, step)
+
+    def achieved(self, action: int) -> bool:
+        """Return whether the verifier calls the last transition a success. `drop` has no verifier: the hand is empty."""
+        if self.instruction is None:
+            return action == self.env.actions.drop and self.env.carrying is None
+        if action == self.env.actions.drop:
+            self.instruction.update_objs_poss()
+        return bool(self.instruction.verify(action) == "success")
+
+
+def instruction_of(env: BabyAIEnv, step: Step) -> ActionInstr | None:
+    """Build minigrid's instruction for a step, bound to the environment's present state; None for `drop`."""
+    descriptions = [ObjDesc(_kind(phrase), phrase[0], None) for phrase in step.arguments]
+    builders = {"go_to": GoToInstr, "pick_up": PickupInstr, "open": OpenInstr, "put_next_to": PutNextInstr}
+    if step.skill == "drop":
+        return None
+    instruction = builders[step.skill](*descriptions)
+    instruction.reset_verifier(env.unwrapped)
+    for description, phrase in zip(descriptions, step.arguments, strict=True):
+        if phrase[2] is not None:
+            there = env.places[PLACES[phrase[2]]]
+            description.obj_set = [o for o in description.obj_set if any(o is other for other in there)]
+            description.find_matching_objs(env, use_location=False)
+    if isinstance(instruction, PickupInstr | PutNextInstr):
+        instruction.preCarrying = env.unwrapped.carrying  # type: ignore[attr-defined]
+    return instruction
+
+
+def _kind(phrase: Phrase) -> str | None:
+    return None if phrase[1] == "object" else phrase[1]
+
+
+class BabyAIWorld:
+    """One `BabyAI-*` level. Raises SpecError for an id that minigrid does not register."""
+
+    spec = SPEC
+
+    def __init__(self, id: str) -> None:
+        if id not in level_ids():
+            close = [name for name in level_ids() if id.lower().removeprefix("babyai-").split("-")[0] in name.lower()]
+            hint = f"did you mean {', '.join(close[:4])}?" if close else "`gedanken worlds` lists them"
+            raise SpecError(f"unknown world {id!r}; {hint}")
+        self.id = id
+
+    @property
+    def examples(self) -> tuple[tuple[str, str, str], ...]:
+        """Few-shot examples for the language model: (scene, goal, plan text)."""
+        return _examples()
+
+    def make(self, render_mode: str | None = None, *, free: bool = False) -> BabyAIEnv:
+        """Make the level; `free` takes its mission and step limit away, for a person's goals."""
+        with _silent():
+            return BabyAIEnv(gymnasium.make(self.id, render_mode=render_mode, disable_env_checker=True), free=free)
+
+    def observation(self, raw: Any) -> Observation:
+        """Return the view as ``[row, column, channel]``, row 0 farthest ahead (minigrid stores columns first)."""
+        return np.ascontiguousarray(raw["image"].transpose(1, 0, 2))
+
+    def mission(self, raw: Any) -> str:
+        """Return the level's own goal as plain text."""
+        return str(raw["mission"])
+
+    def begin_goal(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Note the places of a new goal."""
+        _cast(env).note_places()
+
+    def watch(self, env: gymnasium.Env[Any, Any], steps: Sequence[Step]) -> list[Watch]:
+        """Return one verifier per step."""
+        return [VerifierWatch(_cast(env), step) for step in steps]
+
+    def sample_steps(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> tuple[Step, ...]:
+        """Draw one or two steps about what is in the agent's room, for practice."""
+        from gedanken.worlds.babyai_tasks import sample_steps
+
+        return sample_steps(_cast(env), rng)
+
+    def mission_steps(self, env: gymnasium.Env[Any, Any]) -> tuple[Step, ...]:
+        """Return the steps that meet the level's own mission, read from the simulator: for training and ceilings only."""
+        from gedanken.worlds.babyai_tasks import mission_steps
+
+        return mission_steps(_cast(env))
+
+    def expert(self, env: gymnasium.Env[Any, Any], step: Step, known: NDArray[np.bool_] | None = None) -> Expert:
+        """Return minigrid's bot, set on `step`; `known` are the cells ``[x, y]`` that it has seen before."""
+        from gedanken.worlds.babyai_expert import BotExpert
+
+        return BotExpert(_cast(env), step, known)
+
+    def describe(self, grid: Observation, agent: tuple[int, int]) -> str:
+        """Say what an egocentric grid shows, nearest first, in the words that plans use."""
+        return describe(grid, agent)
+
+
+def describe(grid: Observation, agent: tuple[int, int]) -> str:
+    """Say in two sentences which objects a grid shows and what the hand holds.
+
+    Objects come nearest first; a door's state is said; places are rough (ahead, behind, left, right).
+    """
+    kinds, colours, states = (channel.categories for channel in SPEC.observation.channels)
+    seen = []
+    for row, column in zip(*np.nonzero(~np.isin(grid[..., 0], SPEC.observation.background)), strict=True):
+        ahead, right = agent[0] - int(row), int(column) - agent[1]
+        if (ahead, right) == (0, 0):
+            continue
+        kind, colour, state = (int(code) for code in grid[row, column])
+        words = [states[state]] * (kinds[kind] == "door") + [colours[colour], kinds[kind]]
+        phrase = f"{'an' if words[0][0] in 'aeiou' else 'a'} {' '.join(words)} {_direction(ahead, right)}"
+        seen.append((abs(ahead) + abs(right), phrase))
+    phrases = [phrase for _, phrase in sorted(seen)]
+    held = grid[agent]
+    hand = f"a {colours[held[1]]} {kinds[held[0]]}" if int(held[0]) not in SPEC.observation.background else "nothing"
+    return f"You see {', '.join(phrases) if phrases else 'no objects'}. You carry {hand}."
+
+
+def _direction(ahead: int, right: int) -> str:
+    if abs(ahead) >= abs(right):
+        return "ahead" if ahead > 0 else "behind"
+    return "right" if right > 0 else "left"
+
+
+@functools.cache
+def level_ids() -> tuple[str, ...]:
+    """Return the ids of minigrid's BabyAI levels."""
+    return tuple(sorted(name for name in gymnasium.registry if name.startswith("BabyAI-")))
+
+
+@functools.cache
+def _examples() -> tuple[tuple[str, str, str], ...]:
+    text = resources.files("gedanken.worlds").joinpath("babyai_examples.json").read_text(encoding="utf-8")
+    return tuple((item["scene"], item["goal"], item["plan"]) for item in json.loads(text))
+
+
+def _cast(env: gymnasium.Env[Any, Any]) -> BabyAIEnv:
+    if not isinstance(env, BabyAIEnv):
+        raise SpecError(f"{env!r} was not made by BabyAIWorld.make")
+    return env
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep minigrid's prints (rejection sampling) off stdout, which is for answers."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+

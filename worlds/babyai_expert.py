@@ -1,0 +1,90 @@
+"""Minigrid's BabyAIBot as the demonstrator of single steps. It sees the simulator's state: for training and ceilings only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from minigrid.envs.babyai.core.verifier import GoToInstr, ObjDesc
+from minigrid.utils.baby_ai_bot import (
+    BabyAIBot,
+    DisappearedBoxError,
+    DropSubgoal,
+    GoNextToSubgoal,
+)
+from numpy.typing import NDArray
+
+from gedanken.worlds.babyai import BabyAIEnv, instruction_of
+from gedanken.worlds.spec import Step
+
+
+class BotExpert:
+    """The bot set on one step, from any state, also after actions that were not its own.
+
+    `open` is strict, as the skill is: before a locked door without its key the expert walks up and tries the handle.
+    """
+
+    def __init__(self, env: BabyAIEnv, step: Step, known: NDArray[np.bool_] | None) -> None:
+        self._env: Any = env.unwrapped
+        self._step = step
+        self._instruction = instruction_of(env, step)
+        self.gave_up = self._instruction is not None and not all(
+            d.obj_set for d in (getattr(self._instruction, n, None) for n in ("desc", "desc_move", "desc_fixed")) if d
+        )
+        if self.gave_up:
+            return
+        previous, self._env.instrs = self._env.instrs, self._instruction or GoToInstr(ObjDesc("door"))
+        self._bot = BabyAIBot(env)
+        self._env.instrs = previous
+        if known is not None:
+            self._bot.vis_mask |= known
+        self._prepare()
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Cells ``[x, y]`` that have been in sight."""
+        return np.asarray(self._bot.vis_mask)
+
+    def advise(self, action_taken: int | None) -> int | None:
+        """Return the bot's action, told the last one taken; None when it finds no way."""
+        if self.gave_up:
+            return None
+        if action_taken == self._env.actions.drop and self._instruction is not None:
+            self._instruction.update_objs_poss()
+        try:
+            action = self._bot.replan(action_taken)
+        except (AssertionError, DisappearedBoxError, AttributeError, TypeError, IndexError):
+            self.gave_up = True  # the bot's own limits: boxed in, or the object is gone
+            return None
+        if self._trying_a_lock and action == self._env.actions.done:
+            return int(self._env.actions.toggle)
+        if action == self._env.actions.done:
+            return None
+        return int(action)
+
+    def _prepare(self) -> None:
+        bot, held, stack = self._bot, self._env.carrying, self._bot.stack
+        self._trying_a_lock = False
+        if self._step.skill == "open":
+            doors = self._instruction.desc.obj_set
+            has_key = held is not None and held.type == "key"
+            if all(d.is_locked and not (has_key and held.color == d.color) for d in doors):
+                self._trying_a_lock = True
+                stack[:] = [GoNextToSubgoal(bot, self._instruction.desc)]
+            return
+        if held is None:
+            self.gave_up = self._step.skill == "drop"
+            return
+        bot._process_obs()
+        place = GoNextToSubgoal(bot, bot._find_drop_pos()) if bot._find_drop_pos() else None
+        if place is None:
+            self.gave_up = True
+        elif self._step.skill == "drop":
+            stack[:] = [DropSubgoal(bot), place]
+        elif self._step.skill == "put_next_to" and any(held is o for o in self._instruction.desc_move.obj_set):
+            stack[:] = [DropSubgoal(bot), GoNextToSubgoal(bot, self._instruction.desc_fixed, reason="PutNext")]
+        elif self._step.skill in ("pick_up", "put_next_to"):
+            stack += [DropSubgoal(bot), place]
+
+
+__all__ = ["BotExpert"]

@@ -1,0 +1,228 @@
+"""What a world is, in types: fields, actions, skills, steps, plans. Knows no environment, no model and no language model.
+
+A plan is text, one step a line, ``put_next_to(red ball, blue key)``. A parameter is a phrase made of attributes that are
+enumerated (`colour`, `kind`, `place`), so a grammar, a tensor encoding and a parser all follow from the spec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
+MAX_STEPS = 6
+"""Most steps a plan may hold; the grammar and the parser both refuse more."""
+
+
+class SpecError(ValueError):
+    """A plan, a step or a spec says something that this world does not know."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Channel(_Frozen):
+    """One categorical channel of a grid: its name and its categories in the order of their codes."""
+
+    name: str
+    categories: tuple[str, ...]
+
+
+class GridField(_Frozen):
+    """An egocentric grid of categories ``[height, width, channels]`` seen by an agent that faces row 0.
+
+    `agent` is the (row, column) where the agent stands. `hidden` is the code of the first channel that means "not in
+    sight". `background` are the codes of the first channel that are no objects (empty floor, walls).
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: tuple[Channel, ...]
+    agent: tuple[int, int]
+    hidden: int
+    background: tuple[int, ...]
+
+
+class Attribute(_Frozen):
+    """One enumerated word group of a phrase; `channel` names the grid channel whose categories it speaks of.
+
+    An attribute without a channel speaks of places relative to where the agent stood when the goal was given.
+    `optional` attributes may be left out; `any_value` is a word that matches every category ("object").
+    """
+
+    name: str
+    values: tuple[str, ...]
+    channel: str | None = None
+    optional: bool = True
+    any_value: str | None = None
+
+
+class Parameter(_Frozen):
+    """One argument of a skill: attribute names in the order they are spoken, and per attribute the values allowed."""
+
+    name: str
+    allowed: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class Skill(_Frozen):
+    """A typed verb that a plan may use, with one line of documentation for the language model."""
+
+    name: str
+    doc: str
+    parameters: tuple[Parameter, ...] = ()
+
+    def signature(self) -> str:
+        """Return the line that the language model reads, ``open(door): …``."""
+        return f"{self.name}({', '.join(p.name for p in self.parameters)}): {self.doc}"
+
+
+Phrase = tuple[str | None, ...]
+"""One value, or None, for each of the world's attributes, in the spec's order."""
+
+
+class Step(_Frozen):
+    """One skill call with its arguments."""
+
+    skill: str
+    arguments: tuple[Phrase, ...] = ()
+
+    def __str__(self) -> str:
+        phrases = [" ".join(word for word in phrase if word) for phrase in self.arguments]
+        return f"{self.skill}({', '.join(phrases)})"
+
+
+class Plan(_Frozen):
+    """An ordered list of steps."""
+
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(str(step) for step in self.steps)
+
+    def line(self) -> str:
+        """Return the plan on one line, for tables and logs."""
+        return " → ".join(str(step) for step in self.steps)
+
+
+class WorldSpec(_Frozen):
+    """Everything that a model trained on this kind of world depends on."""
+
+    name: str
+    observation: GridField
+    actions: tuple[str, ...]
+    attributes: tuple[Attribute, ...]
+    skills: tuple[Skill, ...]
+    exogenous: tuple[str, ...] = ()
+
+    @cached_property
+    def hash(self) -> str:
+        """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
+        text = json.dumps(self.model_dump(exclude={"skills": {"__all__": {"doc"}}}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def skill(self, name: str) -> Skill:
+        """Return the skill of that name. Raises SpecError naming the skills there are."""
+        for skill in self.skills:
+            if skill.name == name:
+                return skill
+        raise SpecError(f"no skill {name!r} in world {self.name!r}; it has {', '.join(s.name for s in self.skills)}")
+
+    def differences(self, other: WorldSpec) -> list[str]:
+        """Return the names of the parts in which two specs differ."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return [key for key in mine if mine[key] != theirs[key]]
+
+    # ---- text ------------------------------------------------------------------------------------------------------
+
+    def parse_step(self, text: str) -> Step:
+        """Parse ``open(red door)``. Raises SpecError with the text and what was expected."""
+        name, bracket, rest = text.strip().partition("(")
+        if not bracket or not rest.endswith(")"):
+            raise SpecError(f"not a step: {text!r}; write skill(argument, …), for example {self._example()!r}")
+        skill = self.skill(name.strip())
+        phrases = [part.strip() for part in rest[:-1].split(",")] if rest[:-1].strip() else []
+        if len(phrases) != len(skill.parameters):
+            raise SpecError(f"{skill.name} takes {len(skill.parameters)} argument(s), {text!r} has {len(phrases)}")
+        arguments = tuple(self._parse_phrase(p, q) for p, q in zip(phrases, skill.parameters, strict=True))
+        return Step(skill=skill.name, arguments=arguments)
+
+    def parse_plan(self, text: str) -> Plan:
+        """Parse one step a line. Raises SpecError for an empty plan or one of more than MAX_STEPS steps."""
+        lines = [line for line in text.strip().splitlines() if line.strip()]
+        if not 1 <= len(lines) <= MAX_STEPS:
+            raise SpecError(f"a plan has 1 to {MAX_STEPS} steps, this one has {len(lines)}")
+        return Plan(steps=tuple(self.parse_step(line) for line in lines))
+
+    def _example(self) -> str:
+        skill = self.skills[0]
+        words = [" ".join(values[0] for _, values in p.allowed if values) for p in skill.parameters]
+        return f"{skill.name}({', '.join(words)})"
+
+    def _parse_phrase(self, text: str, parameter: Parameter) -> Phrase:
+        rest, allowed, phrase = text, dict(parameter.allowed), []
+        for attribute in self.attributes:
+            matching = [v for v in allowed.get(attribute.name, ()) if rest == v or rest.startswith(v + " ")]
+            if not matching and not attribute.optional:
+                raise SpecError(f"{text!r} names no {attribute.name}; choose from {', '.join(allowed[attribute.name])}")
+            value = max(matching, key=len) if matching else None
+            phrase.append(value)
+            rest = rest[len(value) :].lstrip() if value else rest
+        if rest:
+            raise SpecError(f"{rest!r} in {text!r} is no word of this world")
+        return tuple(phrase)
+
+    # ---- tensors ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def max_arguments(self) -> int:
+        """Return the most parameters that any skill takes."""
+        return max(len(skill.parameters) for skill in self.skills)
+
+    @cached_property
+    def step_sizes(self) -> tuple[int, ...]:
+        """Return the number of codes of each slot of `step_codes`: the skill, then every attribute of every argument."""
+        phrase = [len(attribute.values) + 1 for attribute in self.attributes]
+        return (len(self.skills), *(phrase * self.max_arguments))
+
+    def step_codes(self, step: Step) -> tuple[int, ...]:
+        """Encode a step as integers, 0 in an attribute's slot meaning "not said"."""
+        codes = [[skill.name for skill in self.skills].index(step.skill)]
+        for position in range(self.max_arguments):
+            phrase = step.arguments[position] if position < len(step.arguments) else (None,) * len(self.attributes)
+            codes += [0 if w is None else a.values.index(w) + 1 for w, a in zip(phrase, self.attributes, strict=True)]
+        return tuple(codes)
+
+    def plan_codes(self, steps: Sequence[Step]) -> list[tuple[int, ...]]:
+        """Encode several steps, see `step_codes`."""
+        return [self.step_codes(step) for step in steps]
+
+    # ---- grammar ---------------------------------------------------------------------------------------------------
+
+    def grammar(self) -> str:
+        """Return a Lark grammar of every plan of 1 to MAX_STEPS steps, each step closed by a newline."""
+        rules = ["start: step " + self._nested(MAX_STEPS - 1)]
+        rules.append("step: (" + " | ".join(f"{skill.name}_call" for skill in self.skills) + ') "\\n"')
+        for skill in self.skills:
+            phrases = ' ", " '.join(self._phrase_rule(p) for p in skill.parameters)
+            rules.append(f'{skill.name}_call: "{skill.name}(" {phrases} ")"')
+        return "\n".join(rules) + "\n"
+
+    def _nested(self, depth: int) -> str:
+        return f"(step {self._nested(depth - 1)})?" if depth else ""
+
+    def _phrase_rule(self, parameter: Parameter) -> str:
+        allowed, parts = dict(parameter.allowed), []
+        seen_required = False
+        for attribute in self.attributes:
+            values = allowed.get(attribute.name, ())
+            if not values:
+                continue
+            words = " | ".join(f'" {v}"' if seen_required else (f'"{v} "' if attribute.optional else f'"{v}"') for v in values)
+            parts.append(f"({words})" + ("?" if attribute.optional else ""))
+            seen_required = seen_required or not attribute.optional
+        return " ".join(parts)
