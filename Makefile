@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## Reach a goal in a real BabyAI world, every thought shown
 	$(BIN)/gedanken demo
 
-test: lint types unit wheel  ## Everything that must hold before a commit
+test: lint types wheel unit  ## Everything that must hold before a commit
 
 lint: install  ## Style
 	$(BIN)/ruff check .
@@ -35,7 +35,7 @@ unit: install  ## pytest
 
 wheel: install  ## Build sdist and wheel, and try the wheel outside the repository
 	rm -rf build dist
-	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --no-isolation >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; false; }
 	$(BIN)/python tests/wheel_smoke.py dist/*.whl
 
 format: install  ## Let ruff arrange imports and layout
@@ -44,7 +44,7 @@ format: install  ## Let ruff arrange imports and layout
 
 lock: install  ## Write constraints.txt anew from what .venv holds
 	sed -n '/^#/p' constraints.txt > $(VENV)/constraints
-	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' >> $(VENV)/constraints
+	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//' >> $(VENV)/constraints
 	mv $(VENV)/constraints constraints.txt
 
 clean:  ## Remove .venv, builds and caches

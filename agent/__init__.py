@@ -1,1 +1,1 @@
-"""The loop and the mind that speaks: graph, planner, critic, executor, learner; knows nothing of the CLI or of servers."""
+"""The loop and the mind that speaks: graph, planner, critic, executor, learner; knows no CLI, no server."""

@@ -1,1 +1,1 @@
-"""Everything learned about a world: dynamics, controller, imagination, training, experience; knows nothing of language models."""
+"""What is learned about a world: dynamics, controller, imagination, experience; knows nothing of language models."""

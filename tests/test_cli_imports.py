@@ -1,0 +1,22 @@
+"""The command line answers `--help` without loading what is slow to load."""
+
+import subprocess
+import sys
+
+HEAVY = {"torch", "transformers", "langgraph", "langchain_core", "gymnasium", "minigrid", "numpy"}
+HELP = f"""
+import sys
+sys.argv = ["gedanken", "--help"]
+from gedanken.cli import main
+try:
+    main()
+finally:
+    print("loaded:", *sorted({HEAVY} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    assert done.stderr.strip() == "loaded:"
