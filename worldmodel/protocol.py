@@ -1,0 +1,124 @@
+"""The WorldModel contract: beliefs, readouts, batches and the Protocol that every family meets. Knows only worlds' specs.
+
+Shapes: B batch, T time, C channels, G slots of a step's codes (`WorldSpec.step_sizes`), A actions, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from gedanken.worlds.spec import WorldSpec
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A batch of latent states; every field is a tensor whose first dimension is the batch."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Apply a function to every tensor."""
+        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        """Select rows."""
+        return self.map(lambda tensor: tensor[rows])
+
+    def repeat(self, times: int) -> Self:
+        """Repeat every row `times` times, copies side by side."""
+        return self.map(lambda tensor: tensor.repeat_interleave(times, 0))
+
+    def where(self, rows: Tensor, other: Self) -> Self:
+        """Take the rows ``[B]`` that are true from `self`, the others from `other`."""
+
+        def choose(name: str) -> Tensor:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            return torch.where(rows.view(-1, *(1,) * (mine.dim() - 1)), mine, theirs)
+
+        return replace(self, **{f.name: choose(f.name) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a belief says in the world's own terms."""
+
+    observation: Tensor  # [B, height, width, C] decoded categories of the view
+    reward: Tensor  # [B] expected reward of the last transition, whatever the goal was
+    continues: Tensor  # [B] probability that the episode goes on
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed episodes, aligned on observations: frame t holds what led into observation t and what was done from it.
+
+    `is_first` marks episode starts inside a row; `goal_begins` the frames whose places later steps speak of.
+    `to_go` counts the transitions until the step is achieved, -1 where it never was.
+    """
+
+    observation: Tensor  # [B, T, height, width, C] uint8
+    action: Tensor  # [B, T] the action that led here, 0 on first frames
+    is_first: Tensor  # [B, T] bool
+    reward: Tensor  # [B, T] received on arriving
+    continues: Tensor  # [B, T] float, 0 where the episode had ended
+    goal_begins: Tensor  # [B, T] bool
+    step_before: Tensor  # [B, T, G] the step pursued on the way here, -1 where none
+    achieved: Tensor  # [B, T] bool: arriving here achieved `step_before`
+    step: Tensor  # [B, T, G] the step pursued from here, -1 where none
+    expert: Tensor  # [B, T] the demonstrator's advice here, -1 where not asked
+    taken: Tensor  # [B, T] the action really taken here, -1 on last frames
+    to_go: Tensor  # [B, T]
+
+
+class WorldModel(Protocol):
+    """A learned latent model of a world's dynamics. The goal never enters `observe`, `imagine` or `readout`."""
+
+    spec: WorldSpec
+    embed_size: int
+    outcome_size: int
+
+    def initial(self, batch: int) -> Belief:
+        """Return the belief before anything has been seen."""
+        ...
+
+    def observe(self, belief: Belief, action: Tensor, observation: Tensor, is_first: Tensor) -> Belief:
+        """Filter: the posterior after `action` [B] and `observation` [B, height, width, C]; rows with `is_first` start anew."""
+        ...
+
+    def begin_goal(self, belief: Belief, rows: Tensor) -> Belief:
+        """Note, in the rows [B] that are true, that places in steps speak of the present pose."""
+        ...
+
+    def suppose(self, belief: Belief, steps: Tensor) -> Belief:
+        """Sample what is out of sight, one whole world per row, given that what the steps [B, K, G] name can exist."""
+        ...
+
+    def imagine(self, belief: Belief, action: Tensor) -> Belief:
+        """Sample the next belief from the prior, without an observation."""
+        ...
+
+    def readout(self, belief: Belief) -> Readout:
+        """Decode a belief."""
+        ...
+
+    def disagreement(self, belief: Belief, action: Tensor) -> Tensor:
+        """Return how much the ensemble's members differ on the next belief, [B], in nats (mutual information)."""
+        ...
+
+    def surprise(self, belief: Belief, action: Tensor, observation: Tensor) -> Tensor:
+        """Return the negative log-likelihood of an observation under the prior, [B], in nats."""
+        ...
+
+    def embed(self, belief: Belief, step: Tensor) -> Tensor:
+        """Return features [B, embed_size] for acting on a step [B, G]."""
+        ...
+
+    def embed_outcome(self, belief: Belief, step: Tensor) -> Tensor:
+        """Return features [B, outcome_size] for telling whether the last transition achieved a step [B, G]."""
+        ...
+
+    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Belief]:
+        """Return the losses by name and the filtered beliefs of all B·T frames, row-major, before `goal_begins` is applied."""
+        ...

@@ -1,0 +1,387 @@
+"""The `spatial` family: a belief is an egocentric map of cell codes, moved rigidly, rewritten near the agent, seen through a view.
+
+Deterministic part: what has been seen, and where. Stochastic part: the motion that an action causes, the cells it changes,
+which cells come into sight, and, out of sight, one whole world sampled per future. Every one of these is learned from
+observations alone; built in are only the rigid motions of a grid and that unwatched cells stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from gedanken.worldmodel.protocol import Batch, Belief, Readout
+from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
+from gedanken.worldmodel.spatial_nets import Acting, Change, Completion, Motion, Sight, Signals
+from gedanken.worlds.spec import WorldSpec
+
+
+class SpatialConfig(BaseModel):
+    """Sizes of the family.
+
+    Attributes:
+        radius: cells that the map reaches to every side of the agent.
+        embed: channels of a cell's embedding.
+        width: channels of the maps of the acting trunk; `hidden` its features.
+        members: members of the ensemble that predicts motions and changes.
+        change_reach: how far from the agent an action may change cells.
+    """
+
+    radius: int = 6
+    embed: int = 16
+    width: int = 32
+    hidden: int = 384
+    members: int = 4
+    change_reach: int = 1
+
+
+SIZES = {
+    "debug": SpatialConfig(embed=8, width=8, hidden=64, members=2),
+    "small": SpatialConfig(),
+    "base": SpatialConfig(embed=24, width=48, hidden=512),
+}
+
+MATCH, MISMATCH, NEW = -0.03, -6.0, -2.5
+"""Log-likelihoods by which a motion is judged: a known cell seen again, seen otherwise, a cell not known before."""
+
+
+@dataclass(frozen=True)
+class SpatialBelief(Belief):
+    """Maps are flat, [B, P·P]; patches are 5×5 around the agent, [B, 25]."""
+
+    seen: Tensor  # codes that the agent knows, or unknown
+    world: Tensor  # codes of the world supposed: `seen`, and what is imagined out of sight
+    places: Tensor  # 0…8: ahead / beside / behind × left / middle / right of the pose at which the goal began
+    hand: Tensor  # [B] code in the agent's own cell
+    action: Tensor  # [B] last action
+    seen_before: Tensor  # patch before the last action
+    places_before: Tensor
+    hand_before: Tensor  # [B]
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Everything that filtering B·T frames yields for the losses, no gradients attached."""
+
+    belief: SpatialBelief
+    moved: Tensor  # [B·T, P·P] the map after the motion, before the new view is written
+    hindsight: Tensor  # [B·T, P·P] the map with what later frames showed
+    motion: Tensor  # [B·T, M] posterior over motions
+    before: SpatialBelief
+    first: Tensor  # [B·T]
+
+
+class SpatialModel(nn.Module):
+    """See the module; implements `WorldModel`."""
+
+    family = "spatial"
+
+    def __init__(self, spec: WorldSpec, config: SpatialConfig) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        self.grid = grid = Grid(spec, config.radius)
+        self.patch = grid.patch(2)
+        actions, skills = len(spec.actions), len(spec.skills)
+        self.near = grid.patch(config.change_reach)
+        self.motion = Motion(grid, actions, config.embed, config.members)
+        self.change = Change(grid, actions, config.embed, config.members, len(self.near))
+        self.sight = Sight(grid, config.embed)
+        self.completion = Completion(grid, config.embed, config.width)
+        self.signals = Signals(grid, actions, config.embed)
+        self.acting = Acting(grid, skills, spec.max_arguments, config.embed, config.width, config.hidden)
+        self.outcome_codes = nn.Embedding(grid.codes + 1, config.embed)
+        self.embed_size = config.hidden
+        arguments = spec.max_arguments
+        self.outcome_size = 2 * (25 + 1) * (config.embed + arguments) + actions + skills
+
+    # ---- beliefs ---------------------------------------------------------------------------------------------------
+
+    def initial(self, batch: int) -> SpatialBelief:
+        """Return beliefs in which every cell is unknown and the goal began here."""
+        grid, device = self.grid, self.grid.view.device
+        unknown = torch.full((batch, grid.cells), grid.unknown, device=device)
+        places, none = grid.here(batch), torch.zeros(batch, dtype=torch.long, device=device)
+        blank = torch.full((batch,), grid.unknown, device=device)
+        return SpatialBelief(
+            seen=unknown,
+            world=unknown,
+            places=places,
+            hand=blank,
+            action=none,
+            seen_before=unknown[:, self.patch],
+            places_before=places[:, self.patch],
+            hand_before=blank,
+        )
+
+    def begin_goal(self, belief: SpatialBelief, rows: Tensor) -> SpatialBelief:
+        """Reset the places of some rows to the present pose."""
+        places = torch.where(rows[:, None], self.grid.here(len(rows)), belief.places)
+        return SpatialBelief(**{**vars(belief), "places": places})
+
+    @torch.no_grad()
+    def observe(self, belief: SpatialBelief, action: Tensor, observation: Tensor, is_first: Tensor) -> SpatialBelief:
+        """Filter: judge by the view which motion happened, move the map, write the view into it."""
+        after, _, _ = self._filter(belief, action, self.grid.encode(observation), is_first)
+        return after
+
+    def _filter(
+        self, belief: SpatialBelief, action: Tensor, view: Tensor, is_first: Tensor
+    ) -> tuple[SpatialBelief, Tensor, Tensor]:
+        """Return the posterior, the moved map before the view is written, and the posterior over motions [B, M]."""
+        grid = self.grid
+        belief = self.initial(len(action)).where(is_first, belief)
+        prior = self.motion(belief.seen, belief.hand, action).logsumexp(0) if not is_first.all() else None
+        expected = belief.seen[:, grid.motion[:, grid.view]]  # [B, M, view]
+        expected = torch.where(grid.motion_inside[:, grid.view], expected, grid.unknown)
+        visible = ~grid.hidden[view]
+        visible[:, grid.view_agent] = False
+        known = expected != grid.unknown
+        score = torch.where(known, torch.where(expected == view[:, None], MATCH, MISMATCH), NEW)
+        evidence = (score * visible[:, None]).sum(2)
+        posterior = (evidence + (prior if prior is not None else 0.0)).softmax(1)
+        motion = torch.where(is_first, 0, posterior.argmax(1))
+        moved = grid.move(belief.seen, motion)
+        seen = moved.clone()
+        cells = grid.view.expand_as(view)
+        seen.scatter_(1, cells, torch.where(visible, view, moved.gather(1, cells)))
+        after = SpatialBelief(
+            seen=seen,
+            world=seen,
+            places=grid.move_places(belief.places, motion),
+            hand=view[:, grid.view_agent],
+            action=action,
+            seen_before=belief.seen[:, self.patch],
+            places_before=belief.places[:, self.patch],
+            hand_before=torch.where(is_first, view[:, grid.view_agent], belief.hand),
+        )
+        return after, moved, posterior
+
+    # ---- imagination -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def suppose(self, belief: SpatialBelief, steps: Tensor) -> SpatialBelief:
+        """Sample the unknown cells jointly; an object that the steps [B, K, G] name and nobody sees is put where it can be."""
+        world = self.completion.sample(belief.seen, steps, belief.places)
+        return SpatialBelief(**{**vars(belief), "world": world})
+
+    @torch.no_grad()
+    def imagine(self, belief: SpatialBelief, action: Tensor) -> SpatialBelief:
+        """Sample a motion, the cells it changes and what comes into sight; each row follows one ensemble member."""
+        grid, batch = self.grid, len(action)
+        rows = torch.arange(batch, device=action.device)
+        member = torch.randint(self.config.members, (batch,), device=action.device)
+        motion = _sample(self.motion(belief.world, belief.hand, action)[member, rows])
+        world, seen = grid.move(belief.world, motion), grid.move(belief.seen, motion)
+        logits = self.change(world, belief.hand, action, motion)[member, rows]  # [B, near + 1, V + 1]
+        changed = _sample(logits.flatten(0, 1)).view(batch, -1)
+        old = world[:, self.near]
+        keep = (old == grid.unknown) | grid.hidden[changed[:, :-1]]
+        world = world.scatter(1, self.near.expand(batch, -1), torch.where(keep, old, changed[:, :-1]))
+        hand = torch.where(grid.hidden[changed[:, -1]], belief.hand, changed[:, -1])
+        view = world[:, grid.view]
+        visible = (self.sight(view) > 0) & (view != grid.unknown)
+        visible[:, grid.view_agent] = False
+        cells = grid.view.expand(batch, -1)
+        seen = seen.scatter(1, cells, torch.where(visible, view, seen.gather(1, cells)))
+        return SpatialBelief(
+            seen=seen,
+            world=world,
+            places=grid.move_places(belief.places, motion),
+            hand=hand,
+            action=action,
+            seen_before=belief.seen[:, self.patch],
+            places_before=belief.places[:, self.patch],
+            hand_before=belief.hand,
+        )
+
+    @torch.no_grad()
+    def readout(self, belief: SpatialBelief) -> Readout:
+        """Decode the view of the supposed world, with what is out of sight hidden, and the reward and continue heads."""
+        grid = self.grid
+        view = belief.world[:, grid.view]
+        visible = self.sight(view) > 0
+        visible[:, grid.view_agent] = True
+        view = torch.where(visible, view, grid.unknown)
+        view[:, grid.view_agent] = belief.hand
+        observation = grid.decode(view).unflatten(1, grid.shape)
+        reward, continues = self.signals(belief.seen_before, belief.hand_before, belief.action, self._now(belief), belief.hand)
+        return Readout(observation, reward.sigmoid(), continues.sigmoid())
+
+    def known(self, belief: SpatialBelief) -> Tensor:
+        """Decode what the agent knows of the whole map, [B, P, P, C], its hand in its own cell; for describing the scene."""
+        codes = belief.seen.clone()
+        codes[:, self.grid.cells // 2] = belief.hand
+        return self.grid.decode(codes).unflatten(1, (self.grid.side, self.grid.side))
+
+    @torch.no_grad()
+    def disagreement(self, belief: SpatialBelief, action: Tensor) -> Tensor:
+        """Return the mutual information between the member and its prediction of motion, changed cells and hand."""
+        motions = self.motion(belief.world, belief.hand, action)
+        motion = motions.logsumexp(0).argmax(1)
+        changes = self.change(self.grid.move(belief.world, motion), belief.hand, action, motion)
+        return _mutual_information(motions) + _mutual_information(changes).sum(1)
+
+    @torch.no_grad()
+    def surprise(self, belief: SpatialBelief, action: Tensor, observation: Tensor) -> Tensor:
+        """Return −log p(observation | belief, action), [B], with the motion taken that the prior finds likeliest."""
+        grid, view = self.grid, self.grid.encode(observation)
+        motion = self.motion(belief.seen, belief.hand, action).logsumexp(0).argmax(1)
+        moved = grid.move(belief.seen, motion)
+        filled = self.completion(moved).log_softmax(-1)  # [B, P·P, V + 1]
+        stay = F.one_hot(moved, grid.codes + 1).float().clamp(min=1e-4).log()
+        likelihood = torch.where((moved == grid.unknown)[..., None], filled, stay)
+        changes = self.change(moved, belief.hand, action, motion).log_softmax(-1).logsumexp(0)
+        changes = changes - torch.tensor(float(self.config.members)).log()
+        near_known = (moved[:, self.near] != grid.unknown)[..., None]
+        likelihood[:, self.near] = torch.where(near_known, changes[:, :-1], likelihood[:, self.near])
+        likelihood = likelihood[:, grid.view].gather(2, view[..., None]).squeeze(2)  # [B, view]
+        likelihood[:, grid.view_agent] = changes[:, -1].gather(1, view[:, grid.view_agent, None]).squeeze(1)
+        visible = ~grid.hidden[view]
+        sight = self.sight(moved[:, grid.view])
+        occlusion = F.binary_cross_entropy_with_logits(sight, visible.float(), reduction="none")
+        occlusion[:, grid.view_agent] = 0.0
+        return (occlusion - likelihood.clamp(min=-12.0) * visible).sum(1)
+
+    # ---- features for the controller -------------------------------------------------------------------------------
+
+    def embed(self, belief: SpatialBelief, step: Tensor) -> Tensor:
+        """Return what matters for acting on a step, from what the agent knows (never from the world supposed)."""
+        marks = self.grid.matches(step, belief.seen, belief.places)
+        held = self.grid.matches(step, belief.hand[:, None], None)[..., 0]
+        return self.acting(belief.seen, marks, belief.hand, held, step[:, 0].clamp(min=0))
+
+    def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
+        """Return the cells near the agent and its hand, before and after the last action, with what the step speaks of marked."""
+        grid, parts = self.grid, []
+        now = (self._now(belief), belief.places[:, self.patch], belief.hand)
+        for codes, places, hand in ((belief.seen_before, belief.places_before, belief.hand_before), now):
+            marks = torch.cat([grid.matches(step, codes, places), grid.matches(step, hand[:, None], None)], 2)
+            cells = self.outcome_codes(torch.cat([codes, hand[:, None]], 1))
+            parts.append(torch.cat([cells, marks.transpose(1, 2).float()], 2).flatten(1))
+        skill = F.one_hot(step[:, 0].clamp(min=0).long(), len(self.spec.skills)).float()
+        action = F.one_hot(belief.action, len(self.spec.actions)).float()
+        return torch.cat([*parts, action, skill], 1)
+
+    def _now(self, belief: SpatialBelief) -> Tensor:
+        return belief.seen[:, self.patch]
+
+    # ---- learning --------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], SpatialBelief]:
+        """Return the losses by name and the filtered beliefs of all frames, as they are before a goal begins there."""
+        frames = self._frames(batch)
+        grid, belief, going = self.grid, frames.belief, ~frames.first
+        view = grid.encode(batch.observation.flatten(0, 1))
+        visible = ~grid.hidden[view]
+        return {
+            "motion": self._motion_loss(frames, going),
+            "change": self._change_loss(frames, view, visible, going),
+            "sight": self._sight_loss(frames, visible),
+            "completion": self._completion_loss(frames),
+            **self._signal_losses(frames, batch, going),
+        }, belief
+
+    @torch.no_grad()
+    def _frames(self, batch: Batch) -> _Frames:
+        length = batch.action.shape[1]
+        belief = self.initial(len(batch.action))
+        befores, beliefs, moved, motions = [], [], [], []
+        view = self.grid.encode(batch.observation)
+        for t in range(length):
+            first = batch.is_first[:, t] if t else torch.ones_like(batch.is_first[:, 0])
+            befores.append(belief)
+            belief, there, posterior = self._filter(belief, batch.action[:, t], view[:, t], first)
+            beliefs.append(belief)
+            belief = self.begin_goal(belief, batch.goal_begins[:, t])
+            moved.append(there)
+            motions.append(posterior)
+        first = batch.is_first.clone()
+        first[:, 0] = True
+        hindsight = [beliefs[-1].seen]
+        inverse = torch.tensor(INVERSE, device=view.device)
+        for t in range(length - 1, 0, -1):
+            back = self.grid.move(hindsight[-1], inverse[motions[t].argmax(1)])
+            seen = beliefs[t - 1].seen
+            later = torch.where(first[:, t, None], self.grid.unknown, back)
+            hindsight.append(torch.where(seen == self.grid.unknown, later, seen))
+
+        def flat(parts: list[Tensor]) -> Tensor:
+            return torch.stack(parts, 1).flatten(0, 1)
+
+        def together(parts: list[SpatialBelief]) -> SpatialBelief:
+            return SpatialBelief(**{name: flat([getattr(p, name) for p in parts]) for name in vars(parts[0])})
+
+        return _Frames(together(beliefs), flat(moved), flat(hindsight[::-1]), flat(motions), together(befores), first.flatten())
+
+    def _motion_loss(self, frames: _Frames, going: Tensor) -> Tensor:
+        before, action = frames.before[going], frames.belief.action[going]
+        logits = self.motion(before.seen, before.hand, action)
+        target = frames.motion[going].expand_as(logits)
+        return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1))
+
+    def _change_loss(self, frames: _Frames, view: Tensor, visible: Tensor, going: Tensor) -> Tensor:
+        grid = self.grid
+        motion = frames.motion[going].argmax(1)
+        before, belief = frames.before[going], frames.belief[going]
+        logits = self.change(frames.moved[going], before.hand, belief.action, motion)  # [E, n, near + 1, V + 1]
+        shown = torch.full((len(view), grid.cells), grid.unknown, device=view.device)
+        shown.scatter_(1, grid.view.expand_as(view), torch.where(visible, view, grid.unknown))
+        shown[:, grid.cells // 2] = grid.unknown
+        target = torch.cat([shown[going][:, self.near], belief.hand[:, None]], 1)
+        target = torch.where(target == grid.unknown, -100, target)
+        losses = F.cross_entropy(
+            logits.flatten(0, 2), target.expand(logits.shape[:-1]).flatten(), ignore_index=-100, reduction="sum"
+        )
+        return losses / (len(target) * self.config.members)
+
+    def _sight_loss(self, frames: _Frames, visible: Tensor) -> Tensor:
+        view = frames.hindsight[:, self.grid.view]
+        dropped = torch.rand(view.shape, device=view.device) < 0.1
+        losses = F.binary_cross_entropy_with_logits(
+            self.sight(torch.where(dropped, self.grid.unknown, view)), visible.float(), reduction="none"
+        )
+        losses[:, self.grid.view_agent] = 0.0
+        return losses.sum(1).mean()
+
+    def _completion_loss(self, frames: _Frames) -> Tensor:
+        """Learn what unseen cells turn out to be, some of them revealed; a cell never seen counts little, as hidden."""
+        rows = torch.randint(len(frames.hindsight), (len(frames.hindsight) // 4 + 1,), device=frames.hindsight.device)
+        seen, later = frames.belief.seen[rows], frames.hindsight[rows]
+        reveal = torch.rand(len(rows), 1, device=seen.device).square()
+        revealed = torch.where(torch.rand(seen.shape, device=seen.device) < reveal, later, seen)
+        open_cells = revealed == self.grid.unknown
+        target = torch.where(later == self.grid.unknown, 0, later)
+        weight = open_cells * torch.where(later == self.grid.unknown, 0.1, 1.0)
+        losses = F.cross_entropy(self.completion(revealed).flatten(0, 1), target.flatten(), reduction="none")
+        return (losses * weight.flatten()).sum() / weight.sum().clamp(min=1.0)
+
+    def _signal_losses(self, frames: _Frames, batch: Batch, going: Tensor) -> dict[str, Tensor]:
+        belief = frames.belief[going]
+        reward, continues = self.signals(belief.seen_before, belief.hand_before, belief.action, self._now(belief), belief.hand)
+        return {
+            "reward": F.binary_cross_entropy_with_logits(reward, batch.reward.flatten()[going].clamp(0, 1)),
+            "continues": F.binary_cross_entropy_with_logits(continues, batch.continues.flatten()[going]),
+        }
+
+
+def _sample(logits: Tensor, floor: float = 0.01) -> Tensor:
+    """Sample categories [n] from logits [n, V]; what is rarer than `floor` is left out, or rare slips would add up."""
+    probabilities = logits.softmax(-1)
+    probabilities = torch.where(probabilities < floor, 0.0, probabilities)
+    flat = probabilities.sum(-1, keepdim=True) == 0
+    return torch.multinomial(torch.where(flat, logits.softmax(-1), probabilities), 1).squeeze(-1)
+
+
+def _mutual_information(logits: Tensor) -> Tensor:
+    """Return the mutual information in nats between the ensemble member [E, …, V] and the category, […]."""
+    each = logits.log_softmax(-1)
+    mean = each.exp().mean(0)
+    entropy = -(mean * mean.clamp(min=1e-9).log()).sum(-1)
+    return (entropy + (each.exp() * each).sum(-1).mean(0)).clamp(min=0.0)
+
+
+__all__ = ["MOTIONS", "SIZES", "SpatialBelief", "SpatialConfig", "SpatialModel"]

@@ -1,0 +1,167 @@
+"""Geometry and codes of egocentric maps: rigid motions, views, patches, which cells a phrase speaks of. Nothing is learned here."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gedanken.worlds.spec import WorldSpec
+
+MOTIONS: tuple[tuple[int, int, int], ...] = (
+    (0, 0, 0),
+    (0, 1, 0),
+    (0, -1, 0),
+    (0, 0, 1),
+    (0, 0, -1),
+    (1, 0, 0),
+    (3, 0, 0),
+    (2, 0, 0),
+)
+"""The rigid motions of an agent on a grid by at most one cell: (quarter turns to the left, cells ahead, cells right)."""
+
+INVERSE = (0, 2, 1, 4, 3, 6, 5, 7)
+"""Index of each motion's inverse."""
+
+
+class Grid(nn.Module):
+    """Index tables for maps of ``side × side`` cells around an agent that faces row 0; codes join all channels.
+
+    A cell's code is one integer for all channels of the grid field; `unknown` is the code after the last.
+    """
+
+    def __init__(self, spec: WorldSpec, radius: int) -> None:
+        super().__init__()
+        field = spec.observation
+        self.spec, self.radius, self.side = spec, radius, 2 * radius + 1
+        self.cells = self.side**2
+        self.sizes = tuple(len(channel.categories) for channel in field.channels)
+        self.codes = math.prod(self.sizes)
+        self.unknown = self.codes
+        self.shape = (field.height, field.width)
+        self.view_agent = field.agent[0] * field.width + field.agent[1]
+        self.motion: Tensor
+        self.motion_inside: Tensor
+        self.view: Tensor
+        self.hidden: Tensor
+        self.solid: Tensor
+        sources = [self._source(*motion) for motion in MOTIONS]
+        self._constant("motion", torch.tensor([[cell for cell, _ in source] for source in sources]))  # [M, P·P]
+        self._constant("motion_inside", torch.tensor([[inside for _, inside in source] for source in sources]))
+        rows = [radius - field.agent[0] + r for r in range(field.height)]
+        columns = [radius - field.agent[1] + c for c in range(field.width)]
+        if min(*rows, *columns) < 0 or max(*rows, *columns) >= self.side:
+            raise ValueError(f"a map of radius {radius} does not hold a view of {field.height}×{field.width}")
+        self._constant("view", torch.tensor([r * self.side + c for r in rows for c in columns]))  # [49]
+        kinds = torch.arange(self.codes + 1) // math.prod(self.sizes[1:])
+        self._constant("hidden", (kinds == field.hidden) | (torch.arange(self.codes + 1) == self.unknown))
+        background = torch.isin(kinds, torch.tensor(field.background)) | self.hidden
+        self._constant("solid", ~background)  # codes that are objects
+        self._phrases()
+
+    def _constant(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    def _source(self, turns: int, ahead: int, right: int) -> list[tuple[int, bool]]:
+        """For every cell after the motion, the cell it was before (clamped to the map) and whether it was on the map."""
+        result, limit = [], self.radius
+        for row in range(self.side):
+            for column in range(self.side):
+                a, r = limit - row, column - limit
+                for _ in range(turns):
+                    a, r = r, -a
+                a, r = a + ahead, r + right
+                inside = abs(a) <= limit and abs(r) <= limit
+                a, r = max(-limit, min(limit, a)), max(-limit, min(limit, r))
+                result.append(((limit - a) * self.side + limit + r, inside))
+        return result
+
+    def patch(self, reach: int) -> Tensor:
+        """Return the indices of the square of cells up to `reach` away from the agent, row by row."""
+        span = range(self.radius - reach, self.radius + reach + 1)
+        return torch.tensor([r * self.side + c for r in span for c in span], device=self.view.device)
+
+    # ---- codes -----------------------------------------------------------------------------------------------------
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Join channels: ``[…, height, width, C]`` integers to codes ``[…, height·width]``."""
+        code = observation[..., 0].long()
+        for channel, size in enumerate(self.sizes[1:], 1):
+            code = code * size + observation[..., channel].long()
+        return code.flatten(-2)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Split codes ``[…]`` into channels ``[…, C]``; an unknown cell reads as hidden."""
+        codes = torch.where(codes == self.unknown, 0, codes)
+        channels = []
+        for size in reversed(self.sizes[1:]):
+            channels.append(codes % size)
+            codes = codes // size
+        return torch.stack([codes, *reversed(channels)], -1).to(torch.uint8)
+
+    # ---- motion ----------------------------------------------------------------------------------------------------
+
+    def move(self, codes: Tensor, motion: Tensor) -> Tensor:
+        """Move maps [B, P·P] by motions [B]; what comes in over the edge is unknown."""
+        return torch.where(self.motion_inside[motion], codes.gather(1, self.motion[motion]), self.unknown)
+
+    def move_places(self, places: Tensor, motion: Tensor) -> Tensor:
+        """Move planes of places [B, P·P]; half-planes go on over the edge."""
+        return places.gather(1, self.motion[motion])
+
+    def here(self, batch: int) -> Tensor:
+        """Return the places as seen from the present pose, [B, P·P]: 3 · sign(ahead) + sign(right), shifted to 0…8."""
+        index = torch.arange(self.cells, device=self.view.device)
+        ahead, right = self.radius - index // self.side, index % self.side - self.radius
+        return (3 * (ahead.sign() + 1) + right.sign() + 1).expand(batch, -1)
+
+    # ---- phrases ---------------------------------------------------------------------------------------------------
+
+    def _phrases(self) -> None:
+        """Build, for every attribute, a table [values + 1, codes + 1] (or [values + 1, 9] for places) of what it admits."""
+        every = torch.arange(self.codes + 1)
+        channels = torch.cat([self.decode(every[:-1]).long(), torch.full((1, len(self.sizes)), -1)])
+        names = [channel.name for channel in self.spec.observation.channels]
+        self.tables: list[str] = []
+        for attribute in self.spec.attributes:
+            rows: list[Tensor]
+            if attribute.channel is None:
+                rows = [torch.ones(9, dtype=torch.bool), *(place_mask(value) for value in attribute.values)]
+            else:
+                which = names.index(attribute.channel)
+                categories = self.spec.observation.channels[which].categories
+                rows = [self.solid.clone()]
+                for value in attribute.values:
+                    same = channels[:, which] == (-2 if value == attribute.any_value else categories.index(value))
+                    rows.append(self.solid & (same | torch.tensor(value == attribute.any_value)))
+            self._constant(f"admits_{attribute.name}", torch.stack(rows))
+            self.tables.append(f"admits_{attribute.name}")
+
+    def matches(self, step: Tensor, codes: Tensor, places: Tensor | None) -> Tensor:
+        """Tell which cells the arguments of a step [B, G] speak of: [B, arguments, cells] from codes [B, cells]."""
+        per = len(self.spec.attributes)
+        result = []
+        for position in range(self.spec.max_arguments):
+            slots = step[:, 1 + position * per : 1 + (position + 1) * per].clamp(min=0)
+            found = slots.any(1, keepdim=True).expand_as(codes)
+            for column, (attribute, name) in enumerate(zip(self.spec.attributes, self.tables, strict=True)):
+                table, plane = getattr(self, name), places if attribute.channel is None else codes
+                if plane is not None:
+                    found = found & table[slots[:, column, None], plane]
+            result.append(found)
+        return torch.stack(result, 1)
+
+
+def place_mask(words: str) -> Tensor:
+    """Return which of the 9 places the words mean."""
+    index = torch.arange(9)
+    ahead, right = index // 3 - 1, index % 3 - 1
+    meanings = {
+        "in front of you": ahead > 0,
+        "behind you": ahead < 0,
+        "on your left": right < 0,
+        "on your right": right > 0,
+    }
+    return meanings[words]
+

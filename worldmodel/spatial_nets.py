@@ -1,0 +1,207 @@
+"""The networks of the `spatial` family, one for each question it learns to answer. They see codes, never a goal, but for `Acting`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gedanken.worldmodel.spatial_grid import MOTIONS, Grid
+
+
+class EnsembleLinear(nn.Module):
+    """E linear layers side by side: ``[E, n, inputs] → [E, n, outputs]``."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(members, inputs, outputs) / inputs**0.5)
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply every member to its own input."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+def _ensemble(members: int, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    last = EnsembleLinear(members, hidden, outputs)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(EnsembleLinear(members, inputs, hidden), nn.SiLU(), last)
+
+
+class Motion(nn.Module):
+    """Which rigid motion does an action cause, given the 3×3 cells around the agent and its hand? [E, B, M] logits."""
+
+    def __init__(self, grid: Grid, actions: int, embed: int, members: int) -> None:
+        super().__init__()
+        self.cells, self.actions, self.members = grid.patch(1), actions, members
+        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.net = _ensemble(members, 10 * embed + actions, 96, len(MOTIONS))
+
+    def forward(self, codes: Tensor, hand: Tensor, action: Tensor) -> Tensor:
+        """Answer for maps [B, P·P], hands [B], actions [B]."""
+        x = self.codes(torch.cat([codes[:, self.cells], hand[:, None]], 1)).flatten(1)
+        x = torch.cat([x, F.one_hot(action, self.actions).float()], 1)
+        out: Tensor = self.net(x.expand(self.members, -1, -1))
+        return out.log_softmax(-1)
+
+
+class Change(nn.Module):
+    """What do the cells near the agent, and its hand, become? [E, B, near + 1, V + 1] logits, biased to stay as they are."""
+
+    def __init__(self, grid: Grid, actions: int, embed: int, members: int, near: int) -> None:
+        super().__init__()
+        self.patch, self.actions, self.members, self.outputs = grid.patch(1), actions, members, grid.codes + 1
+        self.near = near
+        self.near_cells = grid.patch(int(near**0.5) // 2)
+        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.net = _ensemble(members, 10 * embed + actions + len(MOTIONS), 128, (near + 1) * (embed + 1))
+        self.values = nn.Linear(embed, self.outputs)
+        self.stay = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, codes: Tensor, hand: Tensor, action: Tensor, motion: Tensor) -> Tensor:
+        """Answer for moved maps [B, P·P], hands [B], actions [B], motions [B]."""
+        x = self.codes(torch.cat([codes[:, self.patch], hand[:, None]], 1)).flatten(1)
+        x = torch.cat([x, F.one_hot(action, self.actions).float(), F.one_hot(motion, len(MOTIONS)).float()], 1)
+        y = self.net(x.expand(self.members, -1, -1)).unflatten(-1, (self.near + 1, -1))  # [E, B, near + 1, embed + 1]
+        old = torch.cat([codes[:, self.near_cells], hand[:, None]], 1)
+        logits: Tensor = self.values(y[..., :-1])
+        index = old.expand(self.members, -1, -1)[..., None]
+        return logits.scatter_add(-1, index, self.stay + y[..., -1:])
+
+
+class Sight(nn.Module):
+    """Which cells of the view are in sight, given what is there? [B, view] logits; an unknown cell blocks nothing for sure."""
+
+    def __init__(self, grid: Grid, embed: int) -> None:
+        super().__init__()
+        self.shape = grid.shape
+        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.position = nn.Parameter(torch.zeros(1, embed, *grid.shape))
+        widths = [embed, 32, 32, 32]
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+        self.head = nn.Linear(32 * grid.shape[0] * grid.shape[1], grid.shape[0] * grid.shape[1])
+
+    def forward(self, view: Tensor) -> Tensor:
+        """Answer for views [B, height·width] of codes."""
+        x = self.codes(view).transpose(1, 2).unflatten(2, self.shape) + self.position
+        for layer in self.layers:
+            x = F.silu(layer(x))
+        out: Tensor = self.head(x.flatten(1))
+        return out
+
+
+class Completion(nn.Module):
+    """What is in the cells nobody has seen? A masked model of whole maps, sampled in a few joint rounds (MaskGIT's way).
+
+    Chang et al., "MaskGIT", CVPR 2022.
+    """
+
+    rounds = 6
+
+    def __init__(self, grid: Grid, embed: int, width: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.stem = nn.Conv2d(embed, width, 3, padding=1)
+        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in (2, 4))
+        self.context = nn.Linear(width, width)
+        self.head = nn.Linear(width, grid.codes + 1)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return logits [B, P·P, V + 1] for maps [B, P·P]."""
+        side = self.grid.side
+        x = F.silu(self.stem(self.codes(codes).transpose(1, 2).unflatten(2, (side, side)).contiguous()))
+        for layer in self.layers:
+            x = x + F.silu(layer(x))
+            x = x + self.context(x.mean((2, 3)))[:, :, None, None]
+        out: Tensor = self.head(x.flatten(2).transpose(1, 2))
+        return out
+
+    @torch.no_grad()
+    def sample(self, seen: Tensor, steps: Tensor, places: Tensor) -> Tensor:
+        """Fill the unknown cells of maps [B, P·P]; cells that would stay out of reach remain unknown."""
+        grid = self.grid
+        codes = seen.clone()
+        probabilities = self._probabilities(codes)
+        for k in range(steps.shape[1]):
+            self._place(codes, probabilities, steps[:, k], places)
+        for remaining in range(self.rounds, 0, -1):
+            if remaining < self.rounds:
+                probabilities = self._probabilities(codes)
+            drawn = torch.multinomial(probabilities.flatten(0, 1), 1).view_as(codes)
+            chosen = (codes == grid.unknown) & (torch.rand_like(codes, dtype=torch.float) < 1 / remaining)
+            codes = torch.where(chosen & ~grid.hidden[drawn], drawn, codes)
+        return codes
+
+    def _probabilities(self, codes: Tensor) -> Tensor:
+        return self(codes).softmax(-1)
+
+    def _place(self, codes: Tensor, probabilities: Tensor, step: Tensor, places: Tensor, least: float = 0.02) -> None:
+        """Put, in place, each object that a step [B, G] names and no cell shows into an unknown cell where it is likely.
+
+        A name is evidence that the thing exists; where the model gives it less than `least`, the evidence does not do.
+        """
+        grid = self.grid
+        every = torch.arange(grid.codes + 1, device=codes.device).expand(len(codes), -1)
+        admitted = grid.matches(step, every, None)  # [B, arguments, V + 1]
+        spoken = admitted.any(2)
+        for position in range(admitted.shape[1]):
+            shown = grid.matches(step, codes, places)[:, position].any(1)
+            mass = probabilities * admitted[:, position, None] * (codes == grid.unknown)[..., None]
+            mass = mass * self._allowed(step, position, places)[..., None]
+            total = mass.flatten(1).sum(1)
+            rows = (spoken[:, position] & ~shown & (total > least)).nonzero().squeeze(1)
+            if len(rows):
+                cell_code = torch.multinomial(mass[rows].flatten(1), 1).squeeze(1)
+                codes[rows, cell_code // (grid.codes + 1)] = cell_code % (grid.codes + 1)
+
+    def _allowed(self, step: Tensor, position: int, places: Tensor) -> Tensor:
+        """Tell which cells [B, P·P] lie where an argument says its object is, whatever is there."""
+        grid, per = self.grid, len(self.grid.spec.attributes)
+        allowed = torch.ones_like(places, dtype=torch.bool)
+        for column, attribute in enumerate(grid.spec.attributes):
+            if attribute.channel is None:
+                slot = step[:, 1 + position * per + column].clamp(min=0)
+                allowed &= getattr(grid, f"admits_{attribute.name}")[slot[:, None], places]
+        return allowed
+
+
+class Signals(nn.Module):
+    """Expected reward and whether the episode goes on, from the transition near the agent; two logits [B]."""
+
+    def __init__(self, grid: Grid, actions: int, embed: int) -> None:
+        super().__init__()
+        self.actions = actions
+        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.net = nn.Sequential(nn.Linear(52 * embed + actions, 128), nn.SiLU(), nn.Linear(128, 2))
+
+    def forward(self, before: Tensor, hand_before: Tensor, action: Tensor, now: Tensor, hand: Tensor) -> tuple[Tensor, Tensor]:
+        """Answer for patches [B, 25], hands [B] and actions [B]."""
+        x = self.codes(torch.cat([before, hand_before[:, None], now, hand[:, None]], 1)).flatten(1)
+        out = self.net(torch.cat([x, F.one_hot(action, self.actions).float()], 1))
+        return out[:, 0], out[:, 1]
+
+
+class Acting(nn.Module):
+    """Features for acting: convolutions over the known map with the step's objects marked, then one dense layer."""
+
+    def __init__(self, grid: Grid, skills: int, arguments: int, embed: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.side, self.skills = grid.side, skills
+        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.skill = nn.Embedding(skills, embed)
+        self.stem = nn.Conv2d(embed + arguments, width, 3, padding=1)
+        self.layer = nn.Conv2d(width, width, 3, padding=1)
+        extra = 2 * embed + 2 * arguments
+        self.dense = nn.Linear(width * grid.cells + extra, hidden)
+        self.out = nn.Linear(hidden, hidden)
+
+    def forward(self, codes: Tensor, marks: Tensor, hand: Tensor, held: Tensor, skill: Tensor) -> Tensor:
+        """Return [B, hidden] for maps [B, P·P], marks [B, arguments, P·P], hands [B], held [B, arguments], skills [B]."""
+        marks_ = marks.float()
+        x = torch.cat([self.codes(codes).transpose(1, 2), marks_], 1).unflatten(2, (self.side, self.side))
+        x = F.relu(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        x = F.relu(x + self.layer(x))
+        extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks_.amax(2)]
+        x = F.silu(self.dense(torch.cat([x.flatten(1), *extra], 1)))
+        return F.silu(x + self.out(x))
