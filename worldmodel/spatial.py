@@ -33,7 +33,7 @@ class SpatialConfig(BaseModel):
 
     radius: int = 6
     embed: int = 16
-    width: int = 32
+    width: int = 24
     hidden: int = 384
     members: int = 4
     change_reach: int = 1
@@ -325,13 +325,14 @@ class SpatialModel(nn.Module):
 
     def _change_loss(self, frames: _Frames, view: Tensor, visible: Tensor, going: Tensor) -> Tensor:
         grid = self.grid
-        motion = frames.motion[going].argmax(1)
-        before, belief = frames.before[going], frames.belief[going]
-        logits = self.change(frames.moved[going], before.hand, belief.action, motion)  # [E, n, near + 1, V + 1]
-        shown = torch.full((len(view), grid.cells), grid.unknown, device=view.device)
-        shown.scatter_(1, grid.view.expand_as(view), torch.where(visible, view, grid.unknown))
+        rows = _some(going.nonzero().squeeze(1), 0.4)
+        motion = frames.motion[rows].argmax(1)
+        before, belief = frames.before[rows], frames.belief[rows]
+        logits = self.change(frames.moved[rows], before.hand, belief.action, motion)  # [E, n, near + 1, V + 1]
+        shown = torch.full((len(rows), grid.cells), grid.unknown, device=view.device)
+        shown.scatter_(1, grid.view.expand(len(rows), -1), torch.where(visible[rows], view[rows], grid.unknown))
         shown[:, grid.cells // 2] = grid.unknown
-        target = torch.cat([shown[going][:, self.near], belief.hand[:, None]], 1)
+        target = torch.cat([shown[:, self.near], belief.hand[:, None]], 1)
         target = torch.where(target == grid.unknown, -100, target)
         losses = F.cross_entropy(
             logits.flatten(0, 2), target.expand(logits.shape[:-1]).flatten(), ignore_index=-100, reduction="sum"
@@ -339,25 +340,28 @@ class SpatialModel(nn.Module):
         return losses / (len(target) * self.config.members)
 
     def _sight_loss(self, frames: _Frames, visible: Tensor) -> Tensor:
-        view = frames.hindsight[:, self.grid.view]
+        rows = _some(torch.arange(len(visible), device=visible.device), 0.4)
+        view = frames.hindsight[rows][:, self.grid.view]
         dropped = torch.rand(view.shape, device=view.device) < 0.1
         losses = F.binary_cross_entropy_with_logits(
-            self.sight(torch.where(dropped, self.grid.unknown, view)), visible.float(), reduction="none"
+            self.sight(torch.where(dropped, self.grid.unknown, view)), visible[rows].float(), reduction="none"
         )
         losses[:, self.grid.view_agent] = 0.0
         return losses.sum(1).mean()
 
     def _completion_loss(self, frames: _Frames) -> Tensor:
         """Learn what unseen cells turn out to be, some of them revealed; a cell never seen counts little, as hidden."""
-        rows = torch.randint(len(frames.hindsight), (len(frames.hindsight) // 4 + 1,), device=frames.hindsight.device)
+        rows = _some(torch.arange(len(frames.hindsight), device=frames.hindsight.device), 0.2)
         seen, later = frames.belief.seen[rows], frames.hindsight[rows]
         reveal = torch.rand(len(rows), 1, device=seen.device).square()
         revealed = torch.where(torch.rand(seen.shape, device=seen.device) < reveal, later, seen)
         open_cells = revealed == self.grid.unknown
         target = torch.where(later == self.grid.unknown, 0, later)
         weight = open_cells * torch.where(later == self.grid.unknown, 0.1, 1.0)
-        losses = F.cross_entropy(self.completion(revealed).flatten(0, 1), target.flatten(), reduction="none")
-        return (losses * weight.flatten()).sum() / weight.sum().clamp(min=1.0)
+        cells = _some(weight.flatten().nonzero().squeeze(1), 0.4)
+        losses = F.cross_entropy(self.completion(revealed, cells), target.flatten()[cells], reduction="none")
+        weight = weight.flatten()[cells]
+        return (losses * weight).sum() / weight.sum().clamp(min=1.0)
 
     def _signal_losses(self, frames: _Frames, batch: Batch, going: Tensor) -> dict[str, Tensor]:
         belief = frames.belief[going]
@@ -366,6 +370,11 @@ class SpatialModel(nn.Module):
             "reward": F.binary_cross_entropy_with_logits(reward, batch.reward.flatten()[going].clamp(0, 1)),
             "continues": F.binary_cross_entropy_with_logits(continues, batch.continues.flatten()[going]),
         }
+
+
+def _some(rows: Tensor, share: float) -> Tensor:
+    """Pick a random share of row numbers, at least one where there is any."""
+    return rows[torch.randperm(len(rows), device=rows.device)[: max(1, round(share * len(rows)))]]
 
 
 def _sample(logits: Tensor, floor: float = 0.01) -> Tensor:

@@ -107,14 +107,15 @@ class Completion(nn.Module):
         self.context = nn.Linear(width, width)
         self.head = nn.Linear(width, grid.codes + 1)
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Return logits [B, P·P, V + 1] for maps [B, P·P]."""
+    def forward(self, codes: Tensor, cells: Tensor | None = None) -> Tensor:
+        """Return logits [B, P·P, V + 1] for maps [B, P·P]; with `cells`, just [n, V + 1] for those of all B·P·P."""
         side = self.grid.side
         x = F.silu(self.stem(self.codes(codes).transpose(1, 2).unflatten(2, (side, side)).contiguous()))
         for layer in self.layers:
             x = x + F.silu(layer(x))
             x = x + self.context(x.mean((2, 3)))[:, :, None, None]
-        out: Tensor = self.head(x.flatten(2).transpose(1, 2))
+        features = x.flatten(2).transpose(1, 2)
+        out: Tensor = self.head(features if cells is None else features.flatten(0, 1)[cells])
         return out
 
     @torch.no_grad()
@@ -200,7 +201,7 @@ class Acting(nn.Module):
         """Return [B, hidden] for maps [B, P·P], marks [B, arguments, P·P], hands [B], held [B, arguments], skills [B]."""
         marks_ = marks.float()
         x = torch.cat([self.codes(codes).transpose(1, 2), marks_], 1).unflatten(2, (self.side, self.side))
-        x = F.relu(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        x = F.relu(self.stem(x.contiguous()))
         x = F.relu(x + self.layer(x))
         extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks_.amax(2)]
         x = F.silu(self.dense(torch.cat([x.flatten(1), *extra], 1)))

@@ -1,0 +1,186 @@
+"""Checkpoints: a folder with config.json, model.safetensors and a card. Weights are safetensors only; nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_dir
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.protocol import WorldModel
+from gedanken.worlds.spec import WorldSpec
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "checkpoints"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, broken, or made for another world."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A world model and its controller, ready to use."""
+
+    model: WorldModel
+    controller: Controller
+    name: str
+    path: Path | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """One checkpoint as `gedanken models` lists it."""
+
+    name: str
+    path: Path
+    family: str
+    spec_name: str
+    parameters: int
+    bytes: int
+    card: dict[str, Any]
+
+
+def home() -> Path:
+    """Return the folder of users' data: $GEDANKEN_HOME, or the platform's own."""
+    return Path(os.environ.get("GEDANKEN_HOME") or user_data_dir("gedanken"))
+
+
+def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldModel, Controller]:
+    """Make an untrained model of a family and its controller. Raises CheckpointError for an unknown family."""
+    model: WorldModel
+    if family == "spatial":
+        from gedanken.worldmodel.spatial import SpatialConfig, SpatialModel
+
+        model = SpatialModel(spec, SpatialConfig(**config))
+    elif family == "rssm":
+        from gedanken.worldmodel.rssm import RSSMConfig, RSSMModel
+
+        model = RSSMModel(spec, RSSMConfig(**config))
+    else:
+        raise CheckpointError(f"unknown family {family!r}; there are spatial and rssm")
+    return model, Controller(model)
+
+
+def save(trained: Trained, path: Path) -> Path:
+    """Write a checkpoint into a new folder, whole or not at all. Raises CheckpointError where the folder exists."""
+    if path.exists():
+        raise CheckpointError(f"{path} exists; a checkpoint is never overwritten, choose another name")
+    model: Any = trained.model
+    parts = {"model": model, "controller": trained.controller}
+    tensors = {f"{part}.{k}": v.contiguous() for part, m in parts.items() for k, v in m.state_dict().items()}
+    config = {
+        "format": FORMAT,
+        "family": model.family,
+        "config": model.config.model_dump(),
+        "spec": model.spec.model_dump(mode="json"),
+        "spec_hash": model.spec.hash,
+        "card": trained.card,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        save_file(tensors, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(_card_text(path.name, config), encoding="utf-8")
+        folder.chmod(0o755)
+        folder.rename(path)
+    except OSError as error:
+        raise CheckpointError(f"could not write checkpoint {path}: {error.strerror}; free space and try again") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return path
+
+
+def next_path(name: str) -> Path:
+    """Return the folder of the next checkpoint of a name, ``<home>/checkpoints/<name>-<n>``."""
+    base = home() / "checkpoints"
+    stem = re.sub(r"-\d+$", "", name)
+    numbers = [int(p.name.rpartition("-")[2]) for p in base.glob(f"{stem}-*") if p.name.rpartition("-")[2].isdigit()]
+    return base / f"{stem}-{max(numbers, default=0) + 1}"
+
+
+def available() -> list[CheckpointInfo]:
+    """List the checkpoints that ship and those in the user's folder; folders that can't be read are left out."""
+    found = []
+    for base in (SHIPPED, home() / "checkpoints"):
+        for path in sorted(base.glob("*/config.json")):
+            try:
+                config = _read_config(path.parent)
+            except CheckpointError:
+                continue
+            weights = path.parent / "model.safetensors"
+            size = weights.stat().st_size if weights.exists() else 0
+            spec = config["spec"]["name"]
+            found.append(CheckpointInfo(path.parent.name, path.parent, config["family"], spec, size // 4, size, config["card"]))
+    return found
+
+
+def resolve(name: str | Path) -> Path:
+    """Return a checkpoint's folder by its name or path. Raises CheckpointError naming those there are."""
+    candidates = [Path(name), home() / "checkpoints" / str(name), SHIPPED / str(name)]
+    for path in candidates:
+        if (path / "config.json").is_file():
+            return path
+    known = ", ".join(info.name for info in available()) or "none"
+    raise CheckpointError(f"no checkpoint {str(name)!r}; there are: {known}. `gedanken train` makes one")
+
+
+def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
+    """Load a checkpoint for a world. Raises CheckpointError when it is missing, truncated, or of another spec."""
+    path = resolve(name)
+    config = _read_config(path)
+    if config["spec_hash"] != spec.hash:
+        theirs = WorldSpec.model_validate(config["spec"])
+        parts = ", ".join(spec.differences(theirs)) or "format"
+        raise CheckpointError(
+            f"checkpoint {path.name!r} was trained for world {theirs.name!r} ({config['spec_hash']}), not for {spec.name!r} "
+            f"({spec.hash}); they differ in: {parts}. Train one with `gedanken train`"
+        )
+    model, controller = build(spec, config["family"], config["config"])
+    try:
+        tensors = load_file(path / "model.safetensors", device=device)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {path}: its weights are truncated or damaged ({error}); fetch or train it again"
+        ) from error
+    modules: dict[str, nn.Module] = {"model": model, "controller": controller}  # type: ignore[dict-item]
+    for part, module in modules.items():
+        prefix = f"{part}."
+        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise CheckpointError(f"checkpoint {path}: weights and config contradict each other: {error}") from error
+        module.to(device).eval()
+        module.requires_grad_(False)
+    return Trained(model, controller, path.name, path, config["card"])
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        version = config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path}: config.json can't be read ({error}); fetch or train it again") from error
+    if version > FORMAT:
+        raise CheckpointError(f"checkpoint {path} has format {version}, this version knows {FORMAT}; upgrade gedanken")
+    return dict(config)
+
+
+def _card_text(name: str, config: dict[str, Any]) -> str:
+    lines = [f"# {name}", "", f"World model family `{config['family']}` for world `{config['spec']['name']}`.", ""]
+    lines += [f"- **{key}**: {value}" for key, value in config["card"].items()]
+    return "\n".join(lines) + "\n"
+
