@@ -1,0 +1,189 @@
+"""Proportions, ranks and calibration with their uncertainty. Knows nothing of worlds, models or runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Z95 = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate from `n` observations with its 95 % interval; NaN where there is nothing to estimate."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, None instead of NaN."""
+        return {key: None if value != value else value for key, value in asdict(self).items()}
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """Return a proportion with Wilson's score interval (1927). Raises ValueError for more successes than trials."""
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes in {n} trials")
+    if n == 0:
+        return Interval(float("nan"), 0.0, 1.0, 0)
+    share, square = successes / n, Z95**2
+    centre = (share + square / (2 * n)) / (1 + square / n)
+    half = Z95 * np.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
+    low = 0.0 if successes == 0 else float(centre - half)
+    high = 1.0 if successes == n else float(centre + half)
+    return Interval(share, low, high, n)
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Return the difference of two proportions, first minus second, over the same samples.
+
+    The value is the observed difference, the interval is Bonett and Price's adjusted Wald interval for paired
+    proportions (2012). Raises ValueError for different lengths.
+    """
+    a, b = _column(first).astype(bool), _column(second).astype(bool)
+    if len(a) != len(b):
+        raise ValueError(f"pairs of {len(a)} and {len(b)} outcomes")
+    n = len(a)
+    if n == 0:
+        return Interval(float("nan"), -1.0, 1.0, 0)
+    gained, lost = int((a & ~b).sum()), int((b & ~a).sum())
+    more, less = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = Z95 * np.sqrt((more + less - (more - less) ** 2) / (n + 2))
+    low, high = max(-1.0, more - less - half), min(1.0, more - less + half)
+    return Interval((gained - lost) / n, float(low), float(high), n)
+
+
+def auroc(scores: ArrayLike, outcomes: ArrayLike) -> float:
+    """Return the chance that a success was scored above a failure, ties counting half; NaN for one class."""
+    score, happened = _column(scores), _column(outcomes).astype(bool)
+    positives, negatives = int(happened.sum()), int((~happened).sum())
+    if not positives or not negatives:
+        return float("nan")
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # midranks
+    return float((ranks[happened].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One row of a reliability table: predictions in `low`…`high`, their mean, and how often it really happened."""
+
+    low: float
+    high: float
+    n: int
+    predicted: float
+    happened: Interval
+
+
+def reliability(predicted: ArrayLike, outcomes: ArrayLike, *, bins: int = 10, equal_mass: bool = False) -> list[Bin]:
+    """Return the reliability table: equal-width bins of 0…1 (the last one closed), or bins of equal numbers.
+
+    Empty bins are left out. Raises ValueError for predictions outside 0…1.
+    """
+    chance, happened = _column(predicted), _column(outcomes)
+    if len(chance) and (chance.min() < 0 or chance.max() > 1):
+        raise ValueError(f"probabilities range from {chance.min()} to {chance.max()}")
+    if equal_mass:
+        parts = [part for part in np.array_split(np.argsort(chance, kind="stable"), bins) if len(part)]
+        edges = [(float(chance[part[0]]), float(chance[part[-1]])) for part in parts]
+    else:
+        index = np.minimum((chance * bins).astype(int), bins - 1)
+        full = [b for b in range(bins) if (index == b).any()]
+        parts = [np.flatnonzero(index == b) for b in full]
+        edges = [(b / bins, (b + 1) / bins) for b in full]
+    return [
+        Bin(low, high, len(part), float(chance[part].mean()), wilson(int(happened[part].sum()), len(part)))
+        for (low, high), part in zip(edges, parts, strict=True)
+    ]
+
+
+def calibration_error(predicted: ArrayLike, outcomes: ArrayLike, *, bins: int = 10, equal_mass: bool = False) -> float:
+    """Return the expected calibration error over `reliability`'s bins: the mean gap, weighted by the bins' sizes."""
+    table = reliability(predicted, outcomes, bins=bins, equal_mass=equal_mass)
+    total = sum(row.n for row in table)
+    return sum(row.n * abs(row.predicted - row.happened.value) for row in table) / total if total else float("nan")
+
+
+def brier(predicted: ArrayLike, outcomes: ArrayLike) -> float:
+    """Return the mean squared error of predicted probabilities."""
+    return float(np.mean((_column(predicted) - _column(outcomes)) ** 2))
+
+
+def quantiles(values: ArrayLike, at: Sequence[float] = (0.1, 0.5, 0.9)) -> list[float]:
+    """Return quantiles, interpolated linearly; NaN for no values."""
+    column = _column(values)
+    return [float(q) for q in np.quantile(column, at)] if len(column) else [float("nan")] * len(at)
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float],
+    groups: ArrayLike,
+    *,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Return a statistic of all rows with its percentile interval over resampled groups.
+
+    `groups` names the group of every row: what belongs together (the plans of one situation, the frames of one episode)
+    is drawn together. `statistic` takes row indices; draws for which it is NaN are left out. `n` counts the groups.
+    """
+    _, labels = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.argsort(labels, kind="stable").astype(np.int64)
+    if not len(order):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    sizes = np.bincount(labels)
+    starts = np.cumsum(sizes) - sizes
+    rng = np.random.default_rng(seed)
+
+    def draw() -> NDArray[np.int64]:
+        picked = rng.integers(len(sizes), size=len(sizes))
+        ends = np.cumsum(sizes[picked])
+        offsets = np.repeat(starts[picked] - ends + sizes[picked], sizes[picked])
+        rows: NDArray[np.int64] = order[offsets + np.arange(ends[-1])]
+        return rows
+
+    draws = [statistic(draw()) for _ in range(rounds)]
+    known = [draw for draw in draws if draw == draw]
+    low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
+    return Interval(statistic(order), float(low), float(high), len(sizes))
+
+
+def auroc_interval(scores: ArrayLike, outcomes: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """Return the AUROC with its bootstrap interval over groups (over rows where none are given)."""
+    score, happened = _column(scores), _column(outcomes)
+    return bootstrap(
+        lambda rows: auroc(score[rows], happened[rows]), np.arange(len(score)) if groups is None else groups
+    )
+
+
+def mean_interval(values: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """Return the mean with its bootstrap interval over groups (over rows where none are given)."""
+    column = _column(values)
+    return bootstrap(lambda rows: float(column[rows].mean()), np.arange(len(column)) if groups is None else groups)
+
+
+def ratio_interval(parts: ArrayLike, wholes: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """Return Σ parts / Σ wholes with its bootstrap interval; NaN where the wholes add up to nothing."""
+    part, whole = _column(parts), _column(wholes)
+
+    def ratio(rows: NDArray[np.int64]) -> float:
+        total = float(whole[rows].sum())
+        return float(part[rows].sum()) / total if total else float("nan")
+
+    return bootstrap(ratio, np.arange(len(part)) if groups is None else groups)
+
+
+def _column(values: ArrayLike) -> Floats:
+    return np.asarray(values, dtype=np.float64).reshape(-1)
