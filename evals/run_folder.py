@@ -1,0 +1,227 @@
+"""One folder per run: what was asked, on what, and a line of JSON for every sample. Knows nothing of what is measured.
+
+``run.json`` holds everything needed to run again, ``samples.jsonl`` what happened, ``summary.json`` what it comes to. A
+run that was killed goes on where it stopped: samples are known by their task, seed and arm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+PACKAGES = ("gedanken", "torch", "transformers", "minigrid", "gymnasium", "numpy", "llguidance", "langgraph")
+Key = tuple[str, int, str]
+"""Task, seed and arm of a sample."""
+
+
+class RunError(RuntimeError):
+    """A run folder can't be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run under way or finished."""
+
+    path: Path
+    about: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        suite: str,
+        config: Mapping[str, Any],
+        seeds: Mapping[str, Any],
+        checkpoints: Iterable[Path] = (),
+    ) -> RunFolder:
+        """Begin a run: write all that is known before the first sample. Raises RunError where it can't be written."""
+        now = datetime.now(UTC)
+        about = {
+            "format": FORMAT,
+            "suite": suite,
+            "started": now.isoformat(timespec="seconds"),
+            "config": dict(config),
+            "seeds": dict(seeds),
+            "versions": versions(),
+            "commit": commit(),
+            "machine": machine(),
+            "checkpoints": {path.parent.name + "/" + path.name: sha256(path) for path in checkpoints if path.is_file()},
+        }
+        path = root / f"{now:%Y%m%d-%H%M%S}-{suite}-{secrets.token_hex(2)}"
+        try:
+            path.mkdir(parents=True)
+            _write(path / "run.json", about)
+        except OSError as error:
+            raise RunError(
+                f"can't write the run folder {path}: {error.strerror}; make room, or run elsewhere"
+            ) from error
+        return cls(path, about)
+
+    @classmethod
+    def open(cls, root: Path, name: str) -> RunFolder:
+        """Open a run by its id, its path, or "last". Raises RunError for none, and for one of another version."""
+        path = Path(name) if (Path(name) / "run.json").is_file() else root / name
+        if name == "last":
+            path = max(
+                root.glob("*/run.json"), key=lambda file: file.parent.name, default=root / "last/run.json"
+            ).parent
+        try:
+            about = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            version = about["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            known = ", ".join(sorted(file.parent.name for file in root.glob("*/run.json"))[-5:]) or "none"
+            raise RunError(f"no run {name!r} ({error}); the latest in {root}/ are: {known}") from error
+        if version != FORMAT:
+            raise RunError(f"run {path.name} has format {version}, this version knows {FORMAT}; run it again")
+        return cls(path, about)
+
+    def go_on(self, suite: str, config: Mapping[str, Any], seeds: Mapping[str, Any]) -> None:
+        """Take the run up again, noting the commit. Raises RunError, naming what differs, for other settings."""
+        wanted = json.loads(json.dumps({"suite": suite, **config, **seeds}))
+        begun = {"suite": self.about["suite"], **self.about["config"], **self.about["seeds"]}
+        keys = [key for key in {**begun, **wanted} if begun.get(key) != wanted.get(key)]
+        if keys:
+            changes = "; ".join(f"{key} was {begun.get(key)!r}, is {wanted.get(key)!r}" for key in keys)
+            raise RunError(f"run {self.id} was begun with other settings ({changes}); start a new one")
+        if (now := commit()) not in self.about["commit"].split(", "):
+            self.about["commit"] += f", {now}"
+            _write(self.path / "run.json", self.about)
+
+    # ---- samples ---------------------------------------------------------------------------------------------------
+
+    def append(self, sample: Mapping[str, Any]) -> None:
+        """Write one sample; it needs `task`, `seed` and `arm`. Raises RunError when the disk refuses."""
+        line = json.dumps({"task": sample["task"], "seed": sample["seed"], "arm": sample["arm"], **sample})
+        try:
+            with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise RunError(f"run {self.id}: {error.strerror}; make room and go on with --resume {self.id}") from error
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Return the samples so far; a line cut off by a crash is dropped, a repeated sample counts once."""
+        path = self.path / "samples.jsonl"
+        if not path.exists():
+            return []
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            path.write_bytes(whole)
+        found: dict[Key, dict[str, Any]] = {}
+        for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
+            try:
+                sample = json.loads(line)
+                found.setdefault((sample["task"], sample["seed"], sample["arm"]), sample)
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{path}, line {number}: {error}; remove that line to go on") from error
+        return list(found.values())
+
+    def done(self) -> set[Key]:
+        """Return the keys of the samples so far."""
+        return {(sample["task"], sample["seed"], sample["arm"]) for sample in self.samples()}
+
+    # ---- summary ---------------------------------------------------------------------------------------------------
+
+    def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the summary: the results and everything about the run. NaN becomes null. Returns it."""
+        summary = {
+            "run": self.id,
+            **self.about,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "results": _plain(results),
+        }
+        _write(self.path / "summary.json", summary)
+        return summary
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what the machine is: processor, cores, memory, threads that torch uses."""
+    import torch
+
+    model = platform.processor() or platform.machine()
+    info, memory = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+    if info.exists():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    kilobytes = int(memory.read_text().split()[1]) if memory.exists() else 0
+    accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gb": round(kilobytes / 2**20, 1),
+        "torch_threads": torch.get_num_threads(),
+        "accelerator": accelerator,
+        "system": platform.system(),
+    }
+
+
+def commit() -> str:
+    """Return the source's commit, with "+changes" where tracked files differ from it; "none" outside of a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "pyproject.toml").is_file() or not (root / ".git").exists():
+        return "none"
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return head[:12] + ("+changes" if changed else "")
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON data without NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and value != value else value
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,66 @@
+"""Run folders: complete, honest about where they come from, and able to go on after a crash."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gedanken.evals.run_folder import RunError, RunFolder, commit, sha256
+
+CONFIG, SEEDS = {"limit": 2, "arms": ["bot"]}, {"seed": 7}
+
+
+def begin(tmp_path: Path) -> RunFolder:
+    weights = tmp_path / "tiny" / "model.safetensors"
+    weights.parent.mkdir(exist_ok=True)
+    weights.write_bytes(b"weights")
+    return RunFolder.create(tmp_path / "runs", "suite", CONFIG, SEEDS, [weights])
+
+
+def test_a_run_says_everything_about_itself(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    about = json.loads((run.path / "run.json").read_text())
+    assert about["config"] == CONFIG and about["seeds"] == SEEDS
+    assert about["checkpoints"] == {"tiny/model.safetensors": sha256(tmp_path / "tiny" / "model.safetensors")}
+    assert about["versions"]["torch"] and about["machine"]["cores"] and about["commit"] == commit()
+    summary = run.finish({"rate": float("nan"), "rows": [{"n": 1}]})
+    assert json.loads((run.path / "summary.json").read_text())["results"] == {"rate": None, "rows": [{"n": 1}]}
+    assert summary["run"] == run.id
+    assert str(tmp_path) not in (run.path / "summary.json").read_text(), "no paths of this machine"
+
+
+def test_a_killed_run_goes_on_and_counts_nothing_twice(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    run.append({"task": "a", "seed": 1, "arm": "bot", "success": True})
+    run.append({"task": "a", "seed": 1, "arm": "bot", "success": False})
+    with (run.path / "samples.jsonl").open("a") as file:
+        file.write('{"task": "a", "se')  # killed in the middle of a line
+    again = RunFolder.open(tmp_path / "runs", "last")
+    again.go_on("suite", CONFIG, SEEDS)
+    assert again.done() == {("a", 1, "bot")}
+    again.append({"task": "a", "seed": 2, "arm": "bot"})
+    assert [(s["seed"], s.get("success")) for s in again.samples()] == [(1, True), (2, None)]
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    with pytest.raises(RunError, match="limit was 2, is 3"):
+        run.go_on("suite", {**CONFIG, "limit": 3}, SEEDS)
+    run.about["commit"] = "elsewhere"
+    run.go_on("suite", CONFIG, SEEDS)
+    assert run.about["commit"] == f"elsewhere, {commit()}", "both are told"
+
+
+def test_errors_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the latest in .* are: none"):
+        RunFolder.open(tmp_path, "last")
+    run = begin(tmp_path)
+    (run.path / "samples.jsonl").write_text('{"task": 1}\n')
+    with pytest.raises(RunError, match="line 1"):
+        run.samples()
+    (run.path / "run.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(RunError, match="format 99"):
+        RunFolder.open(tmp_path / "runs", run.id)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="can't write the run folder"):
+        RunFolder.create(tmp_path / "file", "suite", {}, {})
