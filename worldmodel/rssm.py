@@ -1,4 +1,4 @@
-"""The `rssm` family: a recurrent state-space model in the manner of DreamerV3, with one flat latent for all that is seen.
+"""The `rssm` family: a recurrent state-space model in the manner of DreamerV3, one flat latent for all that is seen.
 
 Deterministic part: the state of a block-diagonal GRU, which has to remember what was seen and where. Stochastic part:
 groups of categories, which the posterior reads off state and view, and the prior predicts from the state alone. Nothing
