@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from gedanken.worldmodel.episode import EXPERT, Episode
-from gedanken.worlds.protocol import World
+from gedanken.worlds.protocol import Observation, World
 from gedanken.worlds.spec import Step
 
 FIRST_TRAINING_SEED = 1 << 30
@@ -36,9 +38,58 @@ class Practice:
     jostle: tuple[float, float] = (0.05, 0.4)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What an actor is asked at one moment of a practice episode."""
+
+    observation: Observation
+    step: Step
+    goal_begins: bool
+    advice: int
+
+
+Play = Generator[Turn, int, Episode]
+"""A practice episode that yields turns, is sent actions, and returns the episode."""
+
+
+def play(
+    world: World, env: gymnasium.Env[Any, Any], seed: int, practice: Practice, rng: np.random.Generator, source: str = EXPERT
+) -> Play:
+    """Play one practice episode: the mission's steps, or a few rounds of steps drawn from what is there."""
+    raw, _ = env.reset(seed=seed)
+    record = _Record(observations=[world.observation(raw)])
+    own_mission = bool(world.mission(raw))
+    known, over = None, False
+    for _ in range(1 if own_mission else int(rng.integers(2, practice.steps + 1))):
+        world.begin_goal(env)
+        started = len(record.actions)
+        for step in world.mission_steps(env) if own_mission else world.sample_steps(env, rng):
+            over, achieved, known = yield from _pursue(world, env, step, started, record, practice.patience, known)
+            if over or not achieved:
+                break
+        if over:
+            break
+    return Episode(
+        world=world.id,
+        spec_hash=world.spec.hash,
+        seed=seed,
+        source=source,
+        goal=world.mission(raw),
+        observations=np.stack(record.observations),
+        actions=np.array(record.actions, np.uint8),
+        rewards=np.array(record.rewards, np.float32),
+        terminated=over,
+        steps=tuple(record.steps),
+        step_index=np.array(record.step_index, np.int16),
+        origin=np.array(record.origin, np.int16),
+        expert=np.array(record.expert, np.int8),
+        achieved=np.array(record.achieved, np.bool_),
+    )
+
+
 @dataclass
-class _Log:
-    observations: list[np.ndarray] = field(default_factory=list)
+class _Record:
+    observations: list[Observation] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
@@ -48,66 +99,55 @@ class _Log:
     achieved: list[bool] = field(default_factory=list)
 
 
-def demonstrate(world: World, env: gymnasium.Env, seed: int, practice: Practice) -> Episode:
-    """Play one practice episode. `env` was made by `world`; `seed` fixes everything."""
-    rng = np.random.default_rng(seed)
-    raw, _ = env.reset(seed=seed)
-    log = _Log(observations=[world.observation(raw)])
-    noise = rng.uniform(*practice.jostle) if rng.random() < practice.jostled else 0.0
-    own_mission = bool(world.mission(raw))
-    known, over = None, False
-    rounds = 1 if own_mission else int(rng.integers(2, practice.steps + 1))
-    for _ in range(rounds):
-        world.begin_goal(env)
-        started = len(log.actions)
-        for step in world.mission_steps(env) if own_mission else world.sample_steps(env, rng):
-            over, achieved, known = _pursue(world, env, step, started, log, rng, noise, practice.patience, known)
-            if over or not achieved:
-                break
-        if over:
-            break
-    return Episode(
-        world=world.id,
-        spec_hash=world.spec.hash,
-        seed=seed,
-        source=EXPERT,
-        goal=world.mission(raw),
-        observations=np.stack(log.observations),
-        actions=np.array(log.actions, np.uint8),
-        rewards=np.array(log.rewards, np.float32),
-        terminated=over,
-        steps=tuple(log.steps),
-        step_index=np.array(log.step_index, np.int16),
-        origin=np.array(log.origin, np.int16),
-        expert=np.array(log.expert, np.int8),
-        achieved=np.array(log.achieved, np.bool_),
-    )
+Cells = NDArray[np.bool_] | None
 
 
-def _pursue(world, env, step: Step, started: int, log: _Log, rng, noise: float, patience: int, known):  # type: ignore[no-untyped-def]
-    """Pursue one step; return whether the episode is over, whether it was achieved, and the cells seen so far."""
+def _pursue(
+    world: World,
+    env: gymnasium.Env[Any, Any],
+    step: Step,
+    started: int,
+    record: _Record,
+    patience: int,
+    known: Cells,
+) -> Generator[Turn, int, tuple[bool, bool, Cells]]:
+    """Pursue one step; return whether the episode is over, whether the step was achieved, and the cells seen so far."""
     (watch,), expert = world.watch(env, [step]), world.expert(env, step, known)
-    log.steps.append(str(step))
-    log.origin.append(started)
-    action, mission = None, world.mission
+    record.steps.append(str(step))
+    record.origin.append(started)
+    action: int | None = None
     for _ in range(patience):
         advice = expert.advise(action)
         if advice is None:
             break
-        action = int(rng.integers(len(world.spec.actions))) if rng.random() < noise else advice
+        action = yield Turn(record.observations[-1], step, len(record.actions) == started, advice)
         raw, reward, terminated, truncated, _ = env.step(action)
         achieved = watch.achieved(action)
-        log.observations.append(world.observation(raw))
-        log.actions.append(action)
-        log.rewards.append(float(reward))
-        log.step_index.append(len(log.steps) - 1)
-        log.expert.append(advice)
-        log.achieved.append(achieved)
+        record.observations.append(world.observation(raw))
+        record.actions.append(action)
+        record.rewards.append(float(reward))
+        record.step_index.append(len(record.steps) - 1)
+        record.expert.append(advice)
+        record.achieved.append(achieved)
         if terminated or truncated:
             return True, achieved, None
         if achieved:
             return False, True, expert.known
     return False, False, None if expert.gave_up else expert.known
+
+
+def demonstrate(world: World, env: gymnasium.Env[Any, Any], seed: int, practice: Practice) -> Episode:
+    """Let the demonstrator play one episode, jostled now and then; `seed` fixes everything."""
+    rng = np.random.default_rng(seed)
+    noise = rng.uniform(*practice.jostle) if rng.random() < practice.jostled else 0.0
+    episode = play(world, env, seed, practice, rng)
+    try:
+        turn = next(episode)
+        while True:
+            random = rng.random() < noise
+            turn = episode.send(int(rng.integers(len(world.spec.actions))) if random else turn.advice)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
 def practise(
@@ -126,21 +166,41 @@ def practise(
             yield from episodes
 
 
-_ENVIRONMENTS: dict[tuple[str, bool], tuple[World, gymnasium.Env]] = {}
+class Levels:
+    """Environments of several levels, one drawn for each seed by the levels' weights, and kept for the next."""
 
+    def __init__(self, make: Callable[[str], World], levels: Sequence[tuple[str, float]], practice: Practice) -> None:
+        self._make, self._practice = make, practice
+        self._names = [name for name, _ in levels]
+        weights = np.array([weight for _, weight in levels], float)
+        self._weights = weights / weights.sum()
+        self._idle: dict[tuple[str, bool], list[tuple[World, gymnasium.Env[Any, Any]]]] = {}
 
-def _chunk(work) -> list[Episode]:  # type: ignore[no-untyped-def]
-    make, levels, seeds, practice = work
-    episodes = []
-    names, weights = [name for name, _ in levels], np.array([weight for _, weight in levels], float)
-    for seed in seeds:
+    def take(self, seed: int) -> tuple[tuple[str, bool], World, gymnasium.Env[Any, Any]]:
+        """Return the key, the world and an environment for a seed; give it back with `back`."""
         rng = np.random.default_rng((seed, 1))
-        key = (names[rng.choice(len(names), p=weights / weights.sum())], bool(rng.random() >= practice.missions))
-        if key not in _ENVIRONMENTS:
-            world = make(key[0])
-            _ENVIRONMENTS[key] = world, world.make(free=key[1])
-        world, env = _ENVIRONMENTS[key]
-        episode = demonstrate(world, env, int(seed), practice)
+        key = (self._names[rng.choice(len(self._names), p=self._weights)], bool(rng.random() >= self._practice.missions))
+        if self._idle.get(key):
+            return key, *self._idle[key].pop()
+        world = self._make(key[0])
+        return key, world, world.make(free=key[1])
+
+    def back(self, key: tuple[str, bool], world: World, env: gymnasium.Env[Any, Any]) -> None:
+        """Take an environment back for later."""
+        self._idle.setdefault(key, []).append((world, env))
+
+
+_LEVELS: dict[Any, Levels] = {}
+
+
+def _chunk(work: tuple[Callable[[str], World], tuple[tuple[str, float], ...], range, Practice]) -> list[Episode]:
+    make, names, seeds, practice = work
+    levels = _LEVELS.setdefault((make, names), Levels(make, names, practice))
+    episodes = []
+    for seed in seeds:
+        taken = levels.take(seed)
+        episode = demonstrate(*taken[1:], seed, practice)
+        levels.back(*taken)
         if len(episode):
             episodes.append(episode)
     return episodes

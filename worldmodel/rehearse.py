@@ -26,6 +26,7 @@ class Rehearsal:
     actions: Tensor  # [N, S, H] int, -1 after the plan's end
     expected: Tensor  # [N, S, H]
     disagreement: Tensor  # [N, S, H] nats, 0 after the plan's end
+    ends: Tensor  # [N, S, height, width, C] decoded view at the end of each future
     views: Tensor | None  # [N, H + 1, height, width, C] decoded views of each plan's first future, when asked for
 
     @property
@@ -79,6 +80,7 @@ def rehearse(
         reached = torch.full((rows, longest), -1, device=device)
         tracks: list[tuple[Tensor, ...]] = []
         frames = [model.readout(state[::samples]).observation] if views else []
+        ends = model.readout(state).observation
         alive = torch.arange(rows, device=device)
         for now in range(1, horizon * longest + 1):
             step = steps[alive, current[alive]]
@@ -98,9 +100,12 @@ def rehearse(
                 frames.append(_first_views(model.readout(state).observation, alive, samples, frames[-1]))
             going = (current[alive] < lengths[alive]) & (spent[alive] < horizon)
             if not going.all():
+                ends[alive[~going]] = model.readout(state[~going]).observation
                 state, alive = state[going], alive[going]
             if not len(alive):
                 break
+        else:
+            ends[alive] = model.readout(state).observation
     shape = (len(plans), samples)
     return Rehearsal(
         plans=tuple(plans),
@@ -108,6 +113,7 @@ def rehearse(
         actions=torch.stack([t[0] for t in tracks], 1).view(*shape, -1),
         expected=torch.stack([t[1] for t in tracks], 1).view(*shape, -1),
         disagreement=torch.stack([t[2] for t in tracks], 1).view(*shape, -1),
+        ends=ends.unflatten(0, shape),
         views=torch.stack(frames, 1) if views else None,
     )
 

@@ -351,7 +351,7 @@ class SpatialModel(nn.Module):
 
     def _completion_loss(self, frames: _Frames) -> Tensor:
         """Learn what unseen cells turn out to be, some of them revealed; a cell never seen counts little, as hidden."""
-        rows = _some(torch.arange(len(frames.hindsight), device=frames.hindsight.device), 0.2)
+        rows = _some(torch.arange(len(frames.hindsight), device=frames.hindsight.device), 0.4)
         seen, later = frames.belief.seen[rows], frames.hindsight[rows]
         reveal = torch.rand(len(rows), 1, device=seen.device).square()
         revealed = torch.where(torch.rand(seen.shape, device=seen.device) < reveal, later, seen)

@@ -93,28 +93,32 @@ class Sight(nn.Module):
 class Completion(nn.Module):
     """What is in the cells nobody has seen? A masked model of whole maps, sampled in a few joint rounds (MaskGIT's way).
 
-    Chang et al., "MaskGIT", CVPR 2022.
+    Fine features meet a summary of the whole map, made at half the resolution. Chang et al., "MaskGIT", CVPR 2022.
     """
 
-    rounds = 6
+    rounds = 8
 
     def __init__(self, grid: Grid, embed: int, width: int) -> None:
         super().__init__()
-        self.grid = grid
+        self.grid, self.width, self.half = grid, width, (grid.side + 1) // 2
         self.codes = nn.Embedding(grid.codes + 1, embed)
         self.stem = nn.Conv2d(embed, width, 3, padding=1)
-        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in (2, 4))
-        self.context = nn.Linear(width, width)
-        self.head = nn.Linear(width, grid.codes + 1)
+        self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        coarse = 2 * width * self.half**2
+        self.whole = nn.Sequential(nn.Linear(coarse, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, coarse))
+        self.near = nn.Conv2d(width, width, 3, padding=1)
+        self.join = nn.Conv2d(3 * width, 2 * width, 1)
+        self.head = nn.Linear(2 * width, grid.codes + 1)
 
     def forward(self, codes: Tensor, cells: Tensor | None = None) -> Tensor:
         """Return logits [B, P·P, V + 1] for maps [B, P·P]; with `cells`, just [n, V + 1] for those of all B·P·P."""
         side = self.grid.side
-        x = F.silu(self.stem(self.codes(codes).transpose(1, 2).unflatten(2, (side, side)).contiguous()))
-        for layer in self.layers:
-            x = x + F.silu(layer(x))
-            x = x + self.context(x.mean((2, 3)))[:, :, None, None]
-        features = x.flatten(2).transpose(1, 2)
+        fine = F.relu(self.stem(self.codes(codes).transpose(1, 2).unflatten(2, (side, side)).contiguous()))
+        coarse = F.relu(self.down(fine))
+        coarse = coarse + self.whole(coarse.flatten(1)).view_as(coarse)
+        fine = fine + F.relu(self.near(fine))
+        spread = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, :side, :side]
+        features = F.relu(self.join(torch.cat([fine, spread], 1))).flatten(2).transpose(1, 2)
         out: Tensor = self.head(features if cells is None else features.flatten(0, 1)[cells])
         return out
 
@@ -126,11 +130,11 @@ class Completion(nn.Module):
         probabilities = self._probabilities(codes)
         for k in range(steps.shape[1]):
             self._place(codes, probabilities, steps[:, k], places)
-        for remaining in range(self.rounds, 0, -1):
-            if remaining < self.rounds:
-                probabilities = self._probabilities(codes)
+        when = torch.rand_like(codes, dtype=torch.float)  # cells are drawn in random order, few at first
+        for turn in range(1, self.rounds + 1):
+            probabilities = self._probabilities(codes)
             drawn = torch.multinomial(probabilities.flatten(0, 1), 1).view_as(codes)
-            chosen = (codes == grid.unknown) & (torch.rand_like(codes, dtype=torch.float) < 1 / remaining)
+            chosen = (codes == grid.unknown) & (when <= (turn / self.rounds) ** 2)
             codes = torch.where(chosen & ~grid.hidden[drawn], drawn, codes)
         return codes
 

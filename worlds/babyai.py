@@ -20,7 +20,7 @@ from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
 from minigrid.envs.babyai.core.verifier import ActionInstr, GoToInstr, Instr, ObjDesc, OpenInstr, PickupInstr, PutNextInstr
 from numpy.typing import NDArray
 
-from gedanken.worlds.protocol import Expert, Observation, Watch
+from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch
 from gedanken.worlds.spec import Attribute, Channel, GridField, Parameter, Phrase, Skill, SpecError, Step, WorldSpec
 
 COLOURS = tuple(sorted(COLOR_TO_IDX))
@@ -198,6 +198,24 @@ class BabyAIWorld:
         from gedanken.worlds.babyai_tasks import sample_steps
 
         return sample_steps(_cast(env), rng)
+
+    def practice_goals(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator, n: int) -> Sequence[PracticeGoal]:
+        """Draw goals in words about what is in the agent's room, close to each other, each with its verifiers."""
+        from gedanken.worlds.babyai_goals import practice_goals
+
+        return practice_goals(_cast(env), rng, n)
+
+    def foreign_goal(self, rng: np.random.Generator) -> str:
+        """Draw a goal in words that no plan of this world meets."""
+        from gedanken.worlds.babyai_goals import foreign_goal
+
+        return foreign_goal(rng)
+
+    def prerequisites(self, env: gymnasium.Env[Any, Any], step: Step) -> tuple[Step, ...]:
+        """Return the steps that must come first from here (the key of a locked door), read from the simulator."""
+        from gedanken.worlds.babyai_tasks import prerequisites
+
+        return prerequisites(_cast(env), step)
 
     def mission_steps(self, env: gymnasium.Env[Any, Any]) -> tuple[Step, ...]:
         """Return the steps that meet the level's own mission, read from the simulator: for training and ceilings only."""

@@ -31,7 +31,7 @@ def mission_steps(env: BabyAIEnv) -> tuple[Step, ...]:
     Raises SpecError for a mission that the five skills cannot say.
     """
     steps = _steps_of(env.unwrapped.instrs)  # type: ignore[attr-defined]
-    return tuple(step for part in steps for step in (*_key_for(env, part), part))
+    return tuple(step for part in steps for step in (*prerequisites(env, part), part))
 
 
 def _steps_of(instruction: Instr) -> list[Step]:
@@ -62,16 +62,16 @@ def _phrase(description: ObjDesc) -> Phrase:
     return (description.color, description.type or "object", _PLACE_WORDS.get(description.loc))
 
 
-def _key_for(env: BabyAIEnv, step: Step) -> list[Step]:
+def prerequisites(env: BabyAIEnv, step: Step) -> tuple[Step, ...]:
     """Return the step that fetches the key, where `step` opens doors that are all locked."""
     if step.skill != "open":
-        return []
+        return ()
     description = ObjDesc("door", step.arguments[0][0], None)
     doors, _ = description.find_matching_objs(env)
     held = env.unwrapped.carrying  # type: ignore[attr-defined]
     if not doors or not all(door.is_locked for door in doors) or (held and held.type == "key"):
-        return []
-    return [Step(skill="pick_up", arguments=((doors[0].color, "key", None),))]
+        return ()
+    return (Step(skill="pick_up", arguments=((doors[0].color, "key", None),)),)
 
 
 def sample_steps(env: BabyAIEnv, rng: np.random.Generator) -> tuple[Step, ...]:

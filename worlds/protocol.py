@@ -31,6 +31,22 @@ class Expert(Protocol):
         ...
 
 
+class PracticeGoal(Protocol):
+    """A goal in words whose fulfilment the environment itself can tell."""
+
+    text: str
+    met: bool
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Steps that meet it."""
+        ...
+
+    def update(self, action: int) -> None:
+        """Look at the last transition; `met` tells whether the goal has been met since the beginning."""
+        ...
+
+
 class World(Protocol):
     """A real environment bound to language."""
 
@@ -71,6 +87,18 @@ class World(Protocol):
 
     def sample_steps(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> tuple[Step, ...]:
         """Draw a few steps that can be pursued from here, for practice."""
+        ...
+
+    def practice_goals(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator, n: int) -> Sequence[PracticeGoal]:
+        """Draw goals in words that can be spoken of from here, close to each other; for training only."""
+        ...
+
+    def foreign_goal(self, rng: np.random.Generator) -> str:
+        """Draw a goal in words that no plan of this world meets."""
+        ...
+
+    def prerequisites(self, env: gymnasium.Env[Any, Any], step: Step) -> tuple[Step, ...]:
+        """Return the steps that must come first from here (the key of a locked door), read from the simulator."""
         ...
 
     def mission_steps(self, env: gymnasium.Env[Any, Any]) -> tuple[Step, ...]:

@@ -1,0 +1,217 @@
+"""The critic: will a plan be carried out, and does that meet the goal as it was said? One calibrated number, and words for it.
+
+Learned from what really happened: the goal's head (`goal_match`) and a logistic calibration of everything known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig
+from gedanken.agent.llm.protocol import Encoder
+from gedanken.agent.verdict import Verdict
+from gedanken.worldmodel.checkpoint import CheckpointError
+from gedanken.worldmodel.rehearse import Rehearsal
+from gedanken.worlds.protocol import Observation
+from gedanken.worlds.spec import Plan, WorldSpec
+
+Describe = Callable[[Observation, tuple[int, int]], str]
+FEATURES = ("carried_out", "satisfies", "joint", "actions", "plan_length", "disagreement")
+Z90 = 1.645
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of each of N plans before it is judged; every tensor is [N]."""
+
+    carried_out: Tensor  # share of the futures in which all steps were achieved
+    satisfies: Tensor  # probability that achieving the steps meets the goal
+    actions: Tensor  # mean number of actions of the futures that were carried out, NaN where none was
+    plan_length: Tensor  # steps of the plan
+    disagreement: Tensor  # mean nats an action
+    futures: int
+
+    def features(self) -> Tensor:
+        """Return the calibration's inputs, [N, FEATURES]."""
+        share = (self.carried_out * self.futures + 0.5) / (self.futures + 1)
+        satisfies = self.satisfies.clamp(1e-3, 1 - 1e-3)
+        return torch.stack(
+            [
+                torch.logit(share),
+                torch.logit(satisfies),
+                torch.logit((share * satisfies).clamp(1e-3, 1 - 1e-3)),
+                self.actions.nan_to_num(40.0).clamp(max=80.0) / 20.0,
+                self.plan_length - 1.0,
+                self.disagreement.clamp(max=1.0) * 10.0,
+            ],
+            1,
+        )
+
+
+def evidence_of(rehearsal: Rehearsal, satisfies: Tensor) -> Evidence:
+    """Gather what a rehearsal says of its plans."""
+    success, length = rehearsal.success, rehearsal.length.float()
+    alive = rehearsal.actions >= 0
+    return Evidence(
+        carried_out=success.float().mean(1).cpu(),
+        satisfies=satisfies.cpu(),
+        actions=torch.where(success, length, torch.nan).nanmean(1).cpu(),
+        plan_length=torch.tensor([float(len(plan.steps)) for plan in rehearsal.plans]),
+        disagreement=((rehearsal.disagreement * alive).sum((1, 2)) / alive.sum((1, 2)).clamp(min=1)).cpu(),
+        futures=success.shape[1],
+    )
+
+
+class Calibration(nn.Module):
+    """Logistic regression from evidence to real success, fitted by Newton-like descent (LBFGS) with a little shrinkage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(len(FEATURES), 1)
+        with torch.no_grad():  # before anything has been fitted: the joint probability as it stands
+            self.linear.weight.zero_()
+            self.linear.weight[0, FEATURES.index("joint")] = 1.0
+            self.linear.bias.zero_()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logit of success, [N]."""
+        return self.linear(features).squeeze(-1)
+
+    def fit(self, features: Tensor, happened: Tensor, shrink: float = 1e-3) -> float:
+        """Fit to outcomes [N] of 0 and 1; return the mean log-loss in nats."""
+        optimizer = torch.optim.LBFGS(self.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            value = (
+                F.binary_cross_entropy_with_logits(self(features), happened)
+                + shrink * self.linear.weight.square().sum()
+            )
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimizer.step(loss)  # type: ignore[no-untyped-call, arg-type]
+        with torch.no_grad():
+            return float(F.binary_cross_entropy_with_logits(self(features), happened))
+
+
+class Critic:
+    """Judges rehearsed plans against a goal in words."""
+
+    def __init__(self, match: GoalMatch, encoder: Encoder, calibration: Calibration | None = None) -> None:
+        self.match, self.encoder = match.eval(), encoder
+        self.calibration = calibration or Calibration()
+
+    def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
+        """Return, for each plan, the probability that achieving its steps meets the goal."""
+        return [float(p) for p in self.match.probability(self.encoder, goal, plans)]
+
+    def evidence(self, goal: str, rehearsal: Rehearsal) -> Evidence:
+        """Return what is known of each plan before it is judged."""
+        return evidence_of(rehearsal, self.match.probability(self.encoder, goal, rehearsal.plans))
+
+    @torch.no_grad()
+    def judge(self, goal: str, rehearsal: Rehearsal, describe: Describe | None = None) -> list[Verdict]:
+        """Return one verdict per plan of the rehearsal, in its order; `describe` says what a view shows (`World.describe`)."""
+        evidence = self.evidence(goal, rehearsal)
+        logits = self.calibration(evidence.features())
+        return [self._verdict(rehearsal, evidence, i, float(logits[i]), describe) for i in range(len(rehearsal.plans))]
+
+    def _verdict(
+        self, rehearsal: Rehearsal, evidence: Evidence, index: int, logit: float, describe: Describe | None
+    ) -> Verdict:
+        plan, futures = rehearsal.plans[index], evidence.futures
+        ended = (rehearsal.reached[index, :, : len(plan.steps)] >= 0).sum(1)  # steps achieved in each future
+        failed = torch.bincount(ended, minlength=len(plan.steps) + 1)[: len(plan.steps)]
+        failing = int(failed.argmax()) if int(failed.sum()) else None
+        share = float(evidence.carried_out[index])
+        success = torch.tensor(logit).sigmoid().item()
+        spread = Z90 * (success * (1 - success) / futures) ** 0.5 + float(evidence.disagreement[index].clamp(max=0.2))
+        actions = float(evidence.actions[index])
+        verdict = Verdict(
+            plan=plan,
+            success=success,
+            low=max(0.0, success - spread),
+            high=min(1.0, success + spread),
+            satisfies=float(evidence.satisfies[index]),
+            carried_out=share,
+            steps=None if actions != actions else actions,
+            failing_step=failing,
+            failing_share=0.0 if failing is None else int(failed[failing]) / futures,
+            disagreement=float(evidence.disagreement[index]),
+            reasons="",
+            futures=futures,
+        )
+        state = ""
+        if describe and failing is not None:
+            example = int((ended == failing).nonzero()[0])
+            state = self._state(rehearsal.ends[index, example].cpu().numpy(), describe)
+        return verdict.model_copy(update={"reasons": reasons(verdict, state)})
+
+    def _state(self, view: Observation, describe: Describe) -> str:
+        """Say what the agent faces and holds at the end of a future."""
+        field = self.match.spec.observation
+        (row, column), near = field.agent, np.full_like(view, 0)
+        near[..., 0] = field.hidden
+        for r, c in ((row, column), (row - 1, column)):
+            near[r, c] = view[r, c]
+        return describe(near, field.agent)
+
+    def save(self, path: Path, card: dict[str, object] | None = None) -> None:
+        """Write critic.json and critic.safetensors into a checkpoint's folder."""
+        parts = {"match": self.match, "calibration": self.calibration}
+        tensors = {
+            f"{part}.{k}": v.contiguous() for part, module in parts.items() for k, v in module.state_dict().items()
+        }
+        config = {"config": self.match.config.model_dump(), "spec_hash": self.match.spec.hash, "features": FEATURES}
+        save_file(tensors, path / "critic.safetensors")
+        (path / "critic.json").write_text(json.dumps({**config, "card": card or {}}, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path, spec: WorldSpec, encoder: Encoder) -> Critic:
+        """Load from a checkpoint's folder. Raises CheckpointError where there is none, or it is damaged or another world's."""
+        try:
+            config = json.loads((path / "critic.json").read_text(encoding="utf-8"))
+            tensors = load_file(path / "critic.safetensors")
+            match, calibration = GoalMatch(spec, GoalMatchConfig(**config["config"])), Calibration()
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise CheckpointError(
+                f"no usable critic in {path} ({error}); fetch or train the checkpoint again"
+            ) from error
+        if config["spec_hash"] != spec.hash or tuple(config["features"]) != FEATURES:
+            raise CheckpointError(
+                f"the critic in {path} was trained for another world or version; train the checkpoint again"
+            )
+        for part, module in (("match", match), ("calibration", calibration)):
+            state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+            module.load_state_dict(state)
+            module.requires_grad_(False)
+        return cls(match, encoder, calibration)
+
+
+def reasons(verdict: Verdict, state: str = "") -> str:
+    """Say in one sentence what speaks for or against a plan; `state` is how a future that failed ended."""
+    plan, futures = verdict.plan, verdict.futures
+    if verdict.failing_step is not None and verdict.carried_out < 0.8:
+        step = plan.steps[verdict.failing_step]
+        times = round(verdict.failing_share * futures)
+        words = f"step {verdict.failing_step + 1} {step} fails in {times} of {futures} futures"
+        words += f", for example like this: {state}" if state else ""
+    elif verdict.satisfies < 0.5:
+        words = "its steps can be done, but they are not what the goal asks for"
+    else:
+        words = f"all steps achieved in {round(verdict.carried_out * futures)} of {futures} futures"
+        words += f", in about {verdict.steps:.0f} actions" if verdict.steps is not None else ""
+    if verdict.disagreement > 0.1:
+        words += "; the model is unsure here"
+    return words

@@ -1,0 +1,91 @@
+"""Practice in which the controller acts and the demonstrator only says what it would have done (dataset aggregation).
+
+Ross et al., "A Reduction of Imitation Learning ... to No-Regret Online Learning", AISTATS 2011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Levels, Play, Practice, Turn, play
+from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.episode import AGENT, Episode
+from gedanken.worlds.protocol import World
+
+
+class _Row:
+    """One episode under way in the batch."""
+
+    def __init__(self, taken: tuple[Any, World, Any], seed: int, practice: Practice) -> None:
+        self.taken, self.rng = taken, np.random.default_rng(seed)
+        self.noise = self.rng.uniform(*practice.jostle) if self.rng.random() < practice.jostled else 0.0
+        self.play: Play = play(*taken[1:], seed, practice, self.rng, AGENT)
+        self.turn: Turn | None = None
+        self.episode: Episode | None = None
+        self.action, self.fresh = 0, True
+
+    def advance(self, action: int | None) -> None:
+        """Send an action (None to begin) and keep the next turn, or the episode when it ends."""
+        try:
+            self.turn = next(self.play) if action is None else self.play.send(action)
+        except StopIteration as end:
+            self.episode, self.turn = end.value, None
+        self.fresh, self.action = action is None, action or 0
+
+
+@torch.no_grad()
+def aggregate(
+    make: Callable[[str], World],
+    levels: Sequence[tuple[str, float]],
+    seeds: range,
+    controller: Controller,
+    practice: Practice,
+    batch: int = 128,
+) -> Iterator[Episode]:
+    """Yield one episode per seed, played by the controller, `batch` at a time in lockstep.
+
+    Raises ValueError for seeds that are kept for evaluation.
+    """
+    if seeds.start < FIRST_TRAINING_SEED:
+        raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}: those below are for evals")
+    model, pool, waiting = controller.model, Levels(make, levels, practice), iter(seeds)
+    rows: list[_Row] = []
+    belief = model.initial(batch)
+    while True:
+        for index in range(batch):
+            while index >= len(rows) or rows[index].turn is None:
+                seed = next(waiting, None)
+                if seed is None:
+                    break
+                row = _Row(pool.take(seed), seed, practice)
+                row.advance(None)
+                rows[index : index + 1] = [row]
+                if row.episode is not None:
+                    pool.back(*row.taken)
+        live = [row for row in rows if row.turn is not None]
+        if not live:
+            return
+        if len(live) < len(rows):  # the last ones: no seeds are waiting
+            belief = belief[torch.tensor([i for i, row in enumerate(rows) if row.turn is not None])]
+            rows = live
+        turns = [row.turn for row in rows if row.turn is not None]
+        belief = model.observe(
+            belief[: len(rows)],
+            torch.tensor([row.action for row in rows]),
+            torch.from_numpy(np.stack([turn.observation for turn in turns])),
+            torch.tensor([row.fresh for row in rows]),
+        )
+        belief = model.begin_goal(belief, torch.tensor([turn.goal_begins for turn in turns]))
+        steps = torch.tensor(model.spec.plan_codes([turn.step for turn in turns]))
+        actions = torch.multinomial(controller.act(belief, steps).exp(), 1).squeeze(1).tolist()
+        for row, action in zip(rows, actions, strict=True):
+            random = row.rng.random() < row.noise
+            row.advance(int(row.rng.integers(len(model.spec.actions))) if random else action)
+            if row.episode is not None:
+                pool.back(*row.taken)
+                if len(row.episode):
+                    yield row.episode
