@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from llguidance.hf import from_tokenizer
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as chatter
@@ -39,7 +40,7 @@ class EmbeddedModel:
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str, guidance: float = 0.75
     ) -> None:
         self.name = name
-        self._guidance = guidance
+        self.guidance = guidance
         self._model = model
         self._model.requires_grad_(False)
         self._model.train(False)
@@ -60,7 +61,7 @@ class EmbeddedModel:
                 model = AutoModelForCausalLM.from_pretrained(
                     folder, dtype=dtype or fastest_dtype(), use_safetensors=True, local_files_only=True
                 )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelCorrupt(f"The model in {folder} cannot be loaded: {error}. Delete the folder.") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ModelCorrupt(f"The model in {folder} has no fast tokenizer (tokenizer.json), which grammars need.")
@@ -127,6 +128,9 @@ class EmbeddedModel:
         states: list[GrammarState | None] = [root] * len(prompts)  # one for each live branch, like chunks and parents
         chunks: list[Sequence[int]] = [(*tokens[len(prefix.tokens) :], *forced) for tokens in encoded]
         parents: list[int] | None = None
+        if root and root.finished:  # a grammar of one text
+            for search in searches:
+                search.done, search.live, chunks = search.live, [], []
         while chunks:
             choices = self._choices(rows.feed(chunks, parents), states, closing)
             if baseline is not None and automaton is not None:
@@ -203,7 +207,7 @@ class EmbeddedModel:
         return [known[tokens] for tokens in said]
 
     def _guided(self, choices: Sequence[Choice], baseline: Sequence[FloatArray]) -> list[Choice]:
-        w = self._guidance
+        w = self.guidance
         return [
             replace(choice, logits=(1 + w) * log_softmax(choice.logits) - w * without)
             for choice, without in zip(choices, baseline, strict=True)

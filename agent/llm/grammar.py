@@ -69,6 +69,7 @@ class Automaton:
         self.end: IntArray = np.asarray(end, dtype=np.int64)
         self._tokenizer = tokenizer
         self._states = 0
+        self._pairs: dict[tuple[int, int], bool] = {}
         self.notes: dict[
             tuple[object, ...], dict[tuple[int, ...], FloatArray]
         ] = {}  # whoever decodes may remember here
@@ -91,21 +92,23 @@ class Automaton:
         """Those of `ids` with which the tokenizer's own spelling of some allowed text can go on."""
         if ids.size > _SMALL:
             return ids
-        spelled = {int(i): self._tokenizer.decode_bytes([int(i)]) for i in ids}
-        suspects = [i for i, text in spelled.items() if self._is_prefix_of_another(text, spelled)]
-        bad = {i for i in suspects if not self._has_canonical_next(i, matcher)}
-        if last is not None:
-            before = self._tokenizer.decode_bytes([last])
-            bad |= {i for i, text in spelled.items() if not self._is_canonical(before, text, (last, i))}
+        bad = {int(i) for i in ids if last is not None and not self._goes_after(last, int(i))}
+        bad |= {token for token in self._beginnings(ids) if token not in bad and not self._leads_on(token, matcher)}
         if len(bad) == ids.size:  # an odd tokenizer: better a strange spelling than none
             return ids
         return np.asarray([i for i in ids if int(i) not in bad], dtype=np.int64)
 
-    @staticmethod
-    def _is_prefix_of_another(text: bytes, spelled: dict[int, bytes]) -> bool:
-        return any(len(other) > len(text) and other.startswith(text) for other in spelled.values())
+    def _beginnings(self, ids: IntArray) -> list[int]:
+        """Those of `ids` that are the beginning of another one, such as "p" where "pick" is allowed."""
+        spelled = {int(i): self._tokenizer.decode_bytes([int(i)]) for i in ids}
+        return [
+            i
+            for i, text in spelled.items()
+            if any(len(other) > len(text) and other.startswith(text) for other in spelled.values())
+        ]
 
-    def _has_canonical_next(self, token: int, matcher: LLMatcher) -> bool:
+    def _leads_on(self, token: int, matcher: LLMatcher) -> bool:
+        """Whether the tokenizer's own spelling of anything that the grammar allows goes on with `token`."""
         ahead = matcher.deep_copy()
         if not ahead.consume_token(token):
             return False
@@ -114,12 +117,17 @@ class Automaton:
         follow = _allowed(ahead)
         if follow.size > _SMALL:
             return True
-        text = self._tokenizer.decode_bytes([token])
-        pairs = ((int(f), self._tokenizer.decode_bytes([int(f)])) for f in follow)
-        return any(self._is_canonical(text, next_text, (token, f)) for f, next_text in pairs)
+        beginnings = set(self._beginnings(follow))
+        after = [int(f) for f in follow if self._goes_after(token, int(f))]
+        return any(f not in beginnings or self._leads_on(f, ahead) for f in sorted(after, key=beginnings.__contains__))
 
-    def _is_canonical(self, text: bytes, next_text: bytes, tokens: tuple[int, int]) -> bool:
-        return tuple(self._tokenizer.tokenize_bytes(text + next_text)) == tokens
+    def _goes_after(self, first: int, second: int) -> bool:
+        """Whether the tokenizer itself would spell these two tokens so, one after the other."""
+        pair = (first, second)
+        if pair not in self._pairs:
+            text = self._tokenizer.decode_bytes([first]) + self._tokenizer.decode_bytes([second])
+            self._pairs[pair] = tuple(self._tokenizer.tokenize_bytes(text)) == pair
+        return self._pairs[pair]
 
 
 def _allowed(matcher: LLMatcher) -> IntArray:

@@ -1,0 +1,194 @@
+import json
+import math
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from gedanken.agent.llm import GrammarError, LanguageModel, ServerError, load
+from gedanken.agent.llm.openai_compatible import ServerModel
+
+
+def choice(text: str, log_probability: float = -1.0, finish: str = "stop") -> dict[str, Any]:
+    return {"text": text, "finish_reason": finish, "logprobs": {"token_logprobs": [None, log_probability]}}
+
+
+def answer(*texts: str) -> dict[str, Any]:
+    choices = [choice(text, -float(i)) for i, text in enumerate(texts)]
+    return {"choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": 4 * len(texts)}}
+
+
+class Server:
+    """Answers in order, the last one for ever; remembers what it was asked."""
+
+    def __init__(self, *responses: httpx.Response | Exception) -> None:
+        self.responses = list(responses)
+        self.bodies: list[dict[str, Any]] = []
+        self.waits: list[float] = []
+
+    def model(self, **settings: Any) -> ServerModel:
+        settings = {"model": "small", "retries": 2} | settings
+        return ServerModel("http://host/v1", transport=httpx.MockTransport(self), sleep=self.waits.append, **settings)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(json.loads(request.content or b"{}") | {"path": request.url.path})
+        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        if isinstance(response, Exception):
+            raise response
+        return response
+
+
+def ask(model: LanguageModel, *prompts: str, **settings: Any) -> list[list[str]]:
+    settings = {"n": 2, "grammar": None, "temperature": 0.7, "max_tokens": 50, "seed": 3} | settings
+    return [[c.text for c in completions] for completions in model.complete(prompts, **settings)]
+
+
+def test_sends_what_it_was_asked_and_reads_the_answer(grammar: str) -> None:
+    server = Server(httpx.Response(200, json=answer("drop()\n", "open(door)\n")))
+    model = server.model()
+    assert isinstance(model, LanguageModel)
+    [completions] = model.complete(["P"], n=2, grammar=grammar, temperature=0.7, max_tokens=9, seed=3, stop=["done"])
+    assert [(c.text, c.log_probability, c.prompt_tokens, c.completion_tokens) for c in completions] == [
+        ("drop()\n", 0.0, 7, 4),
+        ("open(door)\n", -1.0, 7, 4),
+    ]
+    assert server.bodies == [
+        {
+            "path": "/v1/completions",
+            "prompt": "P",
+            "model": "small",
+            "n": 2,
+            "temperature": 0.7,
+            "max_tokens": 9,
+            "seed": 3,
+            "stop": ["done"],
+            "logprobs": 1,
+            "structured_outputs": {"grammar": grammar},
+        }
+    ]
+
+
+def test_speaks_chat() -> None:
+    message = {"message": {"content": "hello"}, "logprobs": {"content": [{"logprob": -0.5}, {"logprob": -0.25}]}}
+    server = Server(httpx.Response(200, json={"choices": [message]}))
+    [[completion]] = server.model(chat=True).complete(["P"], n=1, grammar=None, temperature=1, max_tokens=9, seed=0)
+    assert (completion.text, completion.log_probability) == ("hello", -0.75)
+    assert server.bodies[0]["messages"] == [{"role": "user", "content": "P"}]
+    assert server.bodies[0]["path"] == "/v1/chat/completions"
+
+
+def test_unknown_log_probability_is_nan_and_length_is_truncated() -> None:
+    server = Server(httpx.Response(200, json={"choices": [{"text": "x", "finish_reason": "length"}]}))
+    [[completion]] = server.model().complete(["P"], n=1, grammar=None, temperature=1, max_tokens=1, seed=0)
+    assert math.isnan(completion.log_probability)
+    assert completion.truncated
+
+
+@pytest.mark.parametrize(("field", "sent"), [("guided_grammar", True), ("grammar", True), ("none", False)])
+def test_the_grammar_goes_where_the_server_takes_it(grammar: str, field: str, sent: bool) -> None:
+    server = Server(httpx.Response(200, json=answer("drop()\n")))
+    ask(server.model(grammar_field=field), "P", grammar=grammar)
+    assert server.bodies[0].get(field) == (grammar if sent else None)
+
+
+def test_texts_outside_the_grammar_are_left_out_or_an_error(grammar: str) -> None:
+    server = Server(
+        httpx.Response(200, json=answer("fly()\n", "drop()\n")), httpx.Response(200, json=answer("fly()\n"))
+    )
+    model = server.model()
+    assert ask(model, "P", grammar=grammar) == [["drop()\n"]]
+    with pytest.raises(GrammarError, match="did not keep to the grammar"):
+        ask(model, "P", grammar=grammar)
+
+
+def test_asks_for_the_first_model_once_and_answers_in_order() -> None:
+    models = httpx.Response(200, json={"data": [{"id": "first"}, {"id": "second"}]})
+    server = Server(models, httpx.Response(200, json=answer("x")))
+    model = server.model(model=None)
+    assert ask(model, "A", "B", "C", temperature=0) == [["x"], ["x"], ["x"]]
+    assert [body["path"] for body in server.bodies].count("/v1/models") == 1
+    assert sorted(body["prompt"] for body in server.bodies[1:]) == ["A", "B", "C"]
+    assert {body["model"] for body in server.bodies[1:]} == {"first"}
+    assert {body["n"] for body in server.bodies[1:]} == {1}
+    assert model.name == "first at http://host/v1"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_tries_again_a_bounded_number_of_times(status: int) -> None:
+    server = Server(httpx.Response(status), httpx.Response(200, json=answer("x")))
+    assert ask(server.model(), "P") == [["x"]]
+    assert server.waits == [1.0]
+    server = Server(httpx.Response(status))
+    with pytest.raises(ServerError, match=f"3 tries .status {status}, status {status}, status {status}"):
+        ask(server.model(), "P")
+
+
+def test_a_server_that_is_down_slow_or_drops_the_line() -> None:
+    for error in (httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")):
+        server = Server(error)
+        with pytest.raises(ServerError, match="Is the server"):
+            ask(server.model(), "P")
+        assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    ("response", "says"),
+    [
+        (httpx.Response(200, text="<html>"), "not JSON"),
+        (httpx.Response(200, json={"x": 1}), "makes no sense"),
+        (httpx.Response(200, json=[1]), "makes no sense"),
+        (httpx.Response(200, json={"choices": []}), "no choices"),
+        (httpx.Response(200, json={"choices": [{}]}), "without text"),
+        (httpx.Response(401), "OPENAI_API_KEY"),
+        (httpx.Response(404, text="no such model"), "404: no such model"),
+    ],
+)
+def test_garbage_is_an_error_that_says_what_came(response: httpx.Response, says: str) -> None:
+    server = Server(response)
+    with pytest.raises(ServerError, match=says):
+        ask(server.model(), "P")
+    assert len(server.bodies) == 1
+
+
+def test_addresses() -> None:
+    assert ServerModel.from_address("http://host:8000/v1#tiny").name == "tiny at http://host:8000/v1"
+    assert "secret" not in ServerModel.from_address("http://me:secret@host/v1#tiny").name
+    with pytest.raises(ServerError, match="no server address"):
+        ServerModel.from_address("host:8000")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self._reply({"data": [{"id": "tiny"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._reply(answer(body["prompt"] + "!"))
+
+    def _reply(self, data: Any) -> None:
+        text = json.dumps(data).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_over_a_real_socket(address: str) -> None:
+    assert ask(load(f"openai:{address}"), "A", "B", n=1) == [["A!"], ["B!"]]
