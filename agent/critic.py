@@ -111,6 +111,7 @@ class Critic:
     def __init__(self, match: GoalMatch, encoder: Encoder, calibration: Calibration | None = None) -> None:
         self.match, self.encoder = match.eval(), encoder
         self.calibration = calibration or Calibration()
+        self.fit: dict[str, float] = {}
 
     def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
         """Return, for each plan, the probability that achieving its steps meets the goal."""

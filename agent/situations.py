@@ -328,6 +328,7 @@ def _lockstep(
         seen = torch.from_numpy(np.stack([run.observation for _, run in runs])).to(device)
         with torch.no_grad():
             belief = model.begin_goal(model.observe(belief, actions, seen, first), first)
+            belief = model.begin_step(belief, torch.tensor([run.spent == 0 for _, run in runs], device=device))
             chances = controller.act(belief, torch.tensor([run.code for _, run in runs], device=device)).exp()
         fresh, keep = [False] * len(runs), [True] * len(runs)
         for row, (_, run) in enumerate(runs):

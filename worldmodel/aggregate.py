@@ -80,6 +80,7 @@ def aggregate(
             torch.tensor([row.fresh for row in rows]),
         )
         belief = model.begin_goal(belief, torch.tensor([turn.goal_begins for turn in turns]))
+        belief = model.begin_step(belief, torch.tensor([turn.step_begins for turn in turns]))
         steps = torch.tensor(model.spec.plan_codes([turn.step for turn in turns]))
         actions = torch.multinomial(controller.act(belief, steps).exp(), 1).squeeze(1).tolist()
         for row, action in zip(rows, actions, strict=True):

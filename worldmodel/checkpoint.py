@@ -73,8 +73,11 @@ def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldMo
     return model, Controller(model)
 
 
-def save(trained: Trained, path: Path) -> Path:
-    """Write a checkpoint into a new folder, whole or not at all. Raises CheckpointError where the folder exists."""
+def save(trained: Trained, path: Path, beside: Path | None = None) -> Path:
+    """Write a checkpoint into a new folder, whole or not at all; files of others (the critic's) come from `beside`.
+
+    Raises CheckpointError where the folder exists or can't be written.
+    """
     if path.exists():
         raise CheckpointError(f"{path} exists; a checkpoint is never overwritten, choose another name")
     model: Any = trained.model
@@ -94,6 +97,9 @@ def save(trained: Trained, path: Path) -> Path:
         save_file(tensors, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(_card_text(path.name, config), encoding="utf-8")
+        for other in beside.iterdir() if beside else ():
+            if other.is_file() and not (folder / other.name).exists():
+                shutil.copyfile(other, folder / other.name)
         folder.chmod(0o755)
         folder.rename(path)
     except OSError as error:

@@ -45,6 +45,7 @@ class Turn:
     observation: Observation
     step: Step
     goal_begins: bool
+    step_begins: bool
     advice: int
 
 
@@ -120,7 +121,8 @@ def _pursue(
         advice = expert.advise(action)
         if advice is None:
             break
-        action = yield Turn(record.observations[-1], step, len(record.actions) == started, advice)
+        begins = action is None
+        action = yield Turn(record.observations[-1], step, len(record.actions) == started, begins, advice)
         raw, reward, terminated, truncated, _ = env.step(action)
         achieved = watch.achieved(action)
         record.observations.append(world.observation(raw))

@@ -25,6 +25,10 @@ class Controller(nn.Module):
         self.worth = nn.Sequential(nn.Linear(model.embed_size, hidden), nn.SiLU(), nn.Linear(hidden, 1))
         self.judge = nn.Sequential(nn.Linear(model.outcome_size, hidden), nn.SiLU(), nn.Linear(hidden, 1))
 
+    def attach(self, model: WorldModel) -> None:
+        """Read the features of another model of the same sizes (a copy)."""
+        self._model = (model,)
+
     @property
     def model(self) -> WorldModel:
         """Return the world model whose features are read."""
@@ -49,7 +53,8 @@ class Controller(nn.Module):
         """Return the losses by name for the beliefs of all frames, as `WorldModel.loss` returns them."""
         step, before = batch.step.flatten(0, 1).long(), batch.step_before.flatten(0, 1).long()
         pursued = (step[:, 0] >= 0).nonzero().squeeze(1)
-        acting = self.model.begin_goal(belief, batch.goal_begins.flatten())[pursued]
+        acting = self.model.begin_goal(belief, batch.goal_begins.flatten())
+        acting = self.model.begin_step(acting, batch.step_begins.flatten())[pursued]
         features = self.model.embed(acting, step[pursued])
         expert, to_go = batch.expert.flatten()[pursued], batch.to_go.flatten()[pursued]
         worth = torch.where(to_go >= 0, self.discount ** to_go.float(), 0.0)

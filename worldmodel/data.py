@@ -54,6 +54,8 @@ def frames_of(spec: WorldSpec, episode: Episode) -> dict[str, NDArray[np.generic
     pursued = np.concatenate([codes.reshape(-1, len(spec.step_sizes)), nothing])[episode.step_index]  # [T, G]
     begins = np.zeros(length + 1, np.bool_)
     begins[episode.origin[episode.origin <= length]] = True
+    step_begins = np.zeros(length + 1, np.bool_)
+    step_begins[:-1] = np.diff(episode.step_index, prepend=-1) != 0
     continues = np.ones(length + 1, np.float32)
     continues[-1] = 1.0 - float(episode.terminated)
 
@@ -70,6 +72,7 @@ def frames_of(spec: WorldSpec, episode: Episode) -> dict[str, NDArray[np.generic
         "reward": shifted(episode.rewards, 0),
         "continues": continues,
         "goal_begins": begins,
+        "step_begins": step_begins,
         "step_before": shifted(pursued, -1),
         "achieved": shifted(episode.achieved, 0),
         "step": closed(pursued, -1),

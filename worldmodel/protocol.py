@@ -64,6 +64,7 @@ class Batch:
     reward: Tensor  # [B, T] received on arriving
     continues: Tensor  # [B, T] float, 0 where the episode had ended
     goal_begins: Tensor  # [B, T] bool
+    step_begins: Tensor  # [B, T] bool: the step pursued from here on begins here
     step_before: Tensor  # [B, T, G] the step pursued on the way here, -1 where none
     achieved: Tensor  # [B, T] bool: arriving here achieved `step_before`
     step: Tensor  # [B, T, G] the step pursued from here, -1 where none
@@ -89,6 +90,10 @@ class WorldModel(Protocol):
 
     def begin_goal(self, belief: Belief, rows: Tensor) -> Belief:
         """Note, in the rows [B] that are true, that places in steps speak of the present pose."""
+        ...
+
+    def begin_step(self, belief: Belief, rows: Tensor) -> Belief:
+        """Note, in the rows [B] that are true, that a step begins: what was in hand then is remembered while it lasts."""
         ...
 
     def suppose(self, belief: Belief, steps: Tensor) -> Belief:

@@ -75,6 +75,7 @@ def rehearse(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         state = model.suppose(belief.repeat(rows), steps)
+        state = model.begin_step(state, torch.ones(rows, dtype=torch.bool, device=device))
         current = torch.zeros(rows, dtype=torch.long, device=device)
         spent = torch.zeros_like(current)
         reached = torch.full((rows, longest), -1, device=device)
@@ -95,6 +96,7 @@ def rehearse(
             tracks.append(track)
             reached[alive[done], current[alive[done]]] = now
             current[alive[done]] += 1
+            state = model.begin_step(state, done)
             spent[alive] = torch.where(done, 0, spent[alive] + 1)
             if views:
                 frames.append(_first_views(model.readout(state).observation, alive, samples, frames[-1]))

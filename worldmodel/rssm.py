@@ -146,6 +146,10 @@ class RSSMModel(nn.Module):
             goal_begins=torch.ones(batch, dtype=torch.bool, device=device),
         )
 
+    def begin_step(self, belief: RSSMBelief, rows: Tensor) -> RSSMBelief:
+        """Return the belief as it is: the recurrent state remembers by itself."""
+        return belief
+
     def begin_goal(self, belief: RSSMBelief, rows: Tensor) -> RSSMBelief:
         """Raise the flag of some rows; the next step, observed or imagined, takes it in and lowers it."""
         return replace(belief, goal_begins=belief.goal_begins | rows)

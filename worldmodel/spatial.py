@@ -57,6 +57,7 @@ class SpatialBelief(Belief):
     world: Tensor  # codes of the world supposed: `seen`, and what is imagined out of sight
     places: Tensor  # 0…8: ahead / beside / behind × left / middle / right of the pose at which the goal began
     hand: Tensor  # [B] code in the agent's own cell
+    hand_began: Tensor  # [B] the same when the present step began
     action: Tensor  # [B] last action
     seen_before: Tensor  # patch before the last action
     places_before: Tensor
@@ -111,6 +112,7 @@ class SpatialModel(nn.Module):
             world=unknown,
             places=places,
             hand=blank,
+            hand_began=blank,
             action=none,
             seen_before=unknown[:, self.patch],
             places_before=places[:, self.patch],
@@ -121,6 +123,10 @@ class SpatialModel(nn.Module):
         """Reset the places of some rows to the present pose."""
         places = torch.where(rows[:, None], self.grid.here(len(rows)), belief.places)
         return SpatialBelief(**{**vars(belief), "places": places})
+
+    def begin_step(self, belief: SpatialBelief, rows: Tensor) -> SpatialBelief:
+        """Remember, in some rows, the present hand as the one with which the step began."""
+        return SpatialBelief(**{**vars(belief), "hand_began": torch.where(rows, belief.hand, belief.hand_began)})
 
     @torch.no_grad()
     def observe(self, belief: SpatialBelief, action: Tensor, observation: Tensor, is_first: Tensor) -> SpatialBelief:
@@ -153,6 +159,7 @@ class SpatialModel(nn.Module):
             world=seen,
             places=grid.move_places(belief.places, motion),
             hand=view[:, grid.view_agent],
+            hand_began=belief.hand_began,
             action=action,
             seen_before=belief.seen[:, self.patch],
             places_before=belief.places[:, self.patch],
@@ -192,6 +199,7 @@ class SpatialModel(nn.Module):
             world=world,
             places=grid.move_places(belief.places, motion),
             hand=hand,
+            hand_began=belief.hand_began,
             action=action,
             seen_before=belief.seen[:, self.patch],
             places_before=belief.places[:, self.patch],
@@ -252,7 +260,7 @@ class SpatialModel(nn.Module):
         """Return what matters for acting on a step, from what the agent knows (never from the world supposed)."""
         marks = self.grid.matches(step, belief.seen, belief.places)
         held = self.grid.matches(step, belief.hand[:, None], None)[..., 0]
-        return self.acting(belief.seen, marks, belief.hand, held, step[:, 0].clamp(min=0))
+        return self.acting(belief.seen, marks, belief.hand, held, step[:, 0].clamp(min=0), belief.hand_began)
 
     def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
         """Return the cells near the agent and its hand, before and after the last action, with what the step speaks of marked."""
@@ -297,6 +305,7 @@ class SpatialModel(nn.Module):
             belief, there, posterior = self._filter(belief, batch.action[:, t], view[:, t], first)
             beliefs.append(belief)
             belief = self.begin_goal(belief, batch.goal_begins[:, t])
+            belief = self.begin_step(belief, batch.step_begins[:, t])
             moved.append(there)
             motions.append(posterior)
         first = batch.is_first.clone()

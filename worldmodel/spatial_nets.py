@@ -197,16 +197,19 @@ class Acting(nn.Module):
         self.skill = nn.Embedding(skills, embed)
         self.stem = nn.Conv2d(embed + arguments, width, 3, padding=1)
         self.layer = nn.Conv2d(width, width, 3, padding=1)
-        extra = 2 * embed + 2 * arguments
+        extra = 3 * embed + 2 * arguments
         self.dense = nn.Linear(width * grid.cells + extra, hidden)
         self.out = nn.Linear(hidden, hidden)
 
-    def forward(self, codes: Tensor, marks: Tensor, hand: Tensor, held: Tensor, skill: Tensor) -> Tensor:
-        """Return [B, hidden] for maps [B, P·P], marks [B, arguments, P·P], hands [B], held [B, arguments], skills [B]."""
+    def forward(self, codes: Tensor, marks: Tensor, hand: Tensor, held: Tensor, skill: Tensor, began: Tensor) -> Tensor:
+        """Return [B, hidden] for maps [B, P·P], marks [B, arguments, P·P], hands [B], held [B, arguments], skills [B].
+
+        `began` [B] is the hand when the step began.
+        """
         marks_ = marks.float()
         x = torch.cat([self.codes(codes).transpose(1, 2), marks_], 1).unflatten(2, (self.side, self.side))
         x = F.relu(self.stem(x.contiguous()))
         x = F.relu(x + self.layer(x))
-        extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks_.amax(2)]
+        extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks_.amax(2), self.codes(began)]
         x = F.silu(self.dense(torch.cat([x.flatten(1), *extra], 1)))
         return F.silu(x + self.out(x))

@@ -18,6 +18,19 @@ from gedanken.worlds.babyai import BabyAIEnv, instruction_of
 from gedanken.worlds.spec import Step
 
 
+class _Stack(list[Any]):
+    """The bot's subgoals; it gives up where it would pile them up for ever (it can go in circles when it is boxed in)."""
+
+    most = 2_000
+    pushed = 0
+
+    def append(self, item: Any) -> None:
+        """Push a subgoal. Raises AssertionError, as the bot does when it is at its wits' end."""
+        self.pushed += 1
+        assert self.pushed < self.most, "the bot goes in circles"
+        super().append(item)
+
+
 class BotExpert:
     """The bot set on one step, from any state, also after actions that were not its own.
 
@@ -35,6 +48,7 @@ class BotExpert:
             return
         previous, self._env.instrs = self._env.instrs, self._instruction or GoToInstr(ObjDesc("door"))
         self._bot = BabyAIBot(env)
+        self._bot.stack = _Stack(self._bot.stack)
         self._env.instrs = previous
         if known is not None:
             self._bot.vis_mask |= known

@@ -1,0 +1,59 @@
+"""Learning from what the agent did: a bounded number of gradient steps on stored episodes, into a new checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.data import Replay
+from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worldmodel.train import TrainConfig, train
+
+MOST_EPISODES = 500
+"""Episodes that are read back, the latest ones."""
+
+
+@dataclass(frozen=True)
+class LearnReport:
+    """What a bout of learning did: mean losses of its first and last quarter, by name."""
+
+    steps: int
+    losses_before: dict[str, float]
+    losses_after: dict[str, float]
+    checkpoint: Path | None
+    seconds: float
+
+
+def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, rate: float = 1e-4) -> LearnReport:
+    """Continue training a copy of `trained` and write it as a new checkpoint, the files beside the old one with it.
+
+    Small batches and a small rate: a few episodes must not wash away what many have taught. With nothing stored, nothing
+    is learnt. Raises TrainingError and CheckpointError.
+    """
+    began = time.perf_counter()
+    episodes = [episode for _, episode in store.recent(MOST_EPISODES, spec_hash=trained.model.spec.hash)]
+    if not any(len(episode) for episode in episodes) or not steps:
+        return LearnReport(0, {}, {}, None, time.perf_counter() - began)
+    model = copy.deepcopy(trained.model)
+    controller = copy.deepcopy(trained.controller)
+    controller.attach(model)
+    pupil = Trained(model, controller, trained.name, trained.path, dict(trained.card))
+    replay = Replay(model.spec, [episode for episode in episodes if len(episode)])
+    config = TrainConfig(steps=steps, batch=8, time=32, learning_rate=rate, warmup=1, final=1.0, seed=seed)
+    rows = list(train(pupil, replay, config))
+    quarter = max(1, len(rows) // 4)
+    names = [name for name in rows[0] if name not in ("step", "frames_per_second")]
+
+    def means(part: list[dict[str, float]]) -> dict[str, float]:
+        return {name: float(np.mean([row[name] for row in part])) for name in names}
+
+    path = checkpoint.next_path(trained.name)
+    card = {**trained.card, "learnt": f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"}
+    checkpoint.save(Trained(model, controller, path.name, path, card), path, beside=trained.path)
+    return LearnReport(steps, means(rows[:quarter]), means(rows[-quarter:]), path, time.perf_counter() - began)
