@@ -1,0 +1,75 @@
+"""Carry a plan out in the real environment, watched by the world's own verifiers. Knows no language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gedanken.agent.events import Acted, StepEnded, StepStarted
+from gedanken.agent.mind import Mind, grid_of
+from gedanken.agent.session import done_before
+from gedanken.worlds.spec import Plan
+
+Ending = Literal["done", "reached", "over", "timeout", "surprise"]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """How carrying out a plan ended, and at which step (an index into the plan)."""
+
+    ending: Ending
+    step: int
+    why: str
+
+
+def carry_out(mind: Mind, plan: Plan) -> Carried:
+    """Act until the plan is done, the environment ends, or reality differs too much from what was expected.
+
+    First steps that were achieved already are not done again. A step is watched from where it begins, as it was in
+    training; its places ("behind you") speak of where the goal was given.
+    """
+    first = done_before(plan, mind.session.achieved_steps())
+    for index in range(first, len(plan.steps)):
+        carried = _pursue(mind, plan, index)
+        if carried is not None:
+            return carried
+    return Carried("done", len(plan.steps) - 1, "every step was achieved")
+
+
+def _pursue(mind: Mind, plan: Plan, index: int) -> Carried | None:
+    """Pursue one step; return None when it was achieved and the episode goes on."""
+    session, config, step = mind.session, mind.config, plan.steps[index]
+    (watch,) = mind.world.watch(session.env, [step])
+    session.pursue(step)
+    mind.emit(StepStarted(index=index, of=len(plan.steps), step=str(step)))
+
+    def ended(result: Literal["achieved", "timeout", "surprise", "over"], spent: int) -> None:
+        mind.emit(StepEnded(index=index, step=str(step), result=result, actions=spent))
+
+    for spent in range(1, config.patience + 1):
+        mind.heed()
+        action = session.decide(step, config.seed, greedy=config.greedy)
+        now = session.take(action, str(step), watch.achieved)
+        mind.emit(
+            Acted(
+                number=session.spent,
+                action=mind.world.spec.actions[action],
+                step=str(step),
+                view=grid_of(now.observation),
+                surprise=now.surprise,
+                reward=now.reward,
+            )
+        )
+        if now.over:
+            ended("achieved" if now.achieved else "over", spent)
+            reached = now.reward > 0
+            return Carried("reached" if reached else "over", index, "the environment ended the episode")
+        if now.achieved:
+            ended("achieved", spent)
+            return None
+        if now.surprise > config.surprise:
+            ended("surprise", spent)
+            why = f"{step}: the world surprised me ({now.surprise:.0f} nats), so I no longer trust the plan"
+            return Carried("surprise", index, why)
+    ended("timeout", config.patience)
+    return Carried("timeout", index, f"{step} was not achieved in {config.patience} actions")

@@ -1,0 +1,56 @@
+"""Every number that steers the loop, in one typed place; the commands' options and their help are made from it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Preset = Literal["default", "debug"]
+
+
+class LoopConfig(BaseModel):
+    """How the agent thinks, acts and learns. Raises pydantic's ValidationError for a value out of range."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    llm: str = Field(
+        default="embedded", description="Language model: embedded, openai:URL[#model], or scripted:FILE.json."
+    )
+    checkpoint: str = Field(
+        default="babyai", description="World model: a name that `gedanken models` lists, or a folder."
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=1 << 31, description="Seed of everything the agent draws; the world has its own."
+    )
+    candidates: int = Field(default=8, ge=1, le=64, description="Plans that the language model writes at a time.")
+    temperature: float = Field(
+        default=0.8, ge=0, le=2, description="Temperature of the language model; 0 is deterministic."
+    )
+    max_tokens: int = Field(default=96, ge=8, le=1024, description="Most tokens of one plan.")
+    samples: int = Field(default=16, ge=1, le=512, description="Futures imagined for each plan.")
+    horizon: int = Field(default=40, ge=1, le=500, description="Most imagined actions for each step of a plan.")
+    rounds: int = Field(default=2, ge=0, le=8, description="Most rounds of revision before a plan is chosen.")
+    accept: float = Field(default=0.75, ge=0, le=1, description="Predicted success from which a plan is not revised.")
+    decline: float = Field(default=0.05, ge=0, le=1, description="Predicted success below which nothing is done.")
+    meaning: float = Field(
+        default=0.2, ge=0, le=1, description="Least probability that the plan is what the goal says."
+    )
+    tie: float = Field(
+        default=0.05, ge=0, le=1, description="Plans this close in predicted success: the shorter one wins."
+    )
+    patience: int = Field(default=48, ge=1, le=1000, description="Most real actions for one step before planning anew.")
+    surprise: float = Field(
+        default=60.0, gt=0, description="Nats of surprise in one action from which the plan is dropped."
+    )
+    replans: int = Field(default=3, ge=0, le=20, description="How often the agent may plan anew while it acts.")
+    greedy: bool = Field(default=False, description="Always take the likeliest action instead of drawing one.")
+    learn_steps: int = Field(
+        default=20, ge=0, le=10_000, description="Gradient steps after an episode; 0 learns nothing."
+    )
+
+    @classmethod
+    def preset(cls, name: Preset = "default", **changes: object) -> LoopConfig:
+        """Return a named set of values with changes; `debug` runs in seconds."""
+        small: dict[str, object] = {"candidates": 3, "samples": 4, "horizon": 20, "rounds": 1, "learn_steps": 2}
+        return cls.model_validate((small if name == "debug" else {}) | changes)

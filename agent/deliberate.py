@@ -1,0 +1,147 @@
+"""Rehearse plans, have them judged, and choose one. Knows no language model and no environment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.events import Candidate, Judged, Rehearsed
+from gedanken.agent.mind import Describe, Judge, grid_of
+from gedanken.agent.propose import Attempt
+from gedanken.agent.session import done_before
+from gedanken.agent.verdict import Verdict
+from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.protocol import Belief
+from gedanken.worldmodel.rehearse import Rehearsal, rehearse
+from gedanken.worlds.spec import Plan
+
+FRAMES = 8
+"""Imagined frames that an event shows."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A plan with its verdict, the round that it came from and its log-probability."""
+
+    verdict: Verdict
+    round: int
+    log_probability: float | None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, whole."""
+        return self.verdict.plan
+
+
+def imagine(
+    controller: Controller, belief: Belief, plans: Sequence[Plan], achieved: list[str], config: LoopConfig, round: int
+) -> tuple[Rehearsal, Rehearsed]:
+    """Rehearse plans from a belief; first steps that were achieved already are not done again.
+
+    The rehearsal that is returned speaks of the whole plans: steps done before are reached after 0 actions.
+    """
+    began = time.perf_counter()
+    done = [min(done_before(plan, achieved), len(plan.steps) - 1) for plan in plans]
+    rest = [Plan(steps=plan.steps[skip:]) for plan, skip in zip(plans, done, strict=True)]
+    rehearsal = rehearse(
+        controller,
+        belief,
+        rest,
+        samples=config.samples,
+        horizon=config.horizon,
+        seed=config.seed,
+        views=True,
+    )
+    views = rehearsal.views
+    length = int(rehearsal.length[0, 0])
+    frames = [] if views is None else [grid_of(views[0, t]) for t in _spread(length + 1, FRAMES)]
+    event = Rehearsed(
+        round=round,
+        plans=[str(plan) for plan in plans],
+        futures=config.samples,
+        actions=int(rehearsal.length.sum()),
+        seconds=time.perf_counter() - began,
+        views=frames,
+    )
+    return _whole(rehearsal, plans, done), event
+
+
+def judge(critic: Judge, goal: str, rehearsal: Rehearsal, describe: Describe, round: int) -> Judged:
+    """Have a rehearsal judged."""
+    began = time.perf_counter()
+    verdicts = critic.judge(goal, rehearsal, describe)
+    return Judged(round=round, verdicts=verdicts, seconds=time.perf_counter() - began)
+
+
+def options(candidates: Sequence[Candidate], verdicts: Sequence[Verdict]) -> list[Option]:
+    """Join candidates and their verdicts."""
+    pairs = zip(candidates, verdicts, strict=True)
+    return [Option(verdict, candidate.round, candidate.log_probability) for candidate, verdict in pairs]
+
+
+def choose(judged: Sequence[Option], tie: float) -> Option:
+    """Return the option of likeliest success; among those within `tie` of it the shorter, then the less doubtful."""
+    best = max(option.verdict.success for option in judged)
+    close = [option for option in judged if option.verdict.success >= best - tie]
+
+    def rank(option: Option) -> tuple[float, float, float]:
+        steps = option.verdict.steps
+        said = option.log_probability
+        return (
+            float("inf") if steps is None else round(steps),
+            round(option.verdict.disagreement, 2),
+            0.0 if said is None else -said,
+        )
+
+    return min(close, key=rank)
+
+
+def wants_revision(judged: Sequence[Option], config: LoopConfig) -> str | None:
+    """Say why another round is needed, or None."""
+    best = max((option.verdict.success for option in judged), default=0.0)
+    if best >= config.accept:
+        return None
+    return f"the best plan so far succeeds in {best:.0%} of what was imagined; {config.accept:.0%} are wanted"
+
+
+def attempts_of(judged: Sequence[Option]) -> list[Attempt]:
+    """Return the plans judged as attempts to better, the best of them last."""
+    ranked = sorted(judged, key=lambda option: option.verdict.success)
+    return [Attempt(str(option.plan), option.verdict.reasons) for option in ranked]
+
+
+def why_not(best: Option | None, missing: Sequence[str], config: LoopConfig) -> str | None:
+    """Say why nothing should be done, or None: no plan, no such thing, not what the goal says, no success to expect."""
+    if best is None:
+        return "no plan could be made of that goal"
+    verdict = best.verdict
+    if verdict.satisfies < config.meaning:
+        return f"none of the plans I can make is likely to be what you mean (best guess: {best.plan.line()})"
+    if missing:
+        return f"I know of no {' and no '.join(missing)} here"
+    if verdict.success < config.decline:
+        return f"the best plan, {best.plan.line()}, hardly ever works out when I imagine it: {verdict.reasons}"
+    return None
+
+
+def _whole(rehearsal: Rehearsal, plans: Sequence[Plan], done: Sequence[int]) -> Rehearsal:
+    """Put steps done before in front of a rehearsal of what is left."""
+    if not any(done):
+        return rehearsal
+    reached = rehearsal.reached
+    longest = max(len(plan.steps) for plan in plans)
+    whole = torch.full((*reached.shape[:2], longest), -1, dtype=reached.dtype)
+    for row, (plan, skip) in enumerate(zip(plans, done, strict=True)):
+        whole[row, :, :skip] = 0
+        whole[row, :, skip : len(plan.steps)] = reached[row, :, : len(plan.steps) - skip]
+    return replace(rehearsal, plans=tuple(plans), reached=whole)
+
+
+def _spread(length: int, most: int) -> list[int]:
+    """Return at most `most` indices spread over 0…length-1, both ends among them."""
+    count = min(length, most)
+    return sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)})

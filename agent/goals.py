@@ -1,0 +1,60 @@
+"""What a goal may be, checked before any model reads it, and what the agent can do instead. Knows no model."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+from gedanken.worlds.protocol import Observation
+from gedanken.worlds.spec import Phrase, Plan, WorldSpec
+
+LONGEST_GOAL = 2_000
+"""Most characters of a goal."""
+
+
+class GoalError(ValueError):
+    """A goal that the agent does not take up; the message says what to do."""
+
+
+def check_goal(text: str) -> str:
+    """Return the goal without surrounding space. Raises GoalError for an empty, overlong or unprintable one."""
+    if len(text) > LONGEST_GOAL:
+        raise GoalError(f"the goal has {len(text):,} characters; say it in at most {LONGEST_GOAL:,}")
+    goal = " ".join(text.split())
+    if not goal:
+        raise GoalError("the goal is empty; say what should be done, for example: go to the red ball")
+    bad = sorted({f"U+{ord(c):04X}" for c in goal if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn")})
+    if bad:
+        raise GoalError(f"the goal holds characters that are no text ({', '.join(bad[:5])}); type it anew")
+    return goal
+
+
+def abilities(spec: WorldSpec) -> list[str]:
+    """Return what the agent can do, a line for each skill."""
+    return [skill.signature() for skill in spec.skills]
+
+
+def visible(spec: WorldSpec, known: Observation, phrase: Phrase) -> bool:
+    """Return whether some known cell of a map ``[P, P, C]`` is what the phrase names (places are not looked at)."""
+    channels = [channel.name for channel in spec.observation.channels]
+    cells = ~np.isin(known[..., 0], spec.observation.background)
+    for word, attribute in zip(phrase, spec.attributes, strict=True):
+        if word is None or attribute.channel is None or word == attribute.any_value:
+            continue
+        index = channels.index(attribute.channel)
+        cells &= known[..., index] == spec.observation.channels[index].categories.index(word)
+    return bool(cells.any())
+
+
+def missing(spec: WorldSpec, known: Observation, plan: Plan) -> list[str]:
+    """Name the things in a plan that match nothing the agent knows of."""
+    phrases = [phrase for step in plan.steps for phrase in step.arguments]
+    names = [" ".join(word for word in phrase if word) for phrase in phrases if not visible(spec, known, phrase)]
+    return list(dict.fromkeys(names))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as English does: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))

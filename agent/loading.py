@@ -1,0 +1,81 @@
+"""Put an agent together out of names: world, language model, checkpoint, critic, stores. Knows no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gedanken.agent import llm as language
+from gedanken.agent.agent import Agent
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.critic import Critic
+from gedanken.agent.graph import saver
+from gedanken.agent.journal import Journal
+from gedanken.agent.llm.protocol import Encoder
+from gedanken.agent.mind import Judge
+from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.checkpoint import CheckpointError
+from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worlds.babyai import BabyAIWorld
+from gedanken.worlds.protocol import World
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are kept, all under `checkpoint.home()`."""
+
+    store: Path
+    journal: Path
+    runs: Path
+
+
+def places() -> Places:
+    """Return the files of this user."""
+    home = checkpoint.home()
+    return Places(home / "experience.sqlite", home / "journal.sqlite", home / "runs.sqlite")
+
+
+def load_world(id: str) -> World:
+    """Return a world by its id. Raises SpecError for one that does not exist."""
+    return BabyAIWorld(id)
+
+
+def load_critic(path: Path | None, world: World, encoder: object) -> Judge:
+    """Load the critic beside a checkpoint; `encoder` reads its words, or the embedded model does."""
+    if path is None:
+        raise CheckpointError("this world model was never saved, so it has no critic; pass one")
+    model = encoder if isinstance(encoder, Encoder) else language.load("embedded")
+    if not isinstance(model, Encoder):
+        raise CheckpointError("the embedded language model embeds no texts, and the critic needs that")
+    return Critic.load(path, world.spec, model)
+
+
+@contextlib.contextmanager
+def open_agent(world_id: str, config: LoopConfig | None = None, *, keep: bool = True) -> Iterator[Agent]:
+    """Load an agent and release its files at the end; `keep` stores episodes, learns from them and survives a kill.
+
+    Raises SpecError, CheckpointError, StoreError and LLMError, in the order of what is cheap to find out.
+    """
+    config = config or LoopConfig.preset()
+    world = load_world(world_id)
+    with contextlib.ExitStack() as stack:
+        where = places()
+        trained = checkpoint.load(config.checkpoint, world.spec)
+        store = stack.enter_context(ExperienceStore(where.store)) if keep else None
+        journal = stack.enter_context(Journal(where.journal)) if keep else None
+        runs = saver(where.runs) if keep else None
+        if runs is not None:
+            stack.callback(runs.conn.close)
+        model = language.load(config.llm)
+        yield Agent(
+            world,
+            llm=model,
+            trained=trained,
+            critic=load_critic(trained.path, world, model),
+            store=store,
+            config=config,
+            journal=journal,
+            saver=runs,
+        )

@@ -1,0 +1,219 @@
+"""The loop's nodes as plain functions ``(state, mind) -> changes``; each can be called without a graph.
+
+Where a node decides what comes next, the name of the next node comes back beside the changes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from gedanken.agent import act as acting
+from gedanken.agent import deliberate, goals, remember
+from gedanken.agent import propose as proposing
+from gedanken.agent.events import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    Candidate,
+    Chosen,
+    Declined,
+    Outcome,
+    Perceived,
+    Replanning,
+    Revising,
+    Status,
+)
+from gedanken.agent.mind import Mind, grid_of
+from gedanken.agent.propose import Attempt
+from gedanken.agent.state import (
+    State,
+    attempts_in,
+    candidates_of,
+    chosen_of,
+    dump_option,
+    fresh,
+    options_of,
+)
+
+
+def perceive(state: State, mind: Mind) -> State:
+    """Put what is known of the surroundings into words."""
+    mind.heed()
+    scene = mind.world.describe(*mind.session.known())
+    mind.emit(Perceived(scene=scene, view=grid_of(mind.session.view)))
+    return State(scene=scene)
+
+
+def propose(state: State, mind: Mind) -> State:
+    """Ask the language model for plans; what reality refuted, and verdicts where there are any, are told."""
+    mind.heed()
+    judged = options_of(state)
+    attempts = attempts_in(state) + deliberate.attempts_of(judged)
+    known = [str(option.plan) for option in judged]
+    proposed = proposing.propose(
+        mind.world,
+        mind.llm,
+        state["scene"],
+        state["goal"],
+        mind.config,
+        round=state["round"],
+        attempts=attempts,
+        known=known,
+    )
+    mind.emit(proposed)
+    candidates = list(proposed.candidates)
+    chosen = chosen_of(state)
+    if state["replans"] and not judged and chosen and str(chosen.plan) not in {c.plan for c in candidates}:
+        # What is left of the plan under way is a candidate, too.
+        candidates.append(Candidate(plan=str(chosen.plan), log_probability=chosen.log_probability, round=chosen.round))
+    return State(
+        candidates=[candidate.model_dump() for candidate in candidates],
+        round=state["round"] + 1,
+        tokens=state["tokens"] + proposed.tokens,
+    )
+
+
+def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], State]:
+    """Imagine and judge the new candidates; decide whether another round is wanted."""
+    mind.heed()
+    candidates, judged = candidates_of(state), options_of(state)
+    if candidates:
+        number = state["round"] - 1
+        plans = [mind.world.spec.parse_plan(candidate.plan) for candidate in candidates]
+        achieved = mind.session.achieved_steps()
+        rehearsal, rehearsed = deliberate.imagine(
+            mind.trained.controller, mind.session.belief, plans, achieved, mind.config, number
+        )
+        mind.emit(rehearsed)
+        verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number)
+        mind.emit(verdicts)
+        judged = judged + deliberate.options(candidates, verdicts.verdicts)
+    changes = State(candidates=[], judged=[dump_option(option) for option in judged])
+    left = state["revisions"] < mind.config.rounds
+    wanted = deliberate.wants_revision(judged, mind.config) is not None
+    return ("revise" if left and wanted and candidates else "choose"), changes
+
+
+def revise(state: State, mind: Mind) -> State:
+    """Begin another round."""
+    why = deliberate.wants_revision(options_of(state), mind.config) or ""
+    mind.emit(Revising(round=state["round"], why=why))
+    return State(revisions=state["revisions"] + 1)
+
+
+def choose(state: State, mind: Mind) -> tuple[Literal["approve", "finish"], State]:
+    """Take the best plan, or decline where none is worth doing."""
+    judged = options_of(state)
+    best = deliberate.choose(judged, mind.config.tie) if judged else None
+    known, _ = mind.session.known()
+    missing = goals.missing(mind.world.spec, known, best.plan) if best and mind.session.free else []
+    why = deliberate.why_not(best, missing, mind.config)
+    if why is not None and not state["replans"]:
+        mind.emit(Declined(why=why, can=goals.abilities(mind.world.spec), sees=state["scene"]))
+        outcome = _outcome(state, mind, "declined", why)
+        return "finish", State(chosen=None, outcome=outcome.model_dump(mode="json"))
+    if best is None:
+        outcome = _outcome(state, mind, "not_reached", "no other plan could be made")
+        return "finish", State(outcome=outcome.model_dump(mode="json"))
+    mind.emit(Chosen(plan=str(best.plan), verdict=best.verdict, round=best.round, among=len(judged)))
+    changes = State(chosen=dump_option(best), among=len(judged))
+    if not state["execute"]:
+        outcome = _outcome({**state, **changes}, mind, "imagined", "imagined only, nothing was done")
+        return "finish", {**changes, "outcome": outcome.model_dump(mode="json")}
+    return "approve", changes
+
+
+def approve(state: State, mind: Mind) -> tuple[Literal["act", "finish"], State]:
+    """Ask a person, where there is one to ask; a plan made on the way needs no second yes."""
+    chosen = chosen_of(state)
+    if mind.approve is None or state["replans"] or chosen is None:
+        return "act", State()
+    asked = ApprovalAsked(plan=str(chosen.plan), success=chosen.verdict.success)
+    mind.emit(asked)
+    approved = mind.approve(asked)
+    mind.emit(ApprovalAnswered(approved=approved))
+    if approved:
+        return "act", State()
+    outcome = _outcome(state, mind, "not_approved", "you said no, so nothing was done")
+    return "finish", State(outcome=outcome.model_dump(mode="json"))
+
+
+def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]:
+    """Carry the plan out; where reality differs, plan anew from what is known then."""
+    chosen = chosen_of(state)
+    if chosen is None:
+        raise ValueError("nothing was chosen, so there is nothing to do")
+    if mind.cut_off == "act":  # look again before anything else is done
+        mind.cut_off = None
+        return _replan(state, mind, Attempt(str(chosen.plan), "it was cut off"), "the run was cut off while acting", 0)
+    mind.doing = state
+    carried = acting.carry_out(mind, chosen.plan)
+    session = mind.session
+    if carried.ending == "reached" or (carried.ending == "done" and session.free):
+        return _finished(state, mind, "reached", f"reached in {session.spent} actions")
+    if carried.ending == "over":
+        return _finished(state, mind, "not_reached", carried.why)
+    why = "the plan was carried out, but the goal was not met" if carried.ending == "done" else carried.why
+    if state["replans"] >= mind.config.replans:
+        return _finished(state, mind, "not_reached", f"gave up after {state['replans']} new plans: {why}")
+    return _replan(state, mind, Attempt(str(chosen.plan), why), why, 1)
+
+
+def finish(state: State, mind: Mind) -> State:
+    """Store the episode and learn from it; say how it ended."""
+    outcome = Outcome.model_validate(state["outcome"])
+    mind.emit(outcome)
+    stored = remember.store(mind, outcome)
+    learned = None
+    if stored:
+        mind.emit(stored)
+        learned = remember.learn(mind)
+    if learned:
+        mind.emit(learned)
+    told = {
+        "episode": stored.episode if stored else None,
+        "checkpoint": learned.checkpoint if learned else None,
+        "seconds": time.time() - state["began"],
+    }
+    return State(outcome=state["outcome"] | told)
+
+
+def _replan(
+    state: State, mind: Mind, attempt: Attempt, why: str, counts: int
+) -> tuple[Literal["perceive", "finish"], State]:
+    number = state["replans"] + counts
+    mind.emit(Replanning(why=why, number=number))
+    refuted = [*state["attempts"], {"plan": attempt.plan, "reasons": attempt.reasons}]
+    return "perceive", State(attempts=refuted, replans=max(number, 1), judged=[], revisions=0)
+
+
+def _finished(state: State, mind: Mind, status: Status, message: str) -> tuple[Literal["perceive", "finish"], State]:
+    return "finish", State(outcome=_outcome(state, mind, status, message).model_dump(mode="json"))
+
+
+def interrupted(goal: str, mind: Mind) -> Outcome:
+    """Return the outcome of a run that was ended from outside."""
+    state = mind.doing or fresh(goal, execute=True, began=time.time())
+    return _outcome(state, mind, "interrupted", f"interrupted after {mind.session.spent} actions")
+
+
+def _outcome(state: State, mind: Mind, status: Status, message: str) -> Outcome:
+    chosen = chosen_of(state)
+    verdict = chosen.verdict if chosen else None
+    return Outcome(
+        goal=state["goal"],
+        world=mind.world.id,
+        seed=mind.session.seed,
+        status=status,
+        message=message,
+        plan=str(chosen.plan) if chosen else None,
+        verdict=verdict,
+        predicted=verdict.success if verdict else None,
+        steps=mind.session.spent if state["execute"] else 0,
+        reward=mind.session.reward if state["execute"] else 0.0,
+        round=chosen.round if chosen else None,
+        rounds=state["round"],
+        replans=state["replans"],
+        tokens=state["tokens"],
+        seconds=time.time() - state["began"],
+    )

@@ -1,0 +1,134 @@
+"""The language model's part: candidate plans for a goal, and better ones after criticism. Knows no world model.
+
+A request is a pure function of what is known, so that many can be sent in one batch and answered from memory later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.events import Candidate, Proposed
+from gedanken.agent.llm.protocol import Completion, LanguageModel
+from gedanken.prompts import NO_GOAL, STOP, render
+from gedanken.worlds.protocol import World
+from gedanken.worlds.spec import Plan, SpecError
+
+MOST_ATTEMPTS = 3
+"""Criticised plans that a prompt shows."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A plan that was found wanting, and why."""
+
+    plan: str
+    reasons: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that a language model is asked, `LanguageModel.complete`'s arguments for one prompt."""
+
+    prompt: str
+    baseline: str | None
+    n: int
+    grammar: str
+    temperature: float
+    max_tokens: int
+    stop: tuple[str, ...]
+    seed: int
+
+    def send(self, llm: LanguageModel) -> list[Completion]:
+        """Ask. Raises LLMError."""
+        [completions] = llm.complete(
+            [self.prompt],
+            n=self.n,
+            grammar=self.grammar,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            stop=self.stop,
+            seed=self.seed,
+            baseline=self.baseline,
+        )
+        return completions
+
+
+def propose_prompt(world: World, scene: str, goal: str, attempts: Sequence[Attempt] = ()) -> str:
+    """Return the prompt for plans that reach `goal`; with attempts, for plans better than those. Raises PromptError."""
+    words: dict[str, Any] = {
+        "skills": [skill.signature() for skill in world.spec.skills],
+        "examples": world.examples,
+        "scene": scene,
+        "goal": goal,
+    }
+    if not attempts:
+        return render("propose", **words)
+    return render("revise", **words, attempts=list(attempts)[-MOST_ATTEMPTS:])
+
+
+def propose_request(
+    world: World, scene: str, goal: str, config: LoopConfig, *, round: int = 0, attempts: Sequence[Attempt] = ()
+) -> Request:
+    """Return what round `round` asks; the same arguments give the same request."""
+    return Request(
+        prompt=propose_prompt(world, scene, goal, attempts),
+        baseline=propose_prompt(world, "", NO_GOAL, attempts),
+        n=config.candidates,
+        grammar=world.spec.grammar(),
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        stop=STOP,
+        seed=config.seed + round,
+    )
+
+
+def propose(
+    world: World,
+    llm: LanguageModel,
+    scene: str,
+    goal: str,
+    config: LoopConfig,
+    *,
+    round: int = 0,
+    attempts: Sequence[Attempt] = (),
+    known: Sequence[str] = (),
+) -> Proposed:
+    """Ask for candidates and merge those that are the same plan; plans in `known` count as duplicates too."""
+    request = propose_request(world, scene, goal, config, round=round, attempts=attempts)
+    completions = request.send(llm)
+    fresh: dict[str, Candidate] = {}
+    merged = unreadable = 0
+    for completion in completions:
+        plan = _parsed(world, completion)
+        if plan is None:
+            unreadable += 1
+        elif (text := str(plan)) in fresh or text in known:
+            merged += 1
+        else:
+            probability = completion.log_probability
+            said = None if probability != probability else probability  # NaN: the server does not say
+            fresh[text] = Candidate(plan=text, log_probability=said, round=round)
+    return Proposed(
+        round=round,
+        candidates=list(fresh.values()),
+        merged=merged,
+        unreadable=unreadable,
+        prompt_tokens=completions[0].prompt_tokens if completions else 0,
+        tokens=sum(completion.completion_tokens for completion in completions),
+        seconds=max((completion.seconds for completion in completions), default=0.0),
+        model=llm.name,
+    )
+
+
+def _parsed(world: World, completion: Completion) -> Plan | None:
+    """Return the plan of a text; a step that was cut off at the end is left out, None where nothing is left."""
+    text = completion.text
+    if completion.truncated:
+        text = text.rpartition("\n")[0]
+    try:
+        return world.spec.parse_plan(text)
+    except SpecError:
+        return None

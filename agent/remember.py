@@ -1,0 +1,52 @@
+"""What is kept of a goal: the episode in the store, and a bounded number of gradient steps. Knows no language model."""
+
+from __future__ import annotations
+
+from gedanken.agent.events import Learned, Outcome, Stored
+from gedanken.agent.mind import Mind
+
+LOOK_BACK = 5
+"""Episodes in which a resumed run looks for its own before it stores it again."""
+
+
+def store(mind: Mind, outcome: Outcome) -> Stored | None:
+    """Append what happened since the goal was given; None where nothing happened or there is no store.
+
+    A resumed run that was cut off after storing finds its episode and stores it no second time.
+    """
+    session = mind.session
+    if mind.store is None or not session.spent:
+        return None
+    turn = f"{session.conversation.id}-{session.turn}" if session.conversation else None
+    if turn and mind.cut_off is not None:
+        for id, episode in mind.store.recent(LOOK_BACK):
+            if episode.record.get("turn") == turn and len(episode) == session.spent:
+                return Stored(episode=id, steps=session.spent)
+    said = outcome.model_dump(mode="json", include={"status", "message", "predicted", "steps", "reward", "replans"})
+    record = {
+        "turn": turn,
+        "plan": outcome.plan,
+        "verdict": outcome.verdict.model_dump(mode="json", exclude={"plan"}) if outcome.verdict else None,
+        "outcome": {**said, "success": outcome.success},
+        "llm": mind.llm.name,
+        "checkpoint": mind.trained.name,
+        "config": mind.config.model_dump(mode="json"),
+    }
+    episode = session.episode(outcome.goal, record)
+    return Stored(episode=mind.store.append(episode), steps=session.spent)
+
+
+def learn(mind: Mind) -> Learned | None:
+    """Take the configured number of gradient steps on what is stored; None where that is 0 or nothing is stored."""
+    if mind.store is None or mind.config.learn_steps == 0:
+        return None
+    from gedanken.worldmodel.learn import learn as learn_from
+
+    report = learn_from(mind.trained, mind.store, steps=mind.config.learn_steps, seed=mind.config.seed)
+    return Learned(
+        steps=report.steps,
+        before=report.losses_before,
+        after=report.losses_after,
+        checkpoint=str(report.checkpoint) if report.checkpoint else None,
+        seconds=report.seconds,
+    )

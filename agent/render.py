@@ -1,0 +1,232 @@
+"""The story of a run for people: live and in colour in a terminal, plain lines in a pipe. Reads events only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gedanken.agent.draw import draw, strip
+from gedanken.agent.events import (
+    Acted,
+    ApprovalAnswered,
+    ApprovalAsked,
+    Chosen,
+    Declined,
+    Event,
+    Failed,
+    GoalReceived,
+    Judged,
+    Learned,
+    Outcome,
+    Perceived,
+    Proposed,
+    Rehearsed,
+    Replanning,
+    Resumed,
+    Revising,
+    StepEnded,
+    StepStarted,
+    Stored,
+)
+from gedanken.agent.verdict import Verdict
+from gedanken.worlds.spec import WorldSpec
+
+INDENT = 10
+
+
+class Story:
+    """Tells events on a console as they come; without a terminal nothing moves and nothing is drawn."""
+
+    def __init__(self, spec: WorldSpec, console: Console) -> None:
+        self.spec, self.console = spec, console
+        self._live: Live | None = None
+        self._now = ""
+        self._path: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Tell one event."""
+        if not isinstance(event, Acted | StepStarted):
+            self.close()
+        getattr(self, f"_{event.kind}")(event)
+
+    def close(self) -> None:
+        """End what moves, if anything does."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    # ---- thinking --------------------------------------------------------------------------------------------------
+
+    def _goal(self, event: GoalReceived) -> None:
+        self._say("Goal", f"[bold]{escape(event.goal)}[/]")
+        whose = ", its own mission" if event.own else ""
+        self._more(f"[dim]{event.world}, seed {event.seed}{whose}[/]")
+
+    def _perceived(self, event: Perceived) -> None:
+        self._say("Sees", escape(event.scene))
+        if self.console.is_terminal:
+            self._put(draw(self.spec, event.view))
+
+    def _proposed(self, event: Proposed) -> None:
+        merged = f", {event.merged} merged as duplicates" if event.merged else ""
+        bad = f", {event.unreadable} unreadable" if event.unreadable else ""
+        plans = f"{len(event.candidates)} plan{'s' * (len(event.candidates) != 1)}"
+        self._say(
+            "Proposes", f"{plans} in {event.seconds:.1f} s, {event.tokens} tokens{merged}{bad} [dim]({event.model})[/]"
+        )
+        for candidate in event.candidates:
+            said = "" if candidate.log_probability is None else f"  [dim]{candidate.log_probability:.1f} nats[/]"
+            self._more(f"· {escape(_line(candidate.plan))}{said}")
+
+    def _rehearsed(self, event: Rehearsed) -> None:
+        what = f"{len(event.plans)} × {event.futures} futures, {event.actions:,} actions"
+        self._say("Imagines", f"{what} in {event.seconds:.1f} s ({event.actions_per_second:,.0f}/s)")
+        if self.console.is_terminal and event.views:
+            fitting = max(1, (self.console.width - INDENT) // (2 * len(event.views[0][0]) + 2))
+            self._more(f"[dim]one future of {escape(_line(event.plans[0]))}:[/]")
+            self._put(strip(self.spec, event.views[:fitting]))
+
+    def _judged(self, event: Judged) -> None:
+        self._say("Judges", f"[dim]round {event.round + 1}[/]")
+        self._put(verdicts(event.verdicts))
+
+    def _revising(self, event: Revising) -> None:
+        self._say("Revises", f"[yellow]round {event.round + 1}: {escape(event.why)}[/]")
+
+    def _chosen(self, event: Chosen) -> None:
+        verdict = event.verdict
+        self._say("Chooses", f"[bold]{escape(verdict.plan.line())}[/]")
+        self._more(
+            f"predicts {_percent(verdict.success)} ({_percent(verdict.low)} to {_percent(verdict.high)});"
+            f" out of {event.among} plans, from round {event.round + 1}"
+        )
+
+    def _declined(self, event: Declined) -> None:
+        self._say("Declines", f"[yellow]{escape(event.why.rstrip('.'))}.[/] Nothing was done.")
+        if event.sees:
+            self._more(escape(event.sees))
+        self._more("What I can do:")
+        for line in event.can:
+            self._more(f"· {escape(line)}")
+
+    # ---- acting ----------------------------------------------------------------------------------------------------
+
+    def _approval_asked(self, event: ApprovalAsked) -> None:
+        """The one who asks shows the question."""
+
+    def _approval_answered(self, event: ApprovalAnswered) -> None:
+        self._say("Approved" if event.approved else "Refused", "")
+
+    def _step_started(self, event: StepStarted) -> None:
+        self._now = f"step {event.index + 1} of {event.of}: {event.step}"
+        self._path = []
+
+    def _acted(self, event: Acted) -> None:
+        self._path.append(event.action)
+        if not self.console.is_terminal:
+            return
+        if self._live is None:
+            self._live = Live(console=self.console, transient=True, refresh_per_second=12)
+            self._live.start()
+        surprise = f"surprise {event.surprise:.1f} nats"
+        caption = Text.from_markup(
+            f"{escape(self._now)}  [bold]{event.action}[/]  [dim]{event.number} actions, {surprise}[/]"
+        )
+        self._live.update(Padding(Group(caption, draw(self.spec, event.view)), (0, 0, 0, INDENT)), refresh=True)
+
+    def _step_ended(self, event: StepEnded) -> None:
+        mark = "[green]✓[/]" if event.result == "achieved" else f"[red]✗ {event.result}[/]"
+        self._say("Acts", f"{escape(event.step)} {mark} [dim]{event.actions} actions: {_runs(self._path)}[/]")
+
+    def _replanning(self, event: Replanning) -> None:
+        self._say("Replans", f"[yellow]{escape(event.why)}[/]")
+
+    def _resumed(self, event: Resumed) -> None:
+        self._say("Resumes", f"[bold]{escape(event.goal)}[/]")
+        self._more(escape(event.message))
+
+    # ---- ending ----------------------------------------------------------------------------------------------------
+
+    def _outcome(self, event: Outcome) -> None:
+        colour = {"reached": "green", "not_reached": "red"}.get(event.status, "yellow")
+        self._say("Outcome", f"[bold {colour}]{event.status.replace('_', ' ')}[/]: {escape(event.message)}")
+        if event.predicted is not None and event.status in ("reached", "not_reached"):
+            self._more(f"predicted {_percent(event.predicted)}, happened {'100' if event.success else '0'} %")
+        numbers = [f"{event.rounds} round{'s' * (event.rounds != 1)}"]
+        numbers += [f"{event.replans} replanning{'s' * (event.replans != 1)}"] if event.replans else []
+        numbers += [f"reward {event.reward:.2f}"] if event.reward else []
+        self._more(f"[dim]{', '.join(numbers)}, {event.tokens} tokens, {event.seconds:.1f} s[/]")
+
+    def _stored(self, event: Stored) -> None:
+        self._say("Stores", f"episode {event.episode}, {event.steps} actions")
+
+    def _learned(self, event: Learned) -> None:
+        before, after = sum(event.before.values()), sum(event.after.values())
+        self._say("Learns", f"{event.steps} gradient steps in {event.seconds:.1f} s: loss {before:.3f} → {after:.3f}")
+        if event.checkpoint:
+            self._more(f"[dim]new checkpoint {escape(event.checkpoint)}[/]")
+
+    def _error(self, event: Failed) -> None:
+        self._say("Error", f"[red]{escape(event.message)}[/]")
+
+    # ---- layout ----------------------------------------------------------------------------------------------------
+
+    def _say(self, label: str, markup: str) -> None:
+        table = Table.grid(padding=0)
+        table.add_column(width=INDENT, style="bold cyan", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row(label, Text.from_markup(markup))
+        self.console.print(table)
+
+    def _more(self, markup: str) -> None:
+        self._say("", markup)
+
+    def _put(self, thing: object) -> None:
+        self.console.print(Padding(thing, (0, 0, 0, INDENT)))  # type: ignore[arg-type]
+
+
+def verdicts(said: Sequence[Verdict]) -> Table:
+    """Return verdicts as a table, the likeliest success first."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("plan", overflow="fold", ratio=3)
+    table.add_column("success", justify="right", no_wrap=True)
+    table.add_column("90 %", no_wrap=True)
+    table.add_column("means it", justify="right", no_wrap=True)
+    table.add_column("actions", justify="right", no_wrap=True)
+    table.add_column("because", overflow="fold", ratio=4)
+    for verdict in sorted(said, key=lambda v: -v.success):
+        colour = "green" if verdict.success >= 0.75 else "yellow" if verdict.success >= 0.3 else "red"
+        table.add_row(
+            Text(verdict.plan.line()),
+            Text(_percent(verdict.success), style=colour),
+            Text(f"{verdict.low:.0%}–{verdict.high:.0%}".replace("%", ""), style="dim"),
+            Text(_percent(verdict.satisfies)),
+            Text("–" if verdict.steps is None else f"{verdict.steps:.0f}"),
+            Text(verdict.reasons, style="dim"),
+        )
+    return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _line(plan: str) -> str:
+    return " → ".join(plan.split("\n"))
+
+
+def _runs(actions: Sequence[str]) -> str:
+    """Shorten a path: forward ×3, left, pickup."""
+    runs: list[tuple[str, int]] = []
+    for action in actions:
+        if runs and runs[-1][0] == action:
+            runs[-1] = (action, runs[-1][1] + 1)
+        else:
+            runs.append((action, 1))
+    return ", ".join(action if count == 1 else f"{action} ×{count}" for action, count in runs)

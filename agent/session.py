@@ -1,0 +1,251 @@
+"""A life in one real environment: what was seen and done since the reset, and the belief filtered from it.
+
+Knows the world and the world model; knows no goal in words and no language model.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from gedanken.agent.journal import Conversation, Journal, Recorded
+from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.episode import AGENT, Episode
+from gedanken.worldmodel.protocol import Belief
+from gedanken.worlds.protocol import Observation, World
+from gedanken.worlds.spec import Plan, Step
+
+
+class SessionError(RuntimeError):
+    """The environment can't be used any more, or does not replay as it was; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one real action led to; `surprise` in nats."""
+
+    action: int
+    observation: Observation
+    reward: float
+    over: bool
+    achieved: bool
+    surprise: float
+
+
+@dataclass
+class _Pursuit:
+    """One action's part in an episode."""
+
+    index: int
+    achieved: bool
+
+
+class Session:
+    """The environment, its history and the belief about it; one goal after the other.
+
+    `free` takes the environment's own mission and step limit away. With a journal every action is durable: intended
+    before it is taken, confirmed after.
+    """
+
+    def __init__(self, world: World, trained: Trained, seed: int, *, free: bool) -> None:
+        self.world, self.trained, self.seed, self.free = world, trained, seed, free
+        self.env: gymnasium.Env[Any, Any] = world.make(free=free)
+        self.journal: Journal | None = None
+        self.conversation: Conversation | None = None
+        self.turn: int | None = None
+        self.over = False
+        self.observations: list[Observation] = []
+        self.actions: list[int] = []
+        self.rewards: list[float] = []
+        self.steps: list[str] = []
+        self._pursuits: list[_Pursuit] = []
+        self.origin = 0
+        raw, _ = self.env.reset(seed=seed)
+        self.mission = world.mission(raw)
+        self.observations.append(world.observation(raw))
+        self.belief: Belief = self._filter(trained.model.initial(1), 0, self.observations[-1], first=True)
+
+    @classmethod
+    def begin(
+        cls, world: World, trained: Trained, seed: int, *, free: bool, journal: Journal | None = None, look: bool = True
+    ) -> Session:
+        """Reset the environment; in a free one look around first, where the world says how (`looking`)."""
+        session = cls(world, trained, seed, free=free)
+        session.journal = journal
+        if journal:
+            session.conversation = journal.begin(world.id, world.spec.hash, seed, free)
+        for action in getattr(world, "looking", ()) if free and look else ():
+            session.take(int(action), "", lambda _: False)
+        return session
+
+    @classmethod
+    def replay(cls, world: World, trained: Trained, conversation: Conversation, journal: Journal) -> Session:
+        """Rebuild a life from its journal. Raises SessionError where the environment behaves otherwise than it did."""
+        session = cls(world, trained, conversation.seed, free=conversation.free)
+        turns = journal.turns(conversation.id)
+        origins = {turn.id: turn.origin for turn in turns}
+        current: int | None = None
+        for recorded in journal.actions(conversation.id):
+            if not recorded.done:
+                break
+            if recorded.turn != current and recorded.turn is not None:
+                current = recorded.turn
+                session._begin(origins[current])
+            session._repeat(recorded)
+        session.journal, session.conversation = journal, conversation
+        if turns and turns[-1].outcome is None:
+            session.turn = turns[-1].id
+            if current != session.turn:
+                session._begin(turns[-1].origin)
+        return session
+
+    # ---- goals and steps -------------------------------------------------------------------------------------------
+
+    def begin_goal(self, goal: str) -> None:
+        """Places in plans speak of the present pose from now on. Raises SessionError when the episode is over."""
+        if self.over:
+            raise SessionError("this episode is over: begin a new one (in the chat: /world)")
+        if self.journal and self.conversation:
+            self.turn = self.journal.begin_turn(self.conversation.id, goal, len(self.actions))
+        self._begin(len(self.actions))
+
+    def imagine_goal(self) -> None:
+        """As `begin_goal`, for a goal that is only imagined: nothing is noted in the journal."""
+        self._begin(len(self.actions))
+
+    def _begin(self, origin: int) -> None:
+        self.origin, self.steps, self._pursuits = origin, [], []
+        self.world.begin_goal(self.env)
+        self.belief = self.trained.model.begin_goal(self.belief, torch.ones(1, dtype=torch.bool))
+
+    def pursue(self, step: Step) -> None:
+        """The actions that follow pursue this step."""
+        self.steps.append(str(step))
+        self._begin_step()
+
+    def _begin_step(self) -> None:
+        self.belief = self.trained.model.begin_step(self.belief, torch.ones(1, dtype=torch.bool))
+
+    # ---- acting ----------------------------------------------------------------------------------------------------
+
+    def decide(self, step: Step, seed: int, *, greedy: bool) -> int:
+        """Return the controller's action for a step; the same history and seed give the same action."""
+        codes = torch.tensor([self.world.spec.step_codes(step)])
+        chances = self.trained.controller.act(self.belief, codes).exp()
+        if greedy:
+            return int(chances.argmax(1))
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + self.seed * 7919 + len(self.actions)) % (1 << 63))
+        return int(torch.multinomial(chances.float(), 1, generator=generator))
+
+    def take(self, action: int, step: str, achieved: Callable[[int], bool]) -> Transition:
+        """Take one real action; `achieved` is asked right after. Raises StoreError when the journal fails."""
+        number, pursuit = len(self.actions), len(self.steps) - 1
+        if self.journal and self.conversation:
+            self.journal.intend(self.conversation.id, number, self.turn, action, step, pursuit)
+        transition = self._step(action, achieved)
+        if self.journal and self.conversation:
+            checksum = zlib.crc32(transition.observation.tobytes())
+            self.journal.confirm(self.conversation.id, number, checksum, transition.reward, transition.achieved)
+        return transition
+
+    def _repeat(self, recorded: Recorded) -> None:
+        while recorded.step and len(self.steps) <= recorded.pursuit:
+            self.steps.append(recorded.step)
+            self._begin_step()
+        transition = self._step(recorded.action, lambda _: recorded.achieved)
+        if zlib.crc32(transition.observation.tobytes()) != recorded.checksum:
+            raise SessionError(
+                f"{self.world.id} with seed {self.seed} does not replay as it was recorded (action {recorded.number}):"
+                " another version of the environment is installed. Begin a new conversation without --continue"
+            )
+
+    def _step(self, action: int, achieved: Callable[[int], bool]) -> Transition:
+        raw, reward, terminated, truncated, _ = self.env.step(action)
+        done = achieved(action)
+        observation = self.world.observation(raw)
+        act, seen = torch.tensor([action]), torch.from_numpy(observation)[None]
+        with torch.no_grad():
+            surprise = float(self.trained.model.surprise(self.belief, act, seen))
+        self.belief = self._filter(self.belief, action, observation, first=False)
+        self.over = bool(terminated or truncated)
+        self.observations.append(observation)
+        self.actions.append(action)
+        self.rewards.append(float(reward))
+        self._pursuits.append(_Pursuit(len(self.steps) - 1, done))
+        return Transition(action, observation, float(reward), self.over, done, surprise)
+
+    def _filter(self, belief: Belief, action: int, observation: Observation, *, first: bool) -> Belief:
+        act, seen = torch.tensor([action]), torch.from_numpy(observation)[None]
+        with torch.no_grad():
+            return self.trained.model.observe(belief, act, seen, torch.tensor([first]))
+
+    # ---- looking back ----------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> Observation:
+        """What is seen now, ``[height, width, C]``."""
+        return self.observations[-1]
+
+    def known(self) -> tuple[Observation, tuple[int, int]]:
+        """Return the map of all that is known, where the family keeps one, or else the view; and where the agent is."""
+        known = getattr(self.trained.model, "known", None)
+        if known is None:
+            return self.view, self.world.spec.observation.agent
+        grid: Tensor = known(self.belief)[0]
+        return grid.to(torch.uint8).numpy(), (grid.shape[0] // 2, grid.shape[1] // 2)
+
+    @property
+    def spent(self) -> int:
+        """Actions taken since the goal was given."""
+        return len(self.actions) - self.origin
+
+    @property
+    def reward(self) -> float:
+        """Reward received since the goal was given."""
+        return sum(self.rewards[self.origin :])
+
+    def achieved_steps(self) -> list[str]:
+        """Name the steps achieved since the goal was given, in order."""
+        return [self.steps[p.index] for p in self._pursuits if p.achieved and p.index >= 0]
+
+    def episode(self, goal: str, record: dict[str, Any]) -> Episode:
+        """Return what happened since the goal was given; `record` also gets the actions that led there."""
+        start, length = self.origin, self.spent
+        return Episode(
+            world=self.world.id,
+            spec_hash=self.world.spec.hash,
+            seed=self.seed,
+            source=AGENT,
+            goal=goal,
+            observations=np.stack(self.observations[start:]),
+            actions=np.array(self.actions[start:], np.uint8),
+            rewards=np.array(self.rewards[start:], np.float32),
+            terminated=self.over,
+            steps=tuple(self.steps),
+            step_index=np.array([p.index for p in self._pursuits], np.int16),
+            origin=np.zeros(len(self.steps), np.int16),
+            expert=np.full(length, -1, np.int8),
+            achieved=np.array([p.achieved for p in self._pursuits], np.bool_),
+            record={**record, "before": self.actions[:start]},
+        )
+
+    def close(self) -> None:
+        """Release the environment."""
+        self.env.close()
+
+
+def done_before(plan: Plan, achieved: list[str]) -> int:
+    """Count the first steps of a plan that have been achieved already, in its order."""
+    count = 0
+    for step, done in zip(plan.steps, achieved, strict=False):
+        if str(step) != done:
+            break
+        count += 1
+    return count

@@ -1,0 +1,83 @@
+"""The graph's state: plain data only, so that a checkpoint is readable and a killed run can go on. Knows no graph."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from gedanken.agent.deliberate import Option
+from gedanken.agent.events import Candidate
+from gedanken.agent.propose import Attempt
+from gedanken.agent.verdict import Verdict
+
+
+class State(TypedDict, total=False):
+    """One goal under way; models, tensors and the environment live in the `Mind`, real actions in the journal."""
+
+    goal: str
+    execute: bool  # False: imagine only
+    began: float  # seconds since the epoch
+    scene: str
+    round: int  # rounds of proposals so far, replanning included
+    revisions: int  # rounds of revision since the last (re)planning
+    replans: int
+    tokens: int
+    candidates: list[dict[str, Any]]  # to rehearse next
+    judged: list[dict[str, Any]]  # options since the last (re)planning
+    attempts: list[dict[str, str]]  # what reality refuted
+    chosen: dict[str, Any] | None
+    among: int  # plans the chosen one was chosen from
+    outcome: dict[str, Any]
+
+
+def fresh(goal: str, *, execute: bool, began: float) -> State:
+    """Return the state in which a goal begins."""
+    return State(
+        goal=goal,
+        execute=execute,
+        began=began,
+        scene="",
+        round=0,
+        revisions=0,
+        replans=0,
+        tokens=0,
+        candidates=[],
+        judged=[],
+        attempts=[],
+        chosen=None,
+        among=0,
+        outcome={},
+    )
+
+
+def candidates_of(state: State) -> list[Candidate]:
+    """Return the candidates to rehearse next."""
+    return [Candidate.model_validate(item) for item in state["candidates"]]
+
+
+def options_of(state: State) -> list[Option]:
+    """Return the plans judged since the last (re)planning."""
+    return [_option(item) for item in state["judged"]]
+
+
+def chosen_of(state: State) -> Option | None:
+    """Return the plan chosen, if one was."""
+    chosen = state.get("chosen")
+    return _option(chosen) if chosen else None
+
+
+def attempts_in(state: State) -> list[Attempt]:
+    """Return the plans that reality refuted."""
+    return [Attempt(**item) for item in state["attempts"]]
+
+
+def dump_option(option: Option) -> dict[str, Any]:
+    """Return an option as plain data."""
+    return {
+        "verdict": option.verdict.model_dump(mode="json"),
+        "round": option.round,
+        "log_probability": option.log_probability,
+    }
+
+
+def _option(item: dict[str, Any]) -> Option:
+    return Option(Verdict.model_validate(item["verdict"]), item["round"], item["log_probability"])

@@ -1,0 +1,111 @@
+"""`gedanken collect`, `train`, `eval`, `worlds` and `models`: thin commands over what the folders do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gedanken.cli import REACHED
+from gedanken.options import json_option, world_option
+
+
+@click.command(name="collect")
+@world_option
+@click.option("--episodes", "-n", type=click.IntRange(1), default=100, show_default=True, help="How many.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
+@json_option
+def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> int:
+    """Make practice episodes with the world's demonstrator and store them; seeds go on where the last ones ended."""
+    from gedanken.agent.loading import load_world, places
+    from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
+    from gedanken.worldmodel.experience import ExperienceStore
+
+    load_world(world)
+    with ExperienceStore(places().store) as store:
+        first = max(
+            (seed + 1 for seed in store.seeds(world) if seed >= FIRST_TRAINING_SEED), default=FIRST_TRAINING_SEED
+        )
+        seeds, actions, stored = range(first, first + episodes), 0, 0
+        for episode in practise(load_world, [(world, 1.0)], seeds, Practice(), workers):
+            store.append(episode)
+            stored, actions = stored + 1, actions + len(episode)
+            if sys.stderr.isatty():
+                click.echo(f"\r{stored} of {episodes} episodes, {actions} actions", nl=False, err=True)
+        if sys.stderr.isatty():
+            click.echo(err=True)
+        answer = {"world": world, "episodes": stored, "actions": actions, "first_seed": first, "store": str(store.path)}
+    click.echo(json.dumps(answer) if as_json else f"{stored} episodes ({actions} actions) stored in {answer['store']}")
+    return REACHED
+
+
+@click.command(name="train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.pass_context
+def train_command(ctx: click.Context) -> int:
+    """Train a world model, its controller and its critic; options are the recipe's (see --help after `--`)."""
+    from gedanken.worldmodel.recipe import main
+
+    main(ctx.args)
+    return REACHED
+
+
+@click.command(name="eval")
+@click.argument("suite", default="babyai-local")
+@click.option("--limit", type=click.IntRange(1), help="Episodes a task.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First seed.")
+@json_option
+def eval_command(suite: str, limit: int | None, seed: int, as_json: bool) -> int:
+    """Measure the agent on SUITE: success with Wilson 95 % intervals."""
+    from gedanken.evals.main import run_suite
+
+    result = run_suite(suite, limit=limit, seed=seed, json=as_json)
+    return result if isinstance(result, int) else REACHED
+
+
+@click.command(name="worlds")
+@json_option
+def worlds_command(as_json: bool) -> int:
+    """List the worlds there are."""
+    from gedanken.worlds.babyai import SPEC, level_ids
+
+    ids = level_ids()
+    if as_json:
+        click.echo(json.dumps({"worlds": [{"id": id, "kind": SPEC.name, "spec": SPEC.hash} for id in ids]}))
+    else:
+        click.echo("\n".join(ids))
+    return REACHED
+
+
+@click.command(name="models")
+@json_option
+def models_command(as_json: bool) -> int:
+    """List the checkpoints and language models there are."""
+    from gedanken.worldmodel.checkpoint import available
+
+    found = available()
+    model = language_model()
+    if as_json:
+        rows = [vars(info) | {"path": str(info.path)} for info in found]
+        click.echo(json.dumps({"checkpoints": rows, "language_models": [model]}, default=str))
+        return REACHED
+    for info in found:
+        size = f"{info.parameters / 1e6:.2f} M parameters, {info.bytes / 1e6:.1f} MB"
+        click.echo(f"{info.name:<16} world model  {info.family}, for {info.spec_name}, {size}, {info.path}")
+    if not found:
+        click.echo("no checkpoints; `gedanken train` makes one")
+    here = f"here, {model['path']}" if model["here"] else "not fetched yet: the first run does that"
+    click.echo(f"{model['name']:<16} language     SmolLM2-135M-Instruct, {here}")
+    click.echo(f"{'openai:URL':<16} language     any OpenAI-compatible server")
+    return REACHED
+
+
+def language_model() -> dict[str, Any]:
+    """Say where the embedded language model is, without loading it."""
+    from gedanken.agent.llm.fetch import model_folder
+
+    folder: Path = model_folder()
+    return {"name": "embedded", "path": str(folder), "here": folder.is_dir() and bool(os.listdir(folder))}
