@@ -1,4 +1,4 @@
-"""The critic: will a plan be carried out, and does that meet the goal as it was said? One calibrated number, and words for it.
+"""The critic: will a plan be carried out, and does that meet the goal as it was said? One number, and words for it.
 
 Learned from what really happened: the goal's head (`goal_match`) and a logistic calibration of everything known.
 """
@@ -73,7 +73,7 @@ def evidence_of(rehearsal: Rehearsal, satisfies: Tensor) -> Evidence:
 
 
 class Calibration(nn.Module):
-    """Logistic regression from evidence to real success, fitted by Newton-like descent (LBFGS) with a little shrinkage."""
+    """Logistic regression from evidence to real success, fitted by quasi-Newton descent with a little shrinkage."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,8 @@ class Calibration(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the logit of success, [N]."""
-        return self.linear(features).squeeze(-1)
+        logits: Tensor = self.linear(features)
+        return logits.squeeze(-1)
 
     def fit(self, features: Tensor, happened: Tensor, shrink: float = 1e-3) -> float:
         """Fit to outcomes [N] of 0 and 1; return the mean log-loss in nats."""
@@ -100,7 +101,7 @@ class Calibration(nn.Module):
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        optimizer.step(loss)  # type: ignore[no-untyped-call, arg-type]
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             return float(F.binary_cross_entropy_with_logits(self(features), happened))
 
@@ -123,7 +124,7 @@ class Critic:
 
     @torch.no_grad()
     def judge(self, goal: str, rehearsal: Rehearsal, describe: Describe | None = None) -> list[Verdict]:
-        """Return one verdict per plan of the rehearsal, in its order; `describe` says what a view shows (`World.describe`)."""
+        """Return one verdict per plan, in the rehearsal's order; `describe` says what a view shows."""
         evidence = self.evidence(goal, rehearsal)
         logits = self.calibration(evidence.features())
         return [self._verdict(rehearsal, evidence, i, float(logits[i]), describe) for i in range(len(rehearsal.plans))]
@@ -180,7 +181,7 @@ class Critic:
 
     @classmethod
     def load(cls, path: Path, spec: WorldSpec, encoder: Encoder) -> Critic:
-        """Load from a checkpoint's folder. Raises CheckpointError where there is none, or it is damaged or another world's."""
+        """Load from a checkpoint's folder. Raises CheckpointError where it is missing, damaged or another world's."""
         try:
             config = json.loads((path / "critic.json").read_text(encoding="utf-8"))
             tensors = load_file(path / "critic.safetensors")

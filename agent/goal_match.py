@@ -38,7 +38,7 @@ class GoalMatchConfig(BaseModel):
 
 
 class GoalMatch(nn.Module):
-    """A transformer over [one summary token, the goal's tokens, the plan's words]; a plan's word is one slot of a step."""
+    """A transformer over [one summary token, the goal's tokens, the plan's words]: a skill or an argument is a word."""
 
     def __init__(self, spec: WorldSpec, config: GoalMatchConfig) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class GoalMatch(nn.Module):
         self.out = nn.Linear(width, 1)
 
     def forward(self, features: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
-        """Return logits [B] for goals [B, L, D] with their mask [B, L] and plans [B, K, G], -1 where there is no step."""
+        """Return logits [B] for goals [B, L, D], their mask [B, L] and plans [B, K, G], -1 where there is no step."""
         batch, length = mask.shape
         goal = self.read(features) + self.place(torch.arange(length, device=mask.device))
         here = steps[..., 0] >= 0  # [B, K]
@@ -72,7 +72,8 @@ class GoalMatch(nn.Module):
         x = torch.cat([self.summary.expand(batch, -1, -1), goal, parts.flatten(1, 2)], 1)
         seen = [mask.new_ones(batch, 1), mask, here.repeat_interleave(1 + self.spec.max_arguments, 1)]
         x = self.mix(x, src_key_padding_mask=~torch.cat(seen, 1))
-        return self.out(x[:, 0]).squeeze(-1)
+        logits: Tensor = self.out(x[:, 0])
+        return logits.squeeze(-1)
 
     def encode(self, encoder: Encoder, goals: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return the features and mask of goals, cut to LONGEST_GOAL tokens."""
@@ -85,7 +86,8 @@ class GoalMatch(nn.Module):
         features, mask = self.encode(encoder, [goal])
         steps = pad_plans(self.spec, plans)
         rows = len(plans)
-        return self(features.expand(rows, -1, -1), mask.expand(rows, -1), steps).sigmoid()
+        logits: Tensor = self(features.expand(rows, -1, -1), mask.expand(rows, -1), steps)
+        return logits.sigmoid()
 
 
 def pad_plans(spec: WorldSpec, plans: Sequence[Plan]) -> Tensor:
@@ -96,7 +98,14 @@ def pad_plans(spec: WorldSpec, plans: Sequence[Plan]) -> Tensor:
 
 
 def train_goal_match(
-    head: GoalMatch, encoder: Encoder, heard: Sequence[Heard], *, epochs: int, seed: int, rate: float = 1e-3, batch: int = 256
+    head: GoalMatch,
+    encoder: Encoder,
+    heard: Sequence[Heard],
+    *,
+    epochs: int,
+    seed: int,
+    rate: float = 1e-3,
+    batch: int = 256,
 ) -> Iterator[dict[str, float]]:
     """Train in place on what was heard; yield mean loss and accuracy of each epoch's last hundred batches."""
     torch.manual_seed(seed)

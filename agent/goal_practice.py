@@ -1,4 +1,4 @@
-"""What goals mean, learned from what really happened: plans carried out by a demonstrator under many goals' verifiers at once."""
+"""What goals mean, from what really happened: a demonstrator carries plans out under many goals' verifiers at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _listen_once(world: World, env: gymnasium.Env[Any, Any], seed: int, goals: i
     drawn = world.practice_goals(env, rng, goals)
     if not drawn:
         return None
-    steps = list(drawn[rng.integers(len(drawn))].steps)
+    steps = list(drawn[int(rng.integers(len(drawn)))].steps)
     if rng.random() < 0.15:
         steps.insert(int(rng.integers(len(steps) + 1)), *world.sample_steps(env, rng)[:1])
     performed: list[Step] = []

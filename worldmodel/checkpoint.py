@@ -1,4 +1,4 @@
-"""Checkpoints: a folder with config.json, model.safetensors and a card. Weights are safetensors only; nothing is unpickled."""
+"""Checkpoints: a folder with config.json, model.safetensors and a card. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from platformdirs import user_data_dir
 from safetensors import SafetensorError
@@ -59,7 +59,7 @@ def home() -> Path:
 
 def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldModel, Controller]:
     """Make an untrained model of a family and its controller. Raises CheckpointError for an unknown family."""
-    model: WorldModel
+    model: object
     if family == "spatial":
         from gedanken.worldmodel.spatial import SpatialConfig, SpatialModel
 
@@ -70,7 +70,8 @@ def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldMo
         model = RSSMModel(spec, RSSMConfig(**config))
     else:
         raise CheckpointError(f"unknown family {family!r}; there are spatial and rssm")
-    return model, Controller(model)
+    world_model = cast(WorldModel, model)  # each family takes only its own beliefs
+    return world_model, Controller(world_model)
 
 
 def save(trained: Trained, path: Path, beside: Path | None = None) -> Path:
@@ -103,7 +104,9 @@ def save(trained: Trained, path: Path, beside: Path | None = None) -> Path:
         folder.chmod(0o755)
         folder.rename(path)
     except OSError as error:
-        raise CheckpointError(f"could not write checkpoint {path}: {error.strerror}; free space and try again") from error
+        raise CheckpointError(
+            f"could not write checkpoint {path}: {error.strerror}; free space and try again"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path
@@ -129,7 +132,9 @@ def available() -> list[CheckpointInfo]:
             weights = path.parent / "model.safetensors"
             size = weights.stat().st_size if weights.exists() else 0
             spec = config["spec"]["name"]
-            found.append(CheckpointInfo(path.parent.name, path.parent, config["family"], spec, size // 4, size, config["card"]))
+            found.append(
+                CheckpointInfo(path.parent.name, path.parent, config["family"], spec, size // 4, size, config["card"])
+            )
     return found
 
 
@@ -151,8 +156,8 @@ def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
         theirs = WorldSpec.model_validate(config["spec"])
         parts = ", ".join(spec.differences(theirs)) or "format"
         raise CheckpointError(
-            f"checkpoint {path.name!r} was trained for world {theirs.name!r} ({config['spec_hash']}), not for {spec.name!r} "
-            f"({spec.hash}); they differ in: {parts}. Train one with `gedanken train`"
+            f"checkpoint {path.name!r} was trained for world {theirs.name!r} ({config['spec_hash']}), "
+            f"not for {spec.name!r} ({spec.hash}); they differ in: {parts}. Train one with `gedanken train`"
         )
     model, controller = build(spec, config["family"], config["config"])
     try:
@@ -179,7 +184,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         version = config["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"checkpoint {path}: config.json can't be read ({error}); fetch or train it again") from error
+        raise CheckpointError(
+            f"checkpoint {path}: config.json can't be read ({error}); fetch or train it again"
+        ) from error
     if version > FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {version}, this version knows {FORMAT}; upgrade gedanken")
     return dict(config)
@@ -189,4 +196,3 @@ def _card_text(name: str, config: dict[str, Any]) -> str:
     lines = [f"# {name}", "", f"World model family `{config['family']}` for world `{config['spec']['name']}`.", ""]
     lines += [f"- **{key}**: {value}" for key, value in config["card"].items()]
     return "\n".join(lines) + "\n"
-

@@ -54,7 +54,12 @@ Play = Generator[Turn, int, Episode]
 
 
 def play(
-    world: World, env: gymnasium.Env[Any, Any], seed: int, practice: Practice, rng: np.random.Generator, source: str = EXPERT
+    world: World,
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    practice: Practice,
+    rng: np.random.Generator,
+    source: str = EXPERT,
 ) -> Play:
     """Play one practice episode: the mission's steps, or a few rounds of steps drawn from what is there."""
     raw, _ = env.reset(seed=seed)
@@ -153,7 +158,11 @@ def demonstrate(world: World, env: gymnasium.Env[Any, Any], seed: int, practice:
 
 
 def practise(
-    make: Callable[[str], World], levels: Sequence[tuple[str, float]], seeds: range, practice: Practice, workers: int = 1
+    make: Callable[[str], World],
+    levels: Sequence[tuple[str, float]],
+    seeds: range,
+    practice: Practice,
+    workers: int = 1,
 ) -> Iterator[Episode]:
     """Yield one practice episode per seed, in parallel processes; `levels` are (world id, weight)."""
     if seeds.start < FIRST_TRAINING_SEED:
@@ -181,7 +190,10 @@ class Levels:
     def take(self, seed: int) -> tuple[tuple[str, bool], World, gymnasium.Env[Any, Any]]:
         """Return the key, the world and an environment for a seed; give it back with `back`."""
         rng = np.random.default_rng((seed, 1))
-        key = (self._names[rng.choice(len(self._names), p=self._weights)], bool(rng.random() >= self._practice.missions))
+        key = (
+            self._names[rng.choice(len(self._names), p=self._weights)],
+            bool(rng.random() >= self._practice.missions),
+        )
         if self._idle.get(key):
             return key, *self._idle[key].pop()
         world = self._make(key[0])

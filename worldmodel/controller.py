@@ -1,4 +1,4 @@
-"""The controller: which action serves a step, how likely it will be achieved, and whether it just was. Knows no plans."""
+"""The controller: which action serves a step, how likely it is to be achieved, whether it just was. Knows no plans."""
 
 from __future__ import annotations
 
@@ -37,17 +37,20 @@ class Controller(nn.Module):
     @torch.no_grad()
     def act(self, belief: Belief, step: Tensor) -> Tensor:
         """Return log-probabilities of the actions, [B, A], for steps [B, G]."""
-        return self.policy(self.model.embed(belief, step)).log_softmax(-1)
+        logits: Tensor = self.policy(self.model.embed(belief, step))
+        return logits.log_softmax(-1)
 
     @torch.no_grad()
     def value(self, belief: Belief, step: Tensor) -> Tensor:
         """Return the expected discounted success of the steps, [B], in 0…1."""
-        return self.worth(self.model.embed(belief, step)).squeeze(-1).sigmoid()
+        logits: Tensor = self.worth(self.model.embed(belief, step))
+        return logits.squeeze(-1).sigmoid()
 
     @torch.no_grad()
     def achieved(self, belief: Belief, step: Tensor) -> Tensor:
         """Return the probability that the last transition achieved the steps, [B]."""
-        return self.judge(self.model.embed_outcome(belief, step)).squeeze(-1).sigmoid()
+        logits: Tensor = self.judge(self.model.embed_outcome(belief, step))
+        return logits.squeeze(-1).sigmoid()
 
     def loss(self, batch: Batch, belief: Belief) -> dict[str, Tensor]:
         """Return the losses by name for the beliefs of all frames, as `WorldModel.loss` returns them."""

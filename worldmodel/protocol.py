@@ -1,4 +1,4 @@
-"""The WorldModel contract: beliefs, readouts, batches and the Protocol that every family meets. Knows only worlds' specs.
+"""The WorldModel contract: beliefs, readouts, batches, the Protocol that every family meets. Knows only worlds' specs.
 
 Shapes: B batch, T time, C channels, G slots of a step's codes (`WorldSpec.step_sizes`), A actions, F features.
 """
@@ -85,7 +85,10 @@ class WorldModel(Protocol):
         ...
 
     def observe(self, belief: Belief, action: Tensor, observation: Tensor, is_first: Tensor) -> Belief:
-        """Filter: the posterior after `action` [B] and `observation` [B, height, width, C]; rows with `is_first` start anew."""
+        """Filter: the posterior after `action` [B] and `observation` [B, height, width, C].
+
+        Rows with `is_first` start anew.
+        """
         ...
 
     def begin_goal(self, belief: Belief, rows: Tensor) -> Belief:
@@ -93,7 +96,7 @@ class WorldModel(Protocol):
         ...
 
     def begin_step(self, belief: Belief, rows: Tensor) -> Belief:
-        """Note, in the rows [B] that are true, that a step begins: what was in hand then is remembered while it lasts."""
+        """Note, in the rows [B] that are true, that a step begins: the hand of that moment is remembered."""
         ...
 
     def suppose(self, belief: Belief, steps: Tensor) -> Belief:
@@ -125,5 +128,8 @@ class WorldModel(Protocol):
         ...
 
     def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Belief]:
-        """Return the losses by name and the filtered beliefs of all B·T frames, row-major, before `goal_begins` is applied."""
+        """Return the losses by name and the filtered beliefs of all B·T frames.
+
+        Frames are row-major, their beliefs as they are before `goal_begins` and `step_begins` are applied.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Rehearsal: every plan imagined many times, all futures advancing together in one batch. Knows no goal and no words."""
+"""Rehearsal: every plan imagined many times, all futures advancing together in one batch. Knows no goal, no words."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def rehearse(
     """Imagine every plan `samples` times from a belief of one row.
 
     Each future supposes its own world out of sight, acts on its own step and goes on to the next when the model says
-    that it is achieved; it ends with its plan or after `horizon` actions a step. Raises ValueError for no plans, and for
-    an intervention on what the world does not name as exogenous.
+    that it is achieved; it ends with its plan or after `horizon` actions a step. Raises ValueError for no plans, and
+    for an intervention on what the world does not name as exogenous.
     """
     model = controller.model
     unknown = sorted(set(intervention or {}) - set(model.spec.exogenous))
@@ -90,7 +90,11 @@ def rehearse(
             state = model.imagine(state, action)
             chance = controller.achieved(state, step)
             done = torch.rand_like(chance) < chance
-            track = torch.full((rows,), -1, device=device), torch.zeros(rows, device=device), torch.zeros(rows, device=device)
+            track = (
+                torch.full((rows,), -1, device=device),
+                torch.zeros(rows, device=device),
+                torch.zeros(rows, device=device),
+            )
             for column, values in zip(track, (action, chance, doubt), strict=True):
                 column[alive] = values.to(column.dtype)
             tracks.append(track)
@@ -115,7 +119,7 @@ def rehearse(
         actions=torch.stack([t[0] for t in tracks], 1).view(*shape, -1),
         expected=torch.stack([t[1] for t in tracks], 1).view(*shape, -1),
         disagreement=torch.stack([t[2] for t in tracks], 1).view(*shape, -1),
-        ends=ends.unflatten(0, shape),
+        ends=ends.view(*shape, *ends.shape[1:]),
         views=torch.stack(frames, 1) if views else None,
     )
 

@@ -1,8 +1,8 @@
-"""The `spatial` family: a belief is an egocentric map of cell codes, moved rigidly, rewritten near the agent, seen through a view.
+"""The `spatial` family: a belief is an egocentric map of cell codes, moved rigidly, rewritten near the agent.
 
-Deterministic part: what has been seen, and where. Stochastic part: the motion that an action causes, the cells it changes,
-which cells come into sight, and, out of sight, one whole world sampled per future. Every one of these is learned from
-observations alone; built in are only the rigid motions of a grid and that unwatched cells stay as they are.
+Deterministic part: what has been seen, and where. Stochastic part: the motion that an action causes, the cells it
+changes, which cells come into sight, and, out of sight, one whole world sampled per future. Every one of these is
+learned from observations alone; built in are only the rigid motions of a grid, and that unwatched cells stay so.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class SpatialModel(nn.Module):
 
     @torch.no_grad()
     def suppose(self, belief: SpatialBelief, steps: Tensor) -> SpatialBelief:
-        """Sample the unknown cells jointly; an object that the steps [B, K, G] name and nobody sees is put where it can be."""
+        """Sample the unknown cells jointly; an unseen object that the steps [B, K, G] name is put where it can be."""
         world = self.completion.sample(belief.seen, steps, belief.places)
         return SpatialBelief(**{**vars(belief), "world": world})
 
@@ -208,22 +208,24 @@ class SpatialModel(nn.Module):
 
     @torch.no_grad()
     def readout(self, belief: SpatialBelief) -> Readout:
-        """Decode the view of the supposed world, with what is out of sight hidden, and the reward and continue heads."""
+        """Decode the view of the supposed world, what is out of sight hidden, and the reward and continue heads."""
         grid = self.grid
         view = belief.world[:, grid.view]
         visible = self.sight(view) > 0
         visible[:, grid.view_agent] = True
         view = torch.where(visible, view, grid.unknown)
         view[:, grid.view_agent] = belief.hand
-        observation = grid.decode(view).unflatten(1, grid.shape)
-        reward, continues = self.signals(belief.seen_before, belief.hand_before, belief.action, self._now(belief), belief.hand)
+        observation = grid.decode(view).view(len(view), *grid.shape, -1)
+        reward, continues = self.signals(
+            belief.seen_before, belief.hand_before, belief.action, self._now(belief), belief.hand
+        )
         return Readout(observation, reward.sigmoid(), continues.sigmoid())
 
     def known(self, belief: SpatialBelief) -> Tensor:
-        """Decode what the agent knows of the whole map, [B, P, P, C], its hand in its own cell; for describing the scene."""
+        """Decode what the agent knows of the map, [B, P, P, C], its hand in its own cell; for describing the scene."""
         codes = belief.seen.clone()
         codes[:, self.grid.cells // 2] = belief.hand
-        return self.grid.decode(codes).unflatten(1, (self.grid.side, self.grid.side))
+        return self.grid.decode(codes).view(len(codes), self.grid.side, self.grid.side, -1)
 
     @torch.no_grad()
     def disagreement(self, belief: SpatialBelief, action: Tensor) -> Tensor:
@@ -260,10 +262,12 @@ class SpatialModel(nn.Module):
         """Return what matters for acting on a step, from what the agent knows (never from the world supposed)."""
         marks = self.grid.matches(step, belief.seen, belief.places)
         held = self.grid.matches(step, belief.hand[:, None], None)[..., 0]
-        return self.acting(belief.seen, marks, belief.hand, held, step[:, 0].clamp(min=0), belief.hand_began)
+        skill = step[:, 0].clamp(min=0)
+        features: Tensor = self.acting(belief.seen, marks, belief.hand, held, skill, belief.hand_began)
+        return features
 
     def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
-        """Return the cells near the agent and its hand, before and after the last action, with what the step speaks of marked."""
+        """Return the cells near the agent, and its hand, before and after the last action, the step's things marked."""
         grid, parts = self.grid, []
         now = (self._now(belief), belief.places[:, self.patch], belief.hand)
         for codes, places, hand in ((belief.seen_before, belief.places_before, belief.hand_before), now):
@@ -324,7 +328,9 @@ class SpatialModel(nn.Module):
         def together(parts: list[SpatialBelief]) -> SpatialBelief:
             return SpatialBelief(**{name: flat([getattr(p, name) for p in parts]) for name in vars(parts[0])})
 
-        return _Frames(together(beliefs), flat(moved), flat(hindsight[::-1]), flat(motions), together(befores), first.flatten())
+        return _Frames(
+            together(beliefs), flat(moved), flat(hindsight[::-1]), flat(motions), together(befores), first.flatten()
+        )
 
     def _motion_loss(self, frames: _Frames, going: Tensor) -> Tensor:
         before, action = frames.before[going], frames.belief.action[going]
@@ -374,7 +380,9 @@ class SpatialModel(nn.Module):
 
     def _signal_losses(self, frames: _Frames, batch: Batch, going: Tensor) -> dict[str, Tensor]:
         belief = frames.belief[going]
-        reward, continues = self.signals(belief.seen_before, belief.hand_before, belief.action, self._now(belief), belief.hand)
+        reward, continues = self.signals(
+            belief.seen_before, belief.hand_before, belief.action, self._now(belief), belief.hand
+        )
         return {
             "reward": F.binary_cross_entropy_with_logits(reward, batch.reward.flatten()[going].clamp(0, 1)),
             "continues": F.binary_cross_entropy_with_logits(continues, batch.continues.flatten()[going]),

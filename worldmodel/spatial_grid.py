@@ -1,4 +1,4 @@
-"""Geometry and codes of egocentric maps: rigid motions, views, patches, which cells a phrase speaks of. Nothing is learned here."""
+"""Geometry and codes of egocentric maps: motions, views, patches, which cells a phrase means. Nothing here learns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOTIONS: tuple[tuple[int, int, int], ...] = (
     (3, 0, 0),
     (2, 0, 0),
 )
-"""The rigid motions of an agent on a grid by at most one cell: (quarter turns to the left, cells ahead, cells right)."""
+"""The rigid motions of an agent on a grid, one cell at most: (quarter turns to the left, cells ahead, cells right)."""
 
 INVERSE = (0, 2, 1, 4, 3, 6, 5, 7)
 """Index of each motion's inverse."""
@@ -64,7 +64,7 @@ class Grid(nn.Module):
         self.register_buffer(name, value, persistent=False)
 
     def _source(self, turns: int, ahead: int, right: int) -> list[tuple[int, bool]]:
-        """For every cell after the motion, the cell it was before (clamped to the map) and whether it was on the map."""
+        """For every cell after the motion, the cell it was before (clamped to the map), and whether that is on it."""
         result, limit = [], self.radius
         for row in range(self.side):
             for column in range(self.side):
@@ -119,7 +119,7 @@ class Grid(nn.Module):
     # ---- phrases ---------------------------------------------------------------------------------------------------
 
     def _phrases(self) -> None:
-        """Build, for every attribute, a table [values + 1, codes + 1] (or [values + 1, 9] for places) of what it admits."""
+        """Build each attribute's table of what it admits, [values + 1, codes + 1], or [values + 1, 9] for places."""
         every = torch.arange(self.codes + 1)
         channels = torch.cat([self.decode(every[:-1]).long(), torch.full((1, len(self.sizes)), -1)])
         names = [channel.name for channel in self.spec.observation.channels]
@@ -164,4 +164,3 @@ def place_mask(words: str) -> Tensor:
         "on your right": right > 0,
     }
     return meanings[words]
-

@@ -1,4 +1,4 @@
-"""The networks of the `spatial` family, one for each question it learns to answer. They see codes, never a goal, but for `Acting`."""
+"""The networks of the `spatial` family, one for each question it answers. But for `Acting`, they never see a step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Motion(nn.Module):
 
 
 class Change(nn.Module):
-    """What do the cells near the agent, and its hand, become? [E, B, near + 1, V + 1] logits, biased to stay as they are."""
+    """What do the cells near the agent, and its hand, become? [E, B, near + 1, V + 1] logits, biased to stay."""
 
     def __init__(self, grid: Grid, actions: int, embed: int, members: int, near: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Change(nn.Module):
 
 
 class Sight(nn.Module):
-    """Which cells of the view are in sight, given what is there? [B, view] logits; an unknown cell blocks nothing for sure."""
+    """Which cells of the view are in sight, given what is there? [B, view] logits; cells there may be unknown."""
 
     def __init__(self, grid: Grid, embed: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Sight(nn.Module):
 
 
 class Completion(nn.Module):
-    """What is in the cells nobody has seen? A masked model of whole maps, sampled in a few joint rounds (MaskGIT's way).
+    """What is in the cells nobody has seen? A masked model of whole maps, sampled in a few joint rounds.
 
     Fine features meet a summary of the whole map, made at half the resolution. Chang et al., "MaskGIT", CVPR 2022.
     """
@@ -100,12 +100,14 @@ class Completion(nn.Module):
 
     def __init__(self, grid: Grid, embed: int, width: int) -> None:
         super().__init__()
-        self.grid, self.width, self.half = grid, width, (grid.side + 1) // 2
+        self.grid = grid
         self.codes = nn.Embedding(grid.codes + 1, embed)
         self.stem = nn.Conv2d(embed, width, 3, padding=1)
         self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
-        coarse = 2 * width * self.half**2
-        self.whole = nn.Sequential(nn.Linear(coarse, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, coarse))
+        coarse = 2 * width * ((grid.side + 1) // 2) ** 2
+        self.whole = nn.Sequential(
+            nn.Linear(coarse, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, coarse)
+        )
         self.near = nn.Conv2d(width, width, 3, padding=1)
         self.join = nn.Conv2d(3 * width, 2 * width, 1)
         self.head = nn.Linear(2 * width, grid.codes + 1)
@@ -139,10 +141,11 @@ class Completion(nn.Module):
         return codes
 
     def _probabilities(self, codes: Tensor) -> Tensor:
-        return self(codes).softmax(-1)
+        logits: Tensor = self(codes)
+        return logits.softmax(-1)
 
     def _place(self, codes: Tensor, probabilities: Tensor, step: Tensor, places: Tensor, least: float = 0.02) -> None:
-        """Put, in place, each object that a step [B, G] names and no cell shows into an unknown cell where it is likely.
+        """Put, in place, each object that a step [B, G] names and no cell shows into a likely unknown cell.
 
         A name is evidence that the thing exists; where the model gives it less than `least`, the evidence does not do.
         """
@@ -180,7 +183,9 @@ class Signals(nn.Module):
         self.codes = nn.Embedding(grid.codes + 1, embed)
         self.net = nn.Sequential(nn.Linear(52 * embed + actions, 128), nn.SiLU(), nn.Linear(128, 2))
 
-    def forward(self, before: Tensor, hand_before: Tensor, action: Tensor, now: Tensor, hand: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, before: Tensor, hand_before: Tensor, action: Tensor, now: Tensor, hand: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Answer for patches [B, 25], hands [B] and actions [B]."""
         x = self.codes(torch.cat([before, hand_before[:, None], now, hand[:, None]], 1)).flatten(1)
         out = self.net(torch.cat([x, F.one_hot(action, self.actions).float()], 1))
@@ -207,8 +212,8 @@ class Acting(nn.Module):
         `began` [B] is the hand when the step began.
         """
         marks_ = marks.float()
-        x = torch.cat([self.codes(codes).transpose(1, 2), marks_], 1).unflatten(2, (self.side, self.side))
-        x = F.relu(self.stem(x.contiguous()))
+        x = torch.cat([self.codes(codes).transpose(1, 2), marks_], 1)
+        x = F.relu(self.stem(x.reshape(*x.shape[:2], self.side, self.side)))
         x = F.relu(x + self.layer(x))
         extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks_.amax(2), self.codes(began)]
         x = F.silu(self.dense(torch.cat([x.flatten(1), *extra], 1)))

@@ -1,4 +1,4 @@
-"""Training: a world model and its controller on replayed episodes, resumable, with the losses as JSON lines. Knows no world."""
+"""Training: a world model and its controller on replayed episodes, resumable, losses as JSON lines. Knows no world."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def losses_of(trained: Trained, batch: Any) -> dict[str, Tensor]:
     return {**losses, **trained.controller.loss(batch, belief)}
 
 
-def train(trained: Trained, replay: Replay, config: TrainConfig, folder: Path | None = None) -> Iterator[dict[str, float]]:
+def train(
+    trained: Trained, replay: Replay, config: TrainConfig, folder: Path | None = None
+) -> Iterator[dict[str, float]]:
     """Train in place; yield step, frames/s and losses after every step.
 
     With a folder, its state.pt is taken up again where there is one, and metrics.jsonl grows. Raises TrainingError when
@@ -62,7 +64,8 @@ def train(trained: Trained, replay: Replay, config: TrainConfig, folder: Path | 
     parameters = [p for module in (model, trained.controller) for p in module.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    model.train(), trained.controller.train()
+    model.train()
+    trained.controller.train()
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
     torch.manual_seed(config.seed)
     rng, step = np.random.default_rng(config.seed), 0
@@ -76,7 +79,8 @@ def train(trained: Trained, replay: Replay, config: TrainConfig, folder: Path | 
         losses = losses_of(trained, replay.sample(rng, config.batch, config.time))
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            raise TrainingError(f"step {step}: losses {({k: v.item() for k, v in losses.items()})}; the last state is kept")
+            values = {name: value.item() for name, value in losses.items()}
+            raise TrainingError(f"step {step}: losses {values}; the last state is kept")
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, config.clip)
@@ -91,7 +95,8 @@ def train(trained: Trained, replay: Replay, config: TrainConfig, folder: Path | 
             if step % config.save_every == 0 or step == config.steps:
                 _keep(folder / "state.pt", trained, optimizer, rng, step)
         yield row
-    model.eval(), trained.controller.eval()
+    model.eval()
+    trained.controller.eval()
 
 
 def _schedule(step: int, config: TrainConfig) -> float:

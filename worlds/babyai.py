@@ -1,4 +1,4 @@
-"""BabyAI (minigrid's `BabyAI-*` environments) as a World: words, skills verified by minigrid's own verifiers, scene text.
+"""BabyAI (minigrid's `BabyAI-*` environments) as a World: words, skills with minigrid's own verifiers, scene text.
 
 Levels and missions: Chevalier-Boisvert et al., "BabyAI", ICLR 2019. The spec is the same for every level, so that one
 model serves them all. Knows no model and no language model.
@@ -17,7 +17,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
-from minigrid.envs.babyai.core.verifier import ActionInstr, GoToInstr, Instr, ObjDesc, OpenInstr, PickupInstr, PutNextInstr
+from minigrid.envs.babyai.core.verifier import (
+    ActionInstr,
+    GoToInstr,
+    Instr,
+    ObjDesc,
+    OpenInstr,
+    PickupInstr,
+    PutNextInstr,
+)
 from numpy.typing import NDArray
 
 from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch
@@ -79,7 +87,7 @@ SPEC = WorldSpec(
 )
 
 
-class _Nothing(Instr):  # type: ignore[misc]
+class _Nothing(Instr):
     """A mission that never ends, for environments whose goals come from a person."""
 
     def surface(self, env: Any) -> str:
@@ -102,7 +110,7 @@ class BabyAIEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         with _silent():
             raw, info = super().reset(seed=seed, options=options)
         if self._free:
-            self.unwrapped.instrs = _Nothing()  # type: ignore[attr-defined]
+            self.unwrapped.instrs = _Nothing()  # type: ignore[attr-defined, no-untyped-call]
             self.unwrapped.max_steps = ENDLESS  # type: ignore[attr-defined]
             raw = {**raw, "mission": ""}
         self.note_places()
@@ -125,7 +133,7 @@ class VerifierWatch:
         self.instruction = instruction_of(env, step)
 
     def achieved(self, action: int) -> bool:
-        """Return whether the verifier calls the last transition a success. `drop` has no verifier: the hand is empty."""
+        """Return whether the verifier calls the last transition a success; `drop`, which has none, empties the hand."""
         if self.instruction is None:
             return action == self.env.actions.drop and self.env.carrying is None
         if action == self.env.actions.drop:
@@ -139,7 +147,7 @@ def instruction_of(env: BabyAIEnv, step: Step) -> ActionInstr | None:
     builders = {"go_to": GoToInstr, "pick_up": PickupInstr, "open": OpenInstr, "put_next_to": PutNextInstr}
     if step.skill == "drop":
         return None
-    instruction = builders[step.skill](*descriptions)
+    instruction: ActionInstr = builders[step.skill](*descriptions)
     instruction.reset_verifier(env.unwrapped)
     for description, phrase in zip(descriptions, step.arguments, strict=True):
         if phrase[2] is not None:
@@ -218,7 +226,7 @@ class BabyAIWorld:
         return prerequisites(_cast(env), step)
 
     def mission_steps(self, env: gymnasium.Env[Any, Any]) -> tuple[Step, ...]:
-        """Return the steps that meet the level's own mission, read from the simulator: for training and ceilings only."""
+        """Return steps that meet the level's own mission, read from the simulator: for training and ceilings only."""
         from gedanken.worlds.babyai_tasks import mission_steps
 
         return mission_steps(_cast(env))
@@ -284,4 +292,3 @@ def _silent() -> Iterator[None]:
     """Keep minigrid's prints (rejection sampling) off stdout, which is for answers."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
-

@@ -1,17 +1,12 @@
-"""Minigrid's BabyAIBot as the demonstrator of single steps. It sees the simulator's state: for training and ceilings only."""
+"""Minigrid's BabyAIBot as the demonstrator of single steps; sees the simulator's state. For training and ceilings."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from minigrid.envs.babyai.core.verifier import GoToInstr, ObjDesc
-from minigrid.utils.baby_ai_bot import (
-    BabyAIBot,
-    DisappearedBoxError,
-    DropSubgoal,
-    GoNextToSubgoal,
-)
+from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError, DropSubgoal, GoNextToSubgoal
 from numpy.typing import NDArray
 
 from gedanken.worlds.babyai import BabyAIEnv, instruction_of
@@ -19,7 +14,7 @@ from gedanken.worlds.spec import Step
 
 
 class _Stack(list[Any]):
-    """The bot's subgoals; it gives up where it would pile them up for ever (it can go in circles when it is boxed in)."""
+    """The bot's subgoals; it gives up where it would pile them up for ever, as it may when it is boxed in."""
 
     most = 2_000
     pushed = 0
@@ -38,9 +33,9 @@ class BotExpert:
     """
 
     def __init__(self, env: BabyAIEnv, step: Step, known: NDArray[np.bool_] | None) -> None:
-        self._env: Any = env.unwrapped
+        self._env = cast(Any, env.unwrapped)
         self._step = step
-        self._instruction = instruction_of(env, step)
+        self._instruction = cast(Any, instruction_of(env, step))
         self.gave_up = self._instruction is not None and not all(
             d.obj_set for d in (getattr(self._instruction, n, None) for n in ("desc", "desc_move", "desc_fixed")) if d
         )

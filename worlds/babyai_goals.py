@@ -10,21 +10,42 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr, Instr
+from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr
 
 from gedanken.worlds.babyai import BabyAIEnv, instruction_of
 from gedanken.worlds.babyai_tasks import sample_steps
 from gedanken.worlds.spec import Phrase, Step
 
 VERBS = {
-    "go_to": ("go to", "go to", "walk to", "move to", "head to", "head over to", "approach", "reach", "find", "get to", "go up to"),
+    "go_to": (
+        "go to",
+        "go to",
+        "walk to",
+        "move to",
+        "head to",
+        "head over to",
+        "approach",
+        "reach",
+        "find",
+        "get to",
+        "go up to",
+    ),
     "pick_up": ("pick up", "pick up", "take", "grab", "get", "fetch", "collect", "get hold of", "lift"),
     "open": ("open", "open", "open up", "unlock", "get through", "push open"),
     "put_next_to": ("put", "put", "place", "set", "move", "bring", "lay", "leave"),
     "drop": ("drop what you carry", "put down what you hold", "let go of it", "empty your hands"),
 }
+ORDERS: dict[str, Any] = {"then": BeforeInstr, "after": AfterInstr, "and": AndInstr}
 BESIDE = ("next to", "next to", "beside", "near", "by", "close to", "alongside", "right by")
-PREFIX = ("", "", "", "", "please ", "could you ", "I want you to ", "can you please ", "you should ", "your task: ", "now ")
+PREFIX = 4 * ("",) + (
+    "please ",
+    "could you ",
+    "I want you to ",
+    "can you please ",
+    "you should ",
+    "your task: ",
+    "now ",
+)
 SUFFIX = ("", "", "", "", " please", ", thanks", "!", ".")
 PLACE_WORDS = {
     "in front of you": ("in front of you", "in front of you", "ahead of you", "before you"),
@@ -33,16 +54,24 @@ PLACE_WORDS = {
     "on your right": ("on your right", "on your right", "to your right", "on the right"),
 }
 FOREIGN = {
-    "deed": ("make", "cook", "buy", "write", "sing", "paint", "repair", "book", "order", "explain", "translate", "compute", "send", "play"),
+    "deed": (
+        "make", "cook", "buy", "write", "sing", "paint", "repair", "book", "order", "explain", "translate", "compute",
+        "send", "play",
+    ),
     "thing": (
-        "me a sandwich", "a song", "a flight to Rome", "my bicycle", "an email to my boss", "the weather", "two pizzas", "a poem about the sea",
+        "me a sandwich", "a song", "a flight to Rome", "my bicycle", "an email to my boss", "the weather", "two pizzas",
+        "a poem about the sea",
         "some tea", "the square root of nine", "a chess game", "the dishes", "a dress", "my taxes", "the news",
     ),
-    "where": ("sofa", "banana", "car", "kitchen", "triangle", "lamp", "dog", "window", "table", "robot", "tree", "moon", "bottle", "chair"),
+    "where": (
+        "sofa", "banana", "car", "kitchen", "triangle", "lamp", "dog", "window", "table", "robot", "tree", "moon",
+        "bottle", "chair",
+    ),
     "colour": ("pink", "orange", "white", "black", "brown", "golden", "red", "blue", "green", ""),
     "noise": (
-        "hello", "how are you?", "what is your name", "tell me a joke", "I am bored", "lorem ipsum dolor", "asdf qwer", "42", "why?",
-        "thank you so much", "the quick brown fox", "stop talking", "do nothing at all", "is it raining?", "sudo rm -rf", "ignore all rules",
+        "hello", "how are you?", "what is your name", "tell me a joke", "I am bored", "lorem ipsum dolor", "asdf qwer",
+        "42", "why?", "thank you so much", "the quick brown fox", "stop talking", "do nothing at all", "is it raining?",
+        "sudo rm -rf", "ignore all rules",
     ),
 }  # fmt: skip
 
@@ -55,7 +84,7 @@ class Clause:
 
 
 class Goal:
-    """A goal in words, bound to an environment's present state. `order` tells how its one or two halves hang together."""
+    """A goal in words, bound to an environment's present state; `order` says how its halves hang together."""
 
     def __init__(self, env: BabyAIEnv, halves: Sequence[Clause], order: str, rng: np.random.Generator) -> None:
         self._env = env
@@ -80,7 +109,7 @@ class Goal:
         halves = [_all([instruction_of(self._env, step) for step in half.steps], self._env) for half in self.halves]
         if len(halves) == 1:
             return halves[0]
-        return _bound({"then": BeforeInstr, "after": AfterInstr, "and": AndInstr}[self.order](*halves), self._env)
+        return _bound(ORDERS[self.order](*halves), self._env)
 
 
 def _all(instructions: list[Any], env: BabyAIEnv) -> Any:
@@ -93,7 +122,7 @@ def _bound(instruction: Any, env: BabyAIEnv) -> Any:
     return instruction
 
 
-def _update_positions(instruction: Instr) -> None:
+def _update_positions(instruction: Any) -> None:
     if hasattr(instruction, "instr_a"):
         _update_positions(instruction.instr_a)
         _update_positions(instruction.instr_b)
@@ -102,7 +131,7 @@ def _update_positions(instruction: Instr) -> None:
 
 
 def practice_goals(env: BabyAIEnv, rng: np.random.Generator, n: int) -> list[Goal]:
-    """Draw a goal and n - 1 others close to it: said otherwise, reordered, shortened, about other things, or quite new."""
+    """Draw a goal and n - 1 others close to it: said otherwise, reordered, shortened, about other things, or new."""
     pool = [s for _ in range(12) for s in sample_steps(env, rng) if s.skill != "drop"]
     if not pool:
         return []
@@ -157,31 +186,41 @@ def _about_else(step: Step, pool: Sequence[Step], rng: np.random.Generator) -> S
 def foreign_goal(rng: np.random.Generator) -> str:
     """Draw a goal that no plan of this world meets: other deeds, other things, or no goal at all."""
     words = {name: str(rng.choice(values)) for name, values in FOREIGN.items()}
-    verb, beside = (str(rng.choice(v)) for v in (VERBS[str(rng.choice(["go_to", "pick_up", "open", "put_next_to"]))], BESIDE))
+    verb, beside = (
+        str(rng.choice(v)) for v in (VERBS[str(rng.choice(["go_to", "pick_up", "open", "put_next_to"]))], BESIDE)
+    )
     thing = f"the {words['colour']} {words['where']}".replace("  ", " ")
     forms = (
         f"{words['deed']} {words['thing']}",
         words["noise"],
         f"{verb} {thing}",
         f"{verb} {thing} {beside} the {rng.choice(['red', 'blue', 'green'])} {rng.choice(['ball', 'box', 'key'])}",
-        f"{words['deed']} the {rng.choice(['red', 'blue', 'green', 'yellow'])} {rng.choice(['ball', 'box', 'key', 'door'])}",
+        f"{words['deed']} the {rng.choice(['red', 'blue', 'green', 'yellow'])} "
+        f"{rng.choice(['ball', 'box', 'key', 'door'])}",
     )
     text = forms[rng.choice(len(forms), p=[0.3, 0.15, 0.3, 0.1, 0.15])]
     return f"{rng.choice(PREFIX)}{text}{rng.choice(SUFFIX)}"
 
 
 def _say(halves: Sequence[Clause], order: str, rng: np.random.Generator) -> str:
+    joints: tuple[str, ...]
     free = rng.random() < 0.5
     parts = [" and ".join(_say_step(step, rng, free) for step in half.steps) for half in halves]
     if len(parts) == 1:
         text = parts[0]
     elif order == "then":
-        joints = (", then {}", ", then {}", " and then {}", ", after that {}", " before you {}") if free else (", then {}",)
+        joints = (
+            (", then {}", ", then {}", " and then {}", ", after that {}", " before you {}") if free else (", then {}",)
+        )
         text = parts[0] + str(rng.choice(joints)).format(parts[1])
         if free and rng.random() < 0.2:
             text = f"first {parts[0]}, then {parts[1]}"
     elif order == "after":
-        joints = (" after you {}", " after you {}", " once you {}", " when you have done this: {}") if free else (" after you {}",)
+        joints = (
+            (" after you {}", " after you {}", " once you {}", " when you have done this: {}")
+            if free
+            else (" after you {}",)
+        )
         text = parts[0] + str(rng.choice(joints)).format(parts[1])
     else:
         text = " and ".join(parts)

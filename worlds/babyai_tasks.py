@@ -54,7 +54,9 @@ def _step_of(instruction: ActionInstr) -> Step:
         case OpenInstr():
             return Step(skill="open", arguments=(_phrase(instruction.desc),))
         case PutNextInstr():
-            return Step(skill="put_next_to", arguments=(_phrase(instruction.desc_move), _phrase(instruction.desc_fixed)))
+            return Step(
+                skill="put_next_to", arguments=(_phrase(instruction.desc_move), _phrase(instruction.desc_fixed))
+            )
     raise SpecError(f"no skill for an instruction of type {type(instruction).__name__}")
 
 
@@ -106,7 +108,10 @@ def sample_steps(env: BabyAIEnv, rng: np.random.Generator) -> tuple[Step, ...]:
         moved = held if held is not None and rng.random() < 0.5 else movable[rng.integers(len(movable))]
         others = [o for o in things if o is not moved]
         fixed = others[rng.integers(len(others))]
-        words = _describe(env, moved, rng, exact=rng.random() < 0.8), _describe(env, fixed, rng, exact=rng.random() < 0.8)
+        words = (
+            _describe(env, moved, rng, exact=rng.random() < 0.8),
+            _describe(env, fixed, rng, exact=rng.random() < 0.8),
+        )
         return (Step(skill="put_next_to", arguments=words),)
     pool = movable if skill == "pick_up" else things
     return (Step(skill=skill, arguments=(_describe(env, pool[rng.integers(len(pool))], rng),)),)

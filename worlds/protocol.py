@@ -26,6 +26,13 @@ class Watch(Protocol):
 class Expert(Protocol):
     """A demonstrator for one step: knows the environment's state, serves training and ceilings only."""
 
+    gave_up: bool
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Cells ``[x, y]`` that have been in sight; not to be asked of one that has given up."""
+        ...
+
     def advise(self, action_taken: int | None) -> int | None:
         """Return the action it would take now, told the last one taken; None when it gives up."""
         ...
@@ -102,7 +109,7 @@ class World(Protocol):
         ...
 
     def mission_steps(self, env: gymnasium.Env[Any, Any]) -> tuple[Step, ...]:
-        """Return steps that meet the environment's own goal, read from the simulator: for training and ceilings only."""
+        """Return steps that meet the environment's own goal, read from the simulator: for training and ceilings."""
         ...
 
     def expert(self, env: gymnasium.Env[Any, Any], step: Step, known: NDArray[np.bool_] | None = None) -> Expert:

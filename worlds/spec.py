@@ -1,7 +1,7 @@
-"""What a world is, in types: fields, actions, skills, steps, plans. Knows no environment, no model and no language model.
+"""What a world is, in types: fields, actions, skills, steps, plans. Knows no environment and no model of any kind.
 
-A plan is text, one step a line, ``put_next_to(red ball, blue key)``. A parameter is a phrase made of attributes that are
-enumerated (`colour`, `kind`, `place`), so a grammar, a tensor encoding and a parser all follow from the spec.
+A plan is text, one step a line, ``put_next_to(red ball, blue key)``. A parameter is a phrase made of attributes that
+are enumerated (`colour`, `kind`, `place`), so a grammar, a tensor encoding and a parser all follow from the spec.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class WorldSpec(_Frozen):
 
     @cached_property
     def step_sizes(self) -> tuple[int, ...]:
-        """Return the number of codes of each slot of `step_codes`: the skill, then every attribute of every argument."""
+        """Return how many codes each slot of `step_codes` has: the skill, then every attribute of every argument."""
         phrase = [len(attribute.values) + 1 for attribute in self.attributes]
         return (len(self.skills), *(phrase * self.max_arguments))
 
@@ -222,7 +222,9 @@ class WorldSpec(_Frozen):
             values = allowed.get(attribute.name, ())
             if not values:
                 continue
-            words = " | ".join(f'" {v}"' if seen_required else (f'"{v} "' if attribute.optional else f'"{v}"') for v in values)
+            before = " " if seen_required else ""
+            after = " " if attribute.optional and not seen_required else ""
+            words = " | ".join(f'"{before}{value}{after}"' for value in values)
             parts.append(f"({words})" + ("?" if attribute.optional else ""))
             seen_required = seen_required or not attribute.optional
         return " ".join(parts)
