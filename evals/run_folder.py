@@ -19,14 +19,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from gedanken.evals.errors import RunError
+
 FORMAT = 1
 PACKAGES = ("gedanken", "torch", "transformers", "minigrid", "gymnasium", "numpy", "llguidance", "langgraph")
 Key = tuple[str, int, str]
 """Task, seed and arm of a sample."""
-
-
-class RunError(RuntimeError):
-    """A run folder can't be used; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gedanken.evals.run_folder import RunError, RunFolder, commit, sha256
+from gedanken.evals.errors import RunError
+from gedanken.evals.run_folder import RunFolder, commit, sha256
 
 CONFIG, SEEDS = {"limit": 2, "arms": ["bot"]}, {"seed": 7}
 

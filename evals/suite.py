@@ -1,0 +1,127 @@
+"""What a suite is: samples measured one by one, and what they come to. Knows no particular suite and no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.llm.protocol import LanguageModel
+from gedanken.agent.mind import Judge
+from gedanken.evals.errors import EvalError
+from gedanken.evals.run_folder import Key
+from gedanken.evals.together import Together
+from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worlds.protocol import World
+
+SEEDS_PER_RUN = 100_000
+
+
+def evaluation_seeds(seed: int, limit: int) -> range:
+    """Return the environments' seeds of an evaluation, `seed` · 100 000 and on.
+
+    Raises EvalError unless all of them lie below the training seeds: what is measured must never have been trained on.
+    """
+    if not 1 <= limit <= SEEDS_PER_RUN:
+        raise EvalError(f"{limit} samples a task; choose 1 to {SEEDS_PER_RUN:,}")
+    seeds = range(seed * SEEDS_PER_RUN, seed * SEEDS_PER_RUN + limit)
+    if seed < 0 or seeds.stop > FIRST_TRAINING_SEED:
+        most = FIRST_TRAINING_SEED // SEEDS_PER_RUN - 1
+        raise EvalError(f"evaluation seed {seed} would reach into the training seeds; choose 0 to {most}")
+    return seeds
+
+
+@dataclass
+class Parts:
+    """What is measured: worlds, a checkpoint, and a language model and a critic, loaded when first asked for."""
+
+    make_world: Callable[[str], World]
+    trained: Trained
+    config: LoopConfig = field(default_factory=LoopConfig)
+    load_llm: Callable[[], LanguageModel] | None = None
+    load_critic: Callable[[LanguageModel], Judge] | None = None
+
+    @cached_property
+    def llm(self) -> LanguageModel:
+        """The language model. Raises EvalError where there is none."""
+        if self.load_llm is None:
+            raise EvalError("this needs a language model, and none was given")
+        return self.load_llm()
+
+    @cached_property
+    def together(self) -> Together:
+        """The language model with one memory for the whole run, see `Together`."""
+        return Together(self.llm)
+
+    @cached_property
+    def critic(self) -> Judge:
+        """The critic. Raises EvalError where there is none."""
+        if self.load_critic is None:
+            raise EvalError("this needs a critic, and none was given")
+        return self.load_critic(self.llm)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for: samples a task, the evaluation's seed, the arms."""
+
+    limit: int
+    seed: int
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people: cells are text already."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+class Suite(Protocol):
+    """One thing that is measured."""
+
+    name: str
+    default_limit: int
+    arms: tuple[str, ...]
+
+    def count(self, options: Options) -> int:
+        """Return the number of samples."""
+        ...
+
+    def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
+        """Yield samples (each with `task`, `seed` and `arm`) that are not among those done."""
+        ...
+
+    def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the samples come to: plain data with intervals."""
+        ...
+
+    def tables(self, results: Mapping[str, Any]) -> list[Table]:
+        """Return the results for people."""
+        ...
+
+
+def assemble(checkpoint: str | Path, config: LoopConfig) -> Parts:
+    """Load a checkpoint and say how the rest is loaded. Raises CheckpointError."""
+    from gedanken.agent.llm import load as load_language_model
+    from gedanken.agent.loading import load_critic, load_world
+    from gedanken.worldmodel.checkpoint import load
+    from gedanken.worlds.babyai import SPEC
+
+    trained = load(checkpoint, SPEC)
+    world = load_world("BabyAI-GoToLocal-v0")
+    return Parts(
+        load_world,
+        trained,
+        config,
+        load_llm=lambda: load_language_model(config.llm),
+        load_critic=lambda llm: load_critic(trained.path, world, llm),
+    )

@@ -1,0 +1,76 @@
+"""The suite `babyai-local`: every arm over the same seeds, the same results when resumed, JSON that others can read."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gedanken.evals import arms
+from gedanken.evals.babyai_local import TASKS, BabyAILocal
+from gedanken.evals.errors import EvalError
+from gedanken.evals.main import load_suite, run_suite
+from gedanken.evals.suite import Options, Parts, evaluation_seeds
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+
+
+def test_evaluation_seeds_never_reach_the_training_seeds() -> None:
+    assert evaluation_seeds(3, 5) == range(300_000, 300_005)
+    last = FIRST_TRAINING_SEED // 100_000 - 1
+    assert evaluation_seeds(last, 100_000).stop <= FIRST_TRAINING_SEED
+    for seed, limit in ((last + 1, 100_000), (last + 10, 1), (-1, 1), (0, 0), (0, 100_001)):
+        with pytest.raises(EvalError):
+            evaluation_seeds(seed, limit)
+
+
+def test_every_arm_plays_the_same_seeds(make_parts: Callable[..., Parts]) -> None:
+    suite = BabyAILocal(["BabyAI-GoToObj-v0", "BabyAI-OpenDoor-v0"])
+    options = Options(limit=2, seed=1, arms=tuple(arms.ARMS))
+    samples = list(suite.measure(make_parts(), options, set()))
+    assert len(samples) == suite.count(options) == 2 * 5 * 2
+    assert {(s["task"], s["seed"]) for s in samples if s["arm"] == "loop"} == {
+        (s["task"], s["seed"]) for s in samples if s["arm"] == "random"
+    }
+    assert all(s["success"] for s in samples if s["arm"] == "bot")
+    loop = [s for s in samples if s["arm"] == "loop"]
+    assert all(s["decisions"] == 1 and s["tokens"] > 0 and s["candidates"] >= 1 for s in loop)
+    alone = {(s["task"], s["seed"]): s["plan"] for s in samples if s["arm"] == "llm-alone"}
+    assert all(s["first_plan"] == alone[s["task"], s["seed"]] for s in loop), "the same first proposal in both arms"
+    results = suite.summarise(samples)
+    assert [row["task"] for row in results["tasks"]] == list(suite.tasks)
+    assert set(results["arms"]) == {"llm-alone", "oracle-plan", "bot", "random"}
+    assert {d["second"] for d in results["differences"]} == set(results["arms"])
+    assert suite.tables(results)[0].columns == ("level", *arms.ARMS)
+
+
+def test_what_is_done_is_not_done_again(make_parts: Callable[..., Parts]) -> None:
+    suite = BabyAILocal([TASKS[0]])
+    options = Options(limit=3, seed=0, arms=("oracle-plan", "random"))
+    everything = list(suite.measure(make_parts(), options, set()))
+    done = {(s["task"], s["seed"], s["arm"]) for s in everything[:2]}
+    rest = list(suite.measure(make_parts(), options, done))
+    assert sorted(map(str, [*everything[:2], *rest])) == sorted(map(str, everything)), "seeds fix everything"
+
+
+def test_one_object_on_stdout(
+    make_parts: Callable[..., Parts], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = {"limit": 1, "seed": 2, "arms": ["bot", "random"], "runs": tmp_path, "parts": make_parts()}
+    returned = run_suite("babyai-local", json=True, **chosen)  # type: ignore[arg-type]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(json.dumps(returned))
+    assert printed["arm"] == "bot" and len(printed["tasks"]) == 7
+    assert list(printed["tasks"][0])[:5] == ["task", "n", "success", "ci_low", "ci_high"]
+    samples = (tmp_path / printed["run"] / "samples.jsonl").read_text().splitlines()
+    assert len(samples) == 14
+    again = run_suite("babyai-local", resume="last", **chosen)  # type: ignore[arg-type]
+    assert again["tasks"] == returned["tasks"]
+    assert "babyai-local" in capsys.readouterr().out
+    assert len((tmp_path / printed["run"] / "samples.jsonl").read_text().splitlines()) == 14
+
+
+def test_unknown_names_are_refused_with_those_there_are(make_parts: Callable[..., Parts], tmp_path: Path) -> None:
+    with pytest.raises(EvalError, match="no suite 'babyai'; there are babyai-local"):
+        load_suite("babyai")
+    with pytest.raises(EvalError, match="no arm oracle; there are loop"):
+        run_suite("babyai-local", arms=["oracle"], runs=tmp_path, parts=make_parts())
