@@ -1,0 +1,99 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from minigrid.core.world_object import Ball, Door, Key
+
+from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
+
+TOGGLE = 5
+Room = Callable[..., BabyAIEnv]
+CarryOut = Callable[..., list[int]]
+
+
+def solve(world: BabyAIWorld, env: BabyAIEnv, seed: int, jostle: float = 0.0) -> bool:
+    """Let the expert carry the mission's steps out, its actions now and then replaced by random ones."""
+    env.reset(seed=seed)
+    rng = np.random.default_rng(seed)
+    for step in world.mission_steps(env):
+        (watch,), expert = world.watch(env, [step]), world.expert(env, step)
+        action: int | None = None
+        while not (action is not None and watch.achieved(action)):
+            action = expert.advise(action)
+            if action is None:
+                return False
+            action = int(rng.integers(6)) if rng.random() < jostle else action
+            _, reward, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                return float(reward) > 0
+    return False  # all steps achieved, and yet the mission goes on
+
+
+@pytest.mark.parametrize("level", ["BabyAI-GoToLocal-v0", "BabyAI-PutNextLocal-v0", "BabyAI-UnlockLocal-v0"])
+def test_the_steps_of_missions_carried_out_by_the_expert_solve_them(level: str) -> None:
+    world = BabyAIWorld(level)
+    env = world.make()
+    assert sum(solve(world, env, seed) for seed in range(30)) >= 29
+
+
+def test_the_expert_goes_on_after_actions_that_were_not_its_own() -> None:
+    world = BabyAIWorld("BabyAI-PickupLoc-v0")
+    env = world.make()
+    assert sum(solve(world, env, seed, jostle=0.3) for seed in range(20)) >= 18
+
+
+def test_a_mission_to_unlock_fetches_the_key_first() -> None:
+    world = BabyAIWorld("BabyAI-UnlockLocal-v0")
+    env = world.make()
+    env.reset(seed=1)
+    key, door = world.mission_steps(env)
+    assert (key.skill, door.skill) == ("pick_up", "open")
+    assert key.arguments[0][1] == "key" and world.prerequisites(env, door) == (key,)
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["go_to(red ball)", "pick_up(blue key)", "put_next_to(red ball, blue key)", "open(green door)", "go_to(key)"],
+)
+def test_every_skill_is_carried_out(room: Room, carry_out: CarryOut, step: str) -> None:
+    env = room({(5, 3): Ball("red"), (5, 6): Key("blue"), (6, 1): Door("green")})
+    assert 1 <= len(carry_out(env, step)) <= 20
+
+
+def test_a_full_hand_is_emptied_before_something_else_is_taken(room: Room, carry_out: CarryOut) -> None:
+    env = room({(5, 3): Ball("red"), (5, 5): Key("blue")})
+    for step in ("pick_up(red ball)", "pick_up(blue key)", "drop()"):
+        carry_out(env, step)
+    base: Any = env.unwrapped
+    assert base.carrying is None
+
+
+@pytest.mark.parametrize("step", ["go_to(purple box)", "put_next_to(red ball, purple box)", "drop()"])
+def test_the_expert_gives_up_at_once_on_what_can_not_be(world: BabyAIWorld, room: Room, step: str) -> None:
+    expert = world.expert(room({(5, 3): Ball("red")}), SPEC.parse_step(step))
+    assert expert.gave_up and expert.advise(None) is None
+
+
+def test_before_a_locked_door_without_its_key_it_tries_the_handle(world: BabyAIWorld, room: Room) -> None:
+    env = room({(5, 3): Door("green", is_locked=True), (5, 5): Key("green")})
+    step = SPEC.parse_step("open(green door)")
+    (watch,), expert = world.watch(env, [step]), world.expert(env, step)
+    action, tried = None, 0
+    for _ in range(12):
+        action = expert.advise(action)
+        if action is None:
+            break
+        env.step(action)
+        assert not watch.achieved(action)
+        tried += action == TOGGLE
+    assert tried
+
+
+def test_an_expert_knows_what_was_seen_before(world: BabyAIWorld, room: Room) -> None:
+    env = room({(1, 3): Ball("red")}, agent=(5, 3))
+    step = SPEC.parse_step("go_to(red ball)")
+    base: Any = env.unwrapped
+    known = np.ones((base.grid.width, base.grid.height), bool)
+    assert not world.expert(env, step).known.all()
+    assert world.expert(env, step, known).known.all()
