@@ -1,0 +1,18 @@
+"""A chat in a process of its own, with slow actions, so that a test can kill it: HOME_FOLDER [--continue]."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from doubles import agent_in
+from gedanken.talk import converse, reader
+from rich.console import Console
+
+home, slow = Path(sys.argv[1]), float(sys.argv[2])
+with agent_in(home, lambda prompt: ["go_to(red key)\n"]) as agent:
+    controller: Any = agent.trained.controller
+    controller.before = lambda: time.sleep(slow)
+    converse(agent, Console(highlight=False, width=200), reader(), seed=3, yes=True, go_on="--continue" in sys.argv)

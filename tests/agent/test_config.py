@@ -1,0 +1,27 @@
+import pytest
+from click.testing import CliRunner
+from gedanken.agent.config import LoopConfig
+from gedanken.options import NAMES
+from gedanken.pursue import run_command
+from pydantic import ValidationError
+
+
+def test_every_field_is_documented_and_an_option() -> None:
+    shown = " ".join(CliRunner().invoke(run_command, ["--help"], terminal_width=100).output.split())
+    for name, field in LoopConfig.model_fields.items():
+        assert field.description
+        assert f"--{NAMES.get(name, name).replace('_', '-')}" in shown
+        assert " ".join(field.description.split()[:4]) in shown
+        assert f"[default: {str(field.default).lower() if field.annotation is bool else field.default}]" in shown
+
+
+def test_debug_is_smaller() -> None:
+    assert LoopConfig.preset("debug").samples < LoopConfig().samples
+    assert LoopConfig.preset("debug", samples=7).samples == 7
+
+
+def test_out_of_range_is_an_error() -> None:
+    with pytest.raises(ValidationError):
+        LoopConfig(samples=0)
+    with pytest.raises(ValidationError):
+        LoopConfig(unknown=1)  # type: ignore[call-arg]

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+from gedanken.agent.goals import LONGEST_GOAL, GoalError, check_goal, listed, missing
+from gedanken.worlds.babyai import SPEC
+
+
+def test_space_is_trimmed() -> None:
+    assert check_goal("  go to\n the ball ") == "go to the ball"
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t ", "a" * (LONGEST_GOAL + 1), "x" * 100_000, "go\x00to", "\x1b[2J", "\ud800"])
+def test_what_is_no_goal_is_refused(text: str) -> None:
+    with pytest.raises(GoalError) as error:
+        check_goal(text)
+    assert len(str(error.value)) < 200
+
+
+def test_goals_in_other_scripts_are_goals() -> None:
+    assert check_goal("gehe zur roten Tür") and check_goal("去红球") and check_goal("go to the 🔴")
+
+
+def test_missing_names_what_is_nowhere() -> None:
+    known = np.zeros((13, 13, 3), np.uint8)
+    kinds, colours, _ = (channel.categories for channel in SPEC.observation.channels)
+    known[2, 3] = kinds.index("ball"), colours.index("red"), 0
+    assert missing(SPEC, known, SPEC.parse_plan("go_to(red ball)\nput_next_to(ball, blue key)")) == ["blue key"]
+    assert missing(SPEC, known, SPEC.parse_plan("go_to(red object behind you)")) == []
+
+
+def test_listed() -> None:
+    assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"

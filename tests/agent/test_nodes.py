@@ -1,0 +1,221 @@
+"""Each node without LangGraph."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles import LEVEL, QUICK, Stage, WordCritic, trained_for
+from gedanken.agent import nodes
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.events import Event
+from gedanken.agent.llm.scripted import ScriptedModel
+from gedanken.agent.mind import Mind, Stopped
+from gedanken.agent.session import Session
+from gedanken.agent.state import State, fresh
+from gedanken.worldmodel.experience import ExperienceStore
+
+
+class Scene:
+    """A level at seed 3 ("go to the red key"), the right plan and a wrong one."""
+
+    def __init__(self, tmp_path: Path, *, free: bool = False) -> None:
+        self.world = Stage(LEVEL)
+        self.trained = trained_for(self.world)
+        self.session = Session.begin(self.world, self.trained, 3, free=free)
+        self.session.begin_goal("go to the red key")
+        self.right, self.wrong = "go_to(red key)\n", "go_to(red box)\n"
+        self.heard: list[Event] = []
+        self.store = ExperienceStore(tmp_path / "e.sqlite")
+
+    def mind(self, answers: Any = (), critic: Any = None, config: LoopConfig = QUICK, **more: Any) -> Mind:
+        return Mind(
+            world=self.world,
+            llm=ScriptedModel(lambda prompt: list(answers)),
+            trained=self.trained,
+            critic=critic or WordCritic(),
+            session=self.session,
+            config=config,
+            store=self.store,
+            emit=self.heard.append,
+            **more,
+        )
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.heard]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    yield scene
+    scene.store.close()
+
+
+def begin(**changes: Any) -> State:
+    state = fresh("go to the red key", execute=True, began=time.time())
+    state.update(changes)  # type: ignore[typeddict-item]
+    return state
+
+
+def judged(scene: Scene, mind: Mind) -> State:
+    state = begin()
+    for node in (nodes.perceive, nodes.propose):
+        state.update(node(state, mind))
+    _, changes = nodes.rehearse(state, mind)
+    state.update(changes)
+    return state
+
+
+def chosen(scene: Scene, mind: Mind) -> State:
+    state = judged(scene, mind)
+    _, changes = nodes.choose(state, mind)
+    state.update(changes)
+    return state
+
+
+def test_perceive_says_what_is_seen(scene: Scene) -> None:
+    changes = nodes.perceive(begin(), scene.mind())
+    assert "red key" in changes["scene"]
+    assert scene.kinds() == ["perceived"]
+
+
+def test_propose_merges_duplicates_and_counts(scene: Scene) -> None:
+    changes = nodes.propose(begin(scene="x"), scene.mind([scene.right, scene.wrong, scene.right]))
+    assert [c["plan"] for c in changes["candidates"]] == ["go_to(red key)", "go_to(red box)"]
+    [event] = scene.heard
+    assert event.kind == "proposed" and event.merged == 1 and event.unreadable == 0
+    assert changes["round"] == 1 and changes["tokens"] == event.tokens
+
+
+def test_rehearse_judges_and_accepts(scene: Scene) -> None:
+    mind = scene.mind([scene.right, scene.wrong], WordCritic({"red box": 0.1}))
+    state = begin(**nodes.propose(begin(scene="x"), mind))
+    goto, changes = nodes.rehearse(state, mind)
+    assert goto == "choose"
+    assert [round(option["verdict"]["success"], 1) for option in changes["judged"]] == [0.9, 0.1]
+    assert scene.kinds() == ["proposed", "rehearsed", "judged"]
+
+
+def test_rehearse_wants_revision_while_rounds_are_left(scene: Scene) -> None:
+    mind = scene.mind([scene.wrong], WordCritic(other=0.3))
+    state = begin(**nodes.propose(begin(scene="x"), mind))
+    assert nodes.rehearse(state, mind)[0] == "revise"
+    state["revisions"] = QUICK.rounds
+    assert nodes.rehearse(state, mind)[0] == "choose"
+
+
+def test_revise_counts(scene: Scene) -> None:
+    mind = scene.mind([scene.wrong], WordCritic(other=0.3))
+    assert nodes.revise(judged(scene, mind), mind)["revisions"] == 1
+    assert scene.kinds()[-1] == "revising"
+
+
+def test_choose_takes_the_likeliest(scene: Scene) -> None:
+    mind = scene.mind([scene.wrong, scene.right], WordCritic({"red box": 0.5}))
+    goto, changes = nodes.choose(judged(scene, mind), mind)
+    assert goto == "approve"
+    assert changes["chosen"]["verdict"]["plan"]["steps"][0]["arguments"][0][1] == "key"
+
+
+def test_choose_prefers_the_shorter_of_equals(scene: Scene) -> None:
+    mind = scene.mind(["go_to(red box)\ngo_to(red key)\n", scene.right])
+    state = chosen(scene, mind)
+    assert len(state["chosen"]["verdict"]["plan"]["steps"]) == 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("answers", "critic", "free", "why"),
+    [
+        ([], None, False, "no plan could be made"),
+        (["go_to(red key)\n"], WordCritic(satisfies=0.05), False, "what you mean"),
+        (["go_to(red key)\n"], WordCritic(other=0.01), False, "hardly ever works out"),
+        (["go_to(purple ball)\n"], None, True, "no purple ball"),
+    ],
+)
+def test_choose_declines_and_nothing_is_done(
+    tmp_path: Path, answers: list[str], critic: Any, free: bool, why: str
+) -> None:
+    scene = Scene(tmp_path, free=free)
+    mind = scene.mind(answers, critic)
+    goto, changes = nodes.choose(judged(scene, mind), mind)
+    assert goto == "finish" and changes["outcome"]["status"] == "declined"
+    [declined] = [event for event in scene.heard if event.kind == "declined"]
+    assert why in declined.why and len(declined.can) == len(scene.world.spec.skills)
+    assert scene.session.spent == 0
+
+
+def test_choose_stops_when_only_imagining(scene: Scene) -> None:
+    mind = scene.mind([scene.right])
+    state = judged(scene, mind)
+    state["execute"] = False
+    goto, changes = nodes.choose(state, mind)
+    assert goto == "finish" and changes["outcome"]["status"] == "imagined"
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_approve_asks(scene: Scene, answer: bool) -> None:
+    mind = scene.mind([scene.right], approve=lambda asked: answer)
+    goto, changes = nodes.approve(chosen(scene, mind), mind)
+    assert goto == ("act" if answer else "finish")
+    assert answer or changes["outcome"]["status"] == "not_approved"
+    assert scene.kinds()[-2:] == ["approval_asked", "approval_answered"]
+
+
+def test_act_reaches_the_goal(scene: Scene) -> None:
+    mind = scene.mind([scene.right])
+    goto, changes = nodes.act(chosen(scene, mind), mind)
+    assert goto == "finish" and changes["outcome"]["status"] == "reached"
+    assert changes["outcome"]["reward"] > 0 and changes["outcome"]["steps"] == scene.session.spent > 0
+
+
+def test_act_replans_when_the_wrong_plan_was_carried_out(scene: Scene) -> None:
+    mind = scene.mind([scene.wrong])
+    goto, changes = nodes.act(chosen(scene, mind), mind)
+    assert goto == "perceive" and changes["replans"] == 1
+    assert changes["attempts"] == [
+        {"plan": "go_to(red box)", "reasons": "the plan was carried out, but the goal was not met"}
+    ]
+
+
+def test_act_replans_when_a_step_runs_out_of_patience(scene: Scene) -> None:
+    mind = scene.mind([scene.right], config=QUICK.model_copy(update={"patience": 2}))
+    goto, changes = nodes.act(chosen(scene, mind), mind)
+    assert goto == "perceive" and "not achieved in 2 actions" in changes["attempts"][0]["reasons"]
+
+
+def test_act_replans_when_surprised(scene: Scene) -> None:
+    scene.trained.model.surprises = [0.0, 500.0]  # type: ignore[attr-defined]
+    mind = scene.mind([scene.right])
+    goto, changes = nodes.act(chosen(scene, mind), mind)
+    assert goto == "perceive" and "surprised" in changes["attempts"][0]["reasons"] and scene.session.spent == 2
+
+
+def test_act_gives_up_after_its_replans(scene: Scene) -> None:
+    mind = scene.mind([scene.wrong])
+    state = chosen(scene, mind)
+    state["replans"] = QUICK.replans
+    goto, changes = nodes.act(state, mind)
+    assert goto == "finish" and changes["outcome"]["status"] == "not_reached"
+
+
+def test_act_heeds_a_stop(scene: Scene) -> None:
+    mind = scene.mind([scene.right])
+    state = chosen(scene, mind)
+    mind.stop.set()
+    with pytest.raises(Stopped):
+        nodes.act(state, mind)
+
+
+def test_finish_stores_what_happened_with_what_was_believed(scene: Scene) -> None:
+    mind = scene.mind([scene.right])
+    state = chosen(scene, mind)
+    state.update(nodes.act(state, mind)[1])
+    changes = nodes.finish(state, mind)
+    [(id, episode)] = scene.store.recent(5)
+    assert changes["outcome"]["episode"] == id
+    assert episode.source == "agent" and episode.goal == "go to the red key" and len(episode) == scene.session.spent
+    assert episode.steps == ("go_to(red key)",) and episode.achieved[-1] and episode.terminated
+    assert episode.record["verdict"]["success"] == 0.9 and episode.record["outcome"]["success"] is True
+    assert scene.kinds()[-2:] == ["outcome", "stored"]

@@ -1,0 +1,67 @@
+"""Gedanken as one LangChain tool: a goal in, what happened out. Knows the agent, and no framework but LangChain."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from langchain_core.tools import StructuredTool
+from pydantic import BaseModel, Field
+
+from gedanken.agent.agent import Agent
+from gedanken.agent.events import Outcome
+from gedanken.agent.goals import LONGEST_GOAL, GoalError, abilities
+from gedanken.agent.session import Session
+from gedanken.agent.trace import Trace
+
+__all__ = ["gedanken_tool"]
+
+
+class Goal(BaseModel):
+    """The tool's arguments."""
+
+    goal: str = Field(description="What should be done, in plain words.", min_length=1, max_length=LONGEST_GOAL)
+    imagine_only: bool = Field(default=False, description="Only say how it could be done and how likely that is.")
+
+
+def gedanken_tool(agent: Agent, session: Session, *, name: str = "gedanken") -> StructuredTool:
+    """Return a tool that reaches goals in `session`, one at a time, without asking anybody.
+
+    Its content is one short text, its artifact the run as one object (`Trace.answer`). A goal that is none is an
+    answer, not an exception, so that the model that called can better it.
+    """
+    one_at_a_time = threading.Lock()
+
+    def pursue(goal: str, imagine_only: bool = False) -> tuple[str, dict[str, Any]]:
+        with one_at_a_time:
+            trace = Trace()
+            try:
+                work = agent.plan if imagine_only else agent.run
+                outcome = work(goal, session, on_event=trace)
+            except GoalError as error:
+                return f"declined: {error}", {"status": "declined", "success": False, "message": str(error)}
+            return say(outcome), trace.answer(outcome)
+
+    async def pursue_async(goal: str, imagine_only: bool = False) -> tuple[str, dict[str, Any]]:
+        return await asyncio.to_thread(pursue, goal, imagine_only)
+
+    skills = "; ".join(abilities(agent.world.spec))
+    return StructuredTool.from_function(
+        func=pursue,
+        coroutine=pursue_async,
+        name=name,
+        description=(
+            f"Reach a goal in the environment {agent.world.id}: plans are made, rehearsed in a learned world model,"
+            f" and the best one is carried out. It can do: {skills}."
+        ),
+        args_schema=Goal,
+        response_format="content_and_artifact",
+    )
+
+
+def say(outcome: Outcome) -> str:
+    """Return an outcome in one short text."""
+    plan = f" Plan: {' → '.join(outcome.plan.split(chr(10)))}." if outcome.plan else ""
+    predicted = f" Predicted success: {outcome.predicted:.0%}." if outcome.predicted is not None else ""
+    return f"{outcome.status.replace('_', ' ')}: {outcome.message}.{plan}{predicted}"
