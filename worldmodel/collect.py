@@ -209,7 +209,7 @@ _LEVELS: dict[Any, Levels] = {}
 
 def _chunk(work: tuple[Callable[[str], World], tuple[tuple[str, float], ...], range, Practice]) -> list[Episode]:
     make, names, seeds, practice = work
-    levels = _LEVELS.setdefault((make, names), Levels(make, names, practice))
+    levels = _LEVELS.setdefault((make, names, practice), Levels(make, names, practice))
     episodes = []
     for seed in seeds:
         taken = levels.take(seed)

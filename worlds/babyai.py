@@ -131,6 +131,8 @@ class VerifierWatch:
     def __init__(self, env: BabyAIEnv, step: Step) -> None:
         self.env: Any = env.unwrapped
         self.instruction = instruction_of(env, step)
+        if isinstance(self.instruction, PutNextInstr):  # minigrid finds only what lies in the grid
+            self.instruction.desc_move.obj_set += _held(env, step.arguments[0])
 
     def achieved(self, action: int) -> bool:
         """Return whether the verifier calls the last transition a success; `drop`, which has none, empties the hand."""
@@ -157,6 +159,15 @@ def instruction_of(env: BabyAIEnv, step: Step) -> ActionInstr | None:
     if isinstance(instruction, PickupInstr | PutNextInstr):
         instruction.preCarrying = env.unwrapped.carrying  # type: ignore[attr-defined]
     return instruction
+
+
+def _held(env: BabyAIEnv, phrase: Phrase) -> list[Any]:
+    """Return the thing in hand where the phrase speaks of it, else nothing."""
+    thing: Any = env.unwrapped.carrying  # type: ignore[attr-defined]
+    colour, kind, place = phrase
+    if thing is None or colour not in (None, thing.color) or kind not in ("object", thing.type):
+        return []
+    return [thing] if place is None or any(thing is o for o in env.places[PLACES[place]]) else []
 
 
 def _kind(phrase: Phrase) -> str | None:
