@@ -63,8 +63,16 @@ class Controller(nn.Module):
         worth = torch.where(to_go >= 0, self.discount ** to_go.float(), 0.0)
         arrived = ((before[:, 0] >= 0) & ~batch.is_first.flatten()).nonzero().squeeze(1)
         outcome = self.judge(self.model.embed_outcome(belief[arrived], before[arrived])).squeeze(-1)
-        return {
-            "policy": F.cross_entropy(self.policy(features), expert.where(expert >= 0, -100)),
-            "value": F.binary_cross_entropy_with_logits(self.worth(features.detach()).squeeze(-1), worth),
-            "achieved": F.binary_cross_entropy_with_logits(outcome, batch.achieved.flatten()[arrived].float()),
-        }
+        # where nobody advised, what was done is worth imitating if it led to the step's achievement
+        taken = torch.where(to_go >= 0, batch.taken.flatten()[pursued], -1)
+        target = torch.where(expert >= 0, expert, taken)
+        hits = batch.achieved.flatten()[arrived].float()
+        policy = F.cross_entropy(self.policy(features), target.clamp(min=0), reduction="none")
+        value = F.binary_cross_entropy_with_logits(self.worth(features.detach()).squeeze(-1), worth, reduction="none")
+        achieved = F.binary_cross_entropy_with_logits(outcome, hits, reduction="none")
+        return {"policy": _mean(policy[target >= 0]), "value": _mean(value), "achieved": _mean(achieved)}
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """Return the mean, 0 where there is nothing to average (a batch of episodes without steps)."""
+    return losses.sum() / max(1, losses.numel())
