@@ -185,19 +185,20 @@ class Critic:
         try:
             config = json.loads((path / "critic.json").read_text(encoding="utf-8"))
             tensors = load_file(path / "critic.safetensors")
+            fits = config["spec_hash"] == spec.hash and tuple(config["features"]) == FEATURES
             match, calibration = GoalMatch(spec, GoalMatchConfig(**config["config"])), Calibration()
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            for part, module in (("match", match), ("calibration", calibration)) if fits else ():
+                state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+                module.load_state_dict(state)
+                module.requires_grad_(False)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"no usable critic in {path} ({error}); fetch or train the checkpoint again"
             ) from error
-        if config["spec_hash"] != spec.hash or tuple(config["features"]) != FEATURES:
+        if not fits:
             raise CheckpointError(
                 f"the critic in {path} was trained for another world or version; train the checkpoint again"
             )
-        for part, module in (("match", match), ("calibration", calibration)):
-            state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
-            module.load_state_dict(state)
-            module.requires_grad_(False)
         return cls(match, encoder, calibration)
 
 

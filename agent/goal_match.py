@@ -112,6 +112,7 @@ def train_goal_match(
     rng = np.random.default_rng(seed)
     pairs = [(i, text, met) for i, item in enumerate(heard) for text, met in zip(item.goals, item.met, strict=True)]
     plans = [item.plan for item in heard]
+    batch = min(batch, len(pairs))
     texts = sorted({text for _, text, _ in pairs})
     memory = _Memory(head, encoder, texts)
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.01)

@@ -21,6 +21,7 @@ from gedanken.worldmodel.protocol import WorldModel
 from gedanken.worlds.spec import WorldSpec
 
 FORMAT = 1
+_KEYS = ("family", "config", "spec", "spec_hash", "card")
 SHIPPED = Path(__file__).parent / "checkpoints"
 
 
@@ -182,13 +183,17 @@ def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        version = config["format"]
+        newer = config["format"] > FORMAT
+        missing = [] if newer else [key for key in _KEYS if key not in config]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"checkpoint {path}: config.json can't be read ({error}); fetch or train it again"
         ) from error
-    if version > FORMAT:
-        raise CheckpointError(f"checkpoint {path} has format {version}, this version knows {FORMAT}; upgrade gedanken")
+    if newer:
+        found = config["format"]
+        raise CheckpointError(f"checkpoint {path} has format {found}, this version knows {FORMAT}; upgrade gedanken")
+    if missing:
+        raise CheckpointError(f"checkpoint {path}: config.json lacks {', '.join(missing)}; fetch or train it again")
     return dict(config)
 
 

@@ -1,0 +1,165 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gedanken.worldmodel.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    Trained,
+    available,
+    build,
+    home,
+    load,
+    next_path,
+    resolve,
+    save,
+)
+from gedanken.worldmodel.spatial import SIZES
+from gedanken.worlds.babyai import SPEC
+from gedanken.worlds.spec import WorldSpec
+
+CARD = {"seconds": 1.5, "seeds": "0…9"}
+
+
+@pytest.fixture(autouse=True)
+def gedanken_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GEDANKEN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    torch.manual_seed(1)
+    model, controller = build(SPEC, "spatial", SIZES["debug"].model_dump())
+    return Trained(model, controller.eval(), "tiny", card=CARD)
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    model: Any = trained.model
+    parts = {"model": model.state_dict(), "controller": trained.controller.state_dict()}
+    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+
+
+def edit(path: Path, **changes: Any) -> None:
+    file = path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_what_is_saved_is_loaded(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny-1")
+    again = load(path, SPEC)
+    assert (again.name, again.path, again.card) == ("tiny-1", path, CARD)
+    before, after = weights(trained), weights(again)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    step = torch.tensor([SPEC.step_codes(SPEC.parse_step("go_to(red ball)"))])
+    acts = [t.controller.act(t.model.initial(1), step) for t in (trained, again)]
+    assert torch.equal(*acts)
+    assert not any(value.requires_grad for value in again.controller.parameters())
+    assert sorted(file.name for file in path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert "- **seconds**: 1.5" in (path / "README.md").read_text()
+
+
+def test_files_of_others_travel_along_and_do_not_replace_what_is_new(trained: Trained, tmp_path: Path) -> None:
+    first = save(trained, tmp_path / "a")
+    (first / "critic.json").write_text("{}")
+    second = save(Trained(trained.model, trained.controller, "b", card={"note": "new"}), tmp_path / "b", beside=first)
+    assert (second / "critic.json").read_text() == "{}"
+    assert load(second, SPEC).card == {"note": "new"}
+
+
+def test_a_checkpoint_is_never_overwritten(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny")
+    before = (path / "model.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match="exists; a checkpoint is never overwritten"):
+        save(trained, path)
+    assert (path / "model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_failed_save_leaves_nothing_behind(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gedanken.worldmodel.checkpoint.save_file", full)
+    with pytest.raises(CheckpointError, match="No space left on device; free space"):
+        save(trained, tmp_path / "tiny")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_world_is_refused_saying_what_differs(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny")
+    other = WorldSpec.model_validate({**SPEC.model_dump(), "name": "maze", "actions": (*SPEC.actions, "jump")})
+    with pytest.raises(CheckpointError) as caught:
+        load(path, other)
+    message = str(caught.value)
+    assert "was trained for world 'babyai'" in message and "not for 'maze'" in message
+    assert "they differ in: name, actions" in message and "gedanken train" in message
+
+
+def test_truncated_weights_are_told_from_missing_ones(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny")
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="truncated or damaged.*fetch or train it again"):
+        load(path, SPEC)
+    file.unlink()
+    with pytest.raises(CheckpointError, match="fetch or train it again"):
+        load(path, SPEC)
+
+
+def test_weights_of_another_size_are_refused(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny")
+    edit(path, config=SIZES["small"].model_dump())
+    with pytest.raises(CheckpointError, match="weights and config contradict each other"):
+        load(path, SPEC)
+
+
+def test_a_newer_format_and_an_unknown_family_are_refused(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny")
+    edit(path, format=FORMAT + 1)
+    with pytest.raises(CheckpointError, match=f"has format {FORMAT + 1}, this version knows {FORMAT}; upgrade"):
+        load(path, SPEC)
+    edit(path, format=FORMAT, family="quantum")
+    with pytest.raises(CheckpointError, match="unknown family 'quantum'; there are spatial and rssm"):
+        load(path, SPEC)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "one"}'])
+def test_a_damaged_config_is_one_clear_error(trained: Trained, tmp_path: Path, text: str) -> None:
+    path = save(trained, tmp_path / "tiny")
+    (path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config\.json can't be read"):
+        load(path, SPEC)
+
+
+def test_a_config_that_lacks_something_says_what(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny")
+    (path / "config.json").write_text('{"format": 1, "family": "spatial", "config": {}, "card": {}}')
+    with pytest.raises(CheckpointError, match=r"config\.json lacks spec, spec_hash; fetch or train it again"):
+        load(path, SPEC)
+
+
+def test_checkpoints_are_found_by_name_and_numbered(trained: Trained, gedanken_home: Path) -> None:
+    assert home() == gedanken_home
+    first = save(trained, next_path("tiny"))
+    second = save(trained, next_path("tiny-1"))
+    assert [first.name, second.name] == ["tiny-1", "tiny-2"] and next_path("other").name == "other-1"
+    assert resolve("tiny-2") == second and resolve(first) == first
+    (first / "config.json").write_text("damaged")
+    mine = [info for info in available() if info.path.is_relative_to(gedanken_home)]
+    assert [(info.name, info.family, info.spec_name, info.card) for info in mine] == [
+        ("tiny-2", "spatial", "babyai", CARD)
+    ]
+    parameters = sum(value.numel() for value in weights(trained).values())
+    assert abs(mine[0].parameters - parameters) < 0.05 * parameters
+    with pytest.raises(CheckpointError, match="no checkpoint 'nowhere'; there are: .*tiny-2"):
+        resolve("nowhere")
+
+
+def test_shipped_checkpoints_are_small_and_load() -> None:
+    for info in available():
+        assert info.bytes < 16_000_000
+        load(info.path, SPEC)
