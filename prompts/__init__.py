@@ -1,1 +1,94 @@
 """Every word that is sent to a language model, as files with strict templates; knows nothing of who sends them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["NO_GOAL", "STOP", "PromptError", "baseline", "facts", "render"]
+
+STOP = ("done",)
+"""The line that closes every example's plan: what comes after it is not part of a plan."""
+
+NO_GOAL = "do it"
+"""A goal that says nothing, for baselines."""
+
+_LONGEST_LINE = 2000  # characters
+_NOTABLE = re.compile(r"\b(locked|blocked|stuck|jammed|broken)\b")
+_WHERE = re.compile(r" (ahead|behind|left|right|in front of you|behind you|on your left|on your right)$")
+_WORD = re.compile(r"[a-z]+")
+_EMPTY = frozenset(["a", "an", "and", "the", "to", "you", "your", "it", "is", "of", "in", "on"])
+
+
+class PromptError(Exception):
+    """A prompt does not exist, or a value that it needs was not given."""
+
+
+def render(name: str, **values: Any) -> str:
+    """The text of the prompt `name` (`propose`, `revise`) with these values. Raises `PromptError`."""
+    import jinja2
+
+    try:
+        return _environment().get_template(f"{name}.jinja").render(**values)
+    except jinja2.TemplateNotFound as error:
+        raise PromptError(f"There is no prompt {name!r}; there are {', '.join(_names())}.") from error
+    except jinja2.UndefinedError as error:
+        raise PromptError(f"The prompt {name!r} lacks a value: {error}.") from error
+
+
+def baseline(name: str, **values: Any) -> str:
+    """The same prompt without its goal and notes: what a model says to it, it says because of the examples.
+
+    See `LanguageModel.complete`: the model is steered away from that.
+    """
+    return render(name, **values, without_goal=True)
+
+
+def _names() -> list[str]:
+    files = (entry.name for entry in resources.files("gedanken.prompts").iterdir())
+    return sorted(name.removesuffix(".jinja") for name in files if name.endswith(".jinja") and name != "parts.jinja")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gedanken.prompts", ""),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # plain text, not HTML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(line=_line, reasons=_reasons)
+    environment.globals.update(facts=facts, stop=STOP[0], no_goal=NO_GOAL)
+    return environment
+
+
+def facts(scene: str, goal: str) -> list[str]:
+    """What a scene says that bears on how to reach the goal, without where it is: "locked red door".
+
+    A small model is only distracted by the rest. It bears on the goal if it has a word in common with it.
+    """
+    wanted = set(_WORD.findall(goal.lower())) - _EMPTY
+    found = []
+    for part in re.split(r"[.,;:]| and ", _line(scene)):
+        if (match := _NOTABLE.search(part)) and wanted & set(_WORD.findall(part.lower())):
+            found.append(_WHERE.sub("", part[match.start() :].strip()))
+    return list(dict.fromkeys(found))
+
+
+def _line(text: str) -> str:
+    """One line, so that no goal can look like another part of the prompt."""
+    return " ".join(str(text).split())[:_LONGEST_LINE]
+
+
+def _reasons(attempt: Any) -> str:
+    """The reasons of an attempt, which is a pair (plan, reasons) or has them as attributes."""
+    return str(attempt.reasons if hasattr(attempt, "reasons") else attempt[1])
