@@ -32,12 +32,17 @@ KNOWN = {
     "gedanken.agent.llm.protocol.LLMError",
     "gedanken.agent.session.SessionError",
     "gedanken.evals.errors.EvalError",
+    "gedanken.prompts.PromptError",
     "gedanken.worldmodel.checkpoint.CheckpointError",
     "gedanken.worldmodel.experience_file.StoreError",
     "gedanken.worldmodel.train.TrainingError",
     "gedanken.worlds.spec.SpecError",
 }
 """Errors whose message is all that a person needs."""
+
+
+MOST = 1_000
+"""Characters of an error that are shown."""
 
 
 class Commands(click.Group):
@@ -93,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def explain(error: BaseException) -> str:
     """Say an error in one line: its own words where they were made for people, otherwise where to look."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split())[:MOST]
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if names & KNOWN:
         return text

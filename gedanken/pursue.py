@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gedanken.cli import INTERRUPTED, NOT_REACHED, REACHED
+from gedanken.cli import INTERRUPTED, NOT_REACHED, REACHED, explain
 from gedanken.options import json_option, loop_options, seed_option, split, world_option, yes_option
 
 if TYPE_CHECKING:
@@ -68,7 +68,19 @@ def demo_command(**options: Any) -> int:
     return pursue(None, execute=True, yes=True, world=DEMO_WORLD, seed=DEMO_SEED, **options)
 
 
-def pursue(
+def pursue(goal: str | None, *, as_json: bool, **options: Any) -> int:
+    """Reach or imagine a goal and return the exit code; with --json an error is an object, too."""
+    try:
+        return _pursue(goal, as_json=as_json, **options)
+    except click.ClickException:
+        raise
+    except Exception as error:
+        if as_json:
+            click.echo(json.dumps({"status": "error", "success": False, "message": explain(error)}))
+        raise
+
+
+def _pursue(
     goal: str | None,
     *,
     execute: bool,
@@ -80,7 +92,6 @@ def pursue(
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Reach or imagine a goal and return the exit code."""
     config = split(options)
     from rich.console import Console
 

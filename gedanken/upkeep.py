@@ -43,13 +43,30 @@ def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> i
     return REACHED
 
 
-@click.command(name="train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.pass_context
-def train_command(ctx: click.Context) -> int:
-    """Train a world model, its controller and its critic; options are the recipe's (see --help after `--`)."""
-    from gedanken.worldmodel.recipe import main
+@click.command(name="train")
+@click.option("--name", default="babyai", show_default=True, help="Name of the checkpoint.")
+@click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where to work; the same goes on there.")
+@click.option("--family", type=click.Choice(["spatial", "rssm"]), default="spatial", show_default=True)
+@click.option("--size", type=click.Choice(["debug", "small", "base"]), default="small", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 19), default=0, show_default=True, help="Seed of everything.")
+@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that practise.")
+def train_command(name: str, folder: Path | None, family: str, size: str, seed: int, workers: int) -> int:
+    """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours on a CPU."""
+    from gedanken.agent import llm, recipe
+    from gedanken.agent.llm.protocol import Encoder
+    from gedanken.agent.loading import load_world
+    from gedanken.worldmodel.checkpoint import home
 
-    main(ctx.args)
+    def encoder() -> Encoder:
+        model = llm.load("embedded")
+        assert isinstance(model, Encoder)
+        return model
+
+    make = recipe.debug if size == "debug" else recipe.babyai
+    config = make(family=family, size=size, seed=seed, workers=workers)
+    where = folder or home() / "training" / f"{name}-{family}-{size}-{seed}"
+    path = recipe.reproduce(config, load_world, encoder, where, name, say=lambda line: click.echo(line, err=True))
+    click.echo(str(path))
     return REACHED
 
 
@@ -62,8 +79,8 @@ def eval_command(suite: str, limit: int | None, seed: int, as_json: bool) -> int
     """Measure the agent on SUITE: success with Wilson 95 % intervals."""
     from gedanken.evals.main import run_suite
 
-    result = run_suite(suite, limit=limit, seed=seed, json=as_json)
-    return result if isinstance(result, int) else REACHED
+    run_suite(suite, limit=limit, seed=seed, json=as_json)
+    return REACHED
 
 
 @click.command(name="worlds")

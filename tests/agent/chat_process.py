@@ -8,8 +8,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from doubles import agent_in
-from gedanken.talk import converse, reader
 from rich.console import Console
+
+from gedanken.talk import converse, reader
 
 home, slow = Path(sys.argv[1]), float(sys.argv[2])
 with agent_in(home, lambda prompt: ["go_to(red key)\n"]) as agent:

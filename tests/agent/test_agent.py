@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from doubles import QUICK, WordCritic, agent_in
+
 from gedanken.agent.events import Event, Outcome
 from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.protocol import LLMError

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from doubles import Stage, agent_in
+from rich.console import Console
+
 from gedanken.agent.agent import Agent
 from gedanken.agent.chat import COMMANDS, Chat
 from gedanken.agent.journal import Journal
 from gedanken.worldmodel.experience import ExperienceStore
-from rich.console import Console
 
 PROCESS = Path(__file__).with_name("chat_process.py")
 
@@ -64,7 +65,9 @@ def test_plan_imagines_only(agent: Agent) -> None:
 
 def test_world_shows_and_changes(agent: Agent) -> None:
     said = talk(agent, "/world", "/world 7", "/world BabyAI-OpenDoor-v0 2", "/world nowhere", "/world a b c")
-    assert "seed 7" in said and "BabyAI-OpenDoor-v0, seed 2" in said and "unknown world" in said and "write /world" in said
+    assert (
+        "seed 7" in said and "BabyAI-OpenDoor-v0, seed 2" in said and "unknown world" in said and "write /world" in said
+    )
 
 
 def test_approval(agent: Agent) -> None:

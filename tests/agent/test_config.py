@@ -1,9 +1,10 @@
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
+
 from gedanken.agent.config import LoopConfig
 from gedanken.options import NAMES
 from gedanken.pursue import run_command
-from pydantic import ValidationError
 
 
 def test_every_field_is_documented_and_an_option() -> None:

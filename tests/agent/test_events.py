@@ -1,6 +1,7 @@
 import pytest
-from gedanken.agent.events import Acted, Outcome, Proposed, from_line, to_line
 from pydantic import ValidationError
+
+from gedanken.agent.events import Acted, Outcome, Proposed, from_line, to_line
 
 
 def test_every_event_is_one_line_of_json_and_back() -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from gedanken.agent.goals import LONGEST_GOAL, GoalError, check_goal, listed, missing
 from gedanken.worlds.babyai import SPEC
 
@@ -8,7 +9,9 @@ def test_space_is_trimmed() -> None:
     assert check_goal("  go to\n the ball ") == "go to the ball"
 
 
-@pytest.mark.parametrize("text", ["", "  \n\t ", "a" * (LONGEST_GOAL + 1), "x" * 100_000, "go\x00to", "\x1b[2J", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", "  \n\t ", "a" * (LONGEST_GOAL + 1), "x" * 100_000, "go\x00to", "\x1b[2J", "\ud800"]
+)
 def test_what_is_no_goal_is_refused(text: str) -> None:
     with pytest.raises(GoalError) as error:
         check_goal(text)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from doubles import LEVEL, QUICK, Stage, WordCritic, trained_for
+
 from gedanken.agent import nodes
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Event

@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 
 from doubles import agent_in
+
 from gedanken.tools.langchain import gedanken_tool
 
 RIGHT = "go_to(red key)\n"
