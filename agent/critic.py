@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig
 from gedanken.agent.llm.protocol import Encoder
 from gedanken.agent.verdict import Verdict
-from gedanken.worldmodel.checkpoint import CheckpointError
+from gedanken.worldmodel.checkpoint import CheckpointError, stored
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.protocol import Observation
 from gedanken.worlds.spec import Plan, WorldSpec
@@ -172,9 +172,7 @@ class Critic:
     def save(self, path: Path, card: dict[str, object] | None = None) -> None:
         """Write critic.json and critic.safetensors into a checkpoint's folder."""
         parts = {"match": self.match, "calibration": self.calibration}
-        tensors = {
-            f"{part}.{k}": v.contiguous() for part, module in parts.items() for k, v in module.state_dict().items()
-        }
+        tensors = {f"{part}.{k}": stored(v) for part, module in parts.items() for k, v in module.state_dict().items()}
         config = {"config": self.match.config.model_dump(), "spec_hash": self.match.spec.hash, "features": FEATURES}
         save_file(tensors, path / "critic.safetensors")
         (path / "critic.json").write_text(json.dumps({**config, "card": card or {}}, indent=1) + "\n", encoding="utf-8")
@@ -192,9 +190,8 @@ class Critic:
                 module.load_state_dict(state)
                 module.requires_grad_(False)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(
-                f"no usable critic in {path} ({error}); fetch or train the checkpoint again"
-            ) from error
+            why = str(error).partition("\n")[0]
+            raise CheckpointError(f"no usable critic in {path} ({why}); fetch or train the checkpoint again") from error
         if not fits:
             raise CheckpointError(
                 f"the critic in {path} was trained for another world or version; train the checkpoint again"
@@ -209,7 +206,7 @@ def reasons(verdict: Verdict, state: str = "") -> str:
         step = plan.steps[verdict.failing_step]
         times = round(verdict.failing_share * futures)
         words = f"step {verdict.failing_step + 1} {step} fails in {times} of {futures} futures"
-        words += f", for example like this: {state}" if state else ""
+        words += f", for example like this: {state.removesuffix('.')}" if state else ""
     elif verdict.satisfies < 0.5:
         words = "its steps can be done, but they are not what the goal asks for"
     else:

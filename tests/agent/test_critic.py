@@ -94,7 +94,7 @@ def test_verdicts_say_how_often_where_and_in_what_state_a_plan_fails() -> None:
     assert (beside.carried_out, beside.failing_step, beside.failing_share) == (1, None, 0)
     assert "step 2 open(red door) fails in 1 of 4 futures" in good.reasons
     assert "step 1 go_to(blue key) fails in 4 of 4 futures" in bad.reasons
-    assert "You see a blue ball ahead. You carry nothing." in bad.reasons and "unsure" in bad.reasons
+    assert bad.reasons.endswith("this: You see a red ball ahead. You carry nothing; the model is unsure here")
     assert beside.reasons == "its steps can be done, but they are not what the goal asks for"
     assert good.success > 0.4 > max(bad.success, beside.success)
     for verdict in (good, bad, beside):
@@ -115,7 +115,7 @@ def test_words_for_a_plan() -> None:
     assert unsure == f"{reasons(verdict())}; the model is unsure here"
     failing = verdict(carried_out=0.25, failing_step=0, failing_share=0.75)
     assert reasons(failing, "You see a wall.") == (
-        "step 1 pick_up(red ball) fails in 12 of 16 futures, for example like this: You see a wall."
+        "step 1 pick_up(red ball) fails in 12 of 16 futures, for example like this: You see a wall"
     )
 
 
@@ -175,9 +175,9 @@ def critic() -> Critic:
 def test_a_critic_is_saved_with_its_calibration_and_loaded(critic: Critic, tmp_path: Path) -> None:
     critic.save(tmp_path, {"pairs": 300})
     again = Critic.load(tmp_path, SPEC, Letters())
-    assert again.judge("open a door", rehearsed()) == critic.judge("open a door", rehearsed())
     fresh = Critic(GoalMatch(SPEC, CONFIG), Letters())
-    assert again.judge("open a door", rehearsed()) != fresh.judge("open a door", rehearsed())
+    said, kept, new = ([v.success for v in c.judge("open a door", rehearsed())] for c in (critic, again, fresh))
+    assert kept == pytest.approx(said, abs=2e-3) and max(abs(a - b) for a, b in zip(said, new, strict=True)) > 0.02
     assert json.loads((tmp_path / "critic.json").read_text())["card"] == {"pairs": 300}
 
 
