@@ -110,9 +110,9 @@ def make_plans(
     size: int = 6,
     kinds: Sequence[str] = KINDS,
 ) -> list[tuple[Plan, str]]:
-    """Return the right plan for the environment's own goal and up to `size` - 1 spoilt ones, the kinds taking turns.
+    """Return, in any order, the right plan for the environment's own goal and up to `size` - 1 spoilt ones.
 
-    Raises SpecError where the skills cannot say the goal.
+    The kinds take turns. Raises SpecError where the skills cannot say the goal.
     """
     right = world.mission_steps(env)
     practice = [step for _ in range(24) for step in world.sample_steps(env, rng)]
@@ -132,7 +132,8 @@ def make_plans(
                 if steps not in chosen:
                     chosen[steps] = kind
                     break
-    return [(Plan(steps=steps), kind) for steps, kind in chosen.items()]
+    found = [(Plan(steps=steps), kind) for steps, kind in chosen.items()]
+    return [found[i] for i in rng.permutation(len(found))]  # or who breaks ties by order would know the right one
 
 
 def _spoilt(
@@ -207,10 +208,11 @@ def _allowed(spec: WorldSpec, skill: str, arguments: Sequence[Phrase]) -> bool:
 
 def first_beliefs(model: WorldModel, observations: Sequence[Observation]) -> Belief:
     """Return one belief per first view, its goal just given."""
-    rows, device = len(observations), _device(model)
-    start = torch.ones(rows, dtype=torch.bool, device=device)
+    nothing = model.initial(len(observations))
+    device = next(value.device for value in vars(nothing).values())
+    start = torch.ones(len(observations), dtype=torch.bool, device=device)
     seen = torch.from_numpy(np.stack(observations)).to(device)
-    return model.begin_goal(model.observe(model.initial(rows), start.long() * 0, seen, start), start)
+    return model.begin_goal(model.observe(nothing, start.long() * 0, seen, start), start)
 
 
 def execute(
@@ -257,11 +259,13 @@ def execute_many(
 
     waiting = iter(range(len(jobs)))
     started = [(index, begin(index)) for index in itertools.islice(waiting, batch)]
-    for index, run in _lockstep(controller, started, ((index, begin(index)) for index in waiting)):
-        results[index] = run.executed()
-        idle[jobs[index].world].append(run.env)
-        if on_done is not None:
-            on_done(index, results[index])
+    with torch.random.fork_rng(devices=[]):  # some families sample when they observe
+        torch.manual_seed(seed)
+        for index, run in _lockstep(controller, started, ((index, begin(index)) for index in waiting)):
+            results[index] = run.executed()
+            idle[jobs[index].world].append(run.env)
+            if on_done is not None:
+                on_done(index, results[index])
     return [results[index] for index in range(len(jobs))]
 
 
@@ -319,7 +323,7 @@ def _lockstep(
     controller: Controller, runs: list[tuple[int, _Run]], waiting: Iterator[tuple[int, _Run]]
 ) -> Iterator[tuple[int, _Run]]:
     """Advance runs together, one batch of network calls an action; yield each that ends and let the next one in."""
-    model, device = controller.model, _device(controller.model)
+    model, device = controller.model, next(controller.parameters()).device
     belief = model.initial(len(runs))
     fresh = [True] * len(runs)
     while runs:
@@ -342,8 +346,3 @@ def _lockstep(
             belief = belief[torch.tensor(keep, device=device)]
             runs = [run for run, kept in zip(runs, keep, strict=True) if kept]
             fresh = [is_fresh for is_fresh, kept in zip(fresh, keep, strict=True) if kept]
-
-
-def _device(model: WorldModel) -> torch.device:
-    belief = model.initial(1)
-    return next(value.device for value in vars(belief).values() if isinstance(value, torch.Tensor))

@@ -182,3 +182,11 @@ class _Account:
 Arm = Callable[[Parts, str, Sequence[int]], Iterator[Sample]]
 ARMS: dict[str, Arm] = {"loop": loop, "llm-alone": llm_alone, "oracle-plan": oracle, "bot": bot, "random": random}
 """Every arm by name, the one in question first. They take a task and seeds, and yield a sample per seed."""
+
+ABOUT = {
+    "loop": "language model, rehearsal, critic, revision, new plans where reality differs",
+    "llm-alone": "the language model's first plan, carried out by the same controller without rehearsal",
+    "oracle-plan": "a right plan, carried out by the same controller: the controller's own ceiling",
+    "bot": "minigrid's bot, which sees the whole simulator",
+    "random": "actions at random until the level ends",
+}

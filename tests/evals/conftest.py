@@ -19,10 +19,18 @@ from gedanken.worldmodel.spatial import SIZES, SpatialModel
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 
+class Level(BabyAIWorld):
+    """A BabyAI level with one example for the language model."""
+
+    @property
+    def examples(self) -> tuple[tuple[str, str, str], ...]:
+        return (("You see a red ball ahead.", "go to the red ball", "go_to(red ball)"),)
+
+
 class EagerJudge:
     """Believes what was imagined, and that a plan which names a colour is meant."""
 
-    def judge(self, goal: str, rehearsal: Rehearsal) -> list[Verdict]:
+    def judge(self, goal: str, rehearsal: Rehearsal, describe: object = None) -> list[Verdict]:
         verdicts = []
         for plan, futures in zip(rehearsal.plans, rehearsal.success, strict=True):
             share = float(futures.float().mean())
@@ -67,6 +75,6 @@ def trained() -> Trained:
 def make_parts(trained: Trained) -> Callable[..., Parts]:
     def make(**changes: object) -> Parts:
         config = LoopConfig.preset("debug", learn_steps=0, patience=6, horizon=4, replans=0, **changes)
-        return Parts(BabyAIWorld, trained, config, lambda: ScriptedModel(plans_for), lambda _: EagerJudge())
+        return Parts(Level, trained, config, lambda: ScriptedModel(plans_for), lambda _: EagerJudge())
 
     return make
