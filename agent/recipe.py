@@ -1,4 +1,4 @@
-"""The recipe of a shipped checkpoint, from nothing: practise, train, aggregate, train on, learn what goals mean, calibrate.
+"""The recipe of a shipped checkpoint: practise, train, be corrected, train on, learn what goals mean, calibrate.
 
 Every stage leaves its result in the folder and is skipped when that is there, so an interrupted run goes on.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.data import Replay
-from gedanken.worldmodel.episode import Episode
+from gedanken.worldmodel.episode import EXPERT, Episode
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.rehearse import rehearse
 from gedanken.worldmodel.train import TrainConfig, train
@@ -39,14 +40,33 @@ BLOCK = 10_000_000
 """Training seeds that each stage has to itself."""
 
 
+class Correction(BaseModel):
+    """A round in which the agent acts, the demonstrator says what it would have done, and both train it on.
+
+    Attributes:
+        levels: (world id, weight) of the episodes.
+        episodes: how many; `missions` and `jostled` are the shares of `Practice`.
+        steps, rate: gradient steps that follow, and their peak learning rate.
+        repeats: how often these episodes count in that training.
+    """
+
+    levels: tuple[tuple[str, float], ...]
+    episodes: int
+    missions: float
+    jostled: float
+    steps: int
+    rate: float
+    repeats: int = 1
+
+
 class RecipeConfig(BaseModel):
     """What goes into a checkpoint.
 
     Attributes:
-        levels: (world id, weight) of the practice episodes; `aggregated` those of the aggregation.
+        levels: (world id, weight) of the demonstrator's practice episodes.
         suite: levels that the critic is calibrated on.
-        episodes: practice episodes of the demonstrator; `corrected` those of the agent, corrected by the demonstrator.
-        steps: gradient steps on the demonstrator's episodes alone; `more_steps` on all of them.
+        episodes: how many of those; `steps` gradient steps on them.
+        corrections: rounds of correction that follow.
         heard: plans carried out to learn what goals mean; `epochs` over them.
         situations: plan sets carried out to calibrate the critic; `futures` rehearsed for each plan.
     """
@@ -56,12 +76,10 @@ class RecipeConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=20)
     workers: int = Field(default=2, ge=1)
     levels: tuple[tuple[str, float], ...]
-    aggregated: tuple[tuple[str, float], ...]
     suite: tuple[str, ...]
     episodes: int = 40_000
-    corrected: int = 4_000
     steps: int = 800
-    more_steps: int = 550
+    corrections: tuple[Correction, ...]
     heard: int = 6_000
     epochs: int = 4
     situations: int = 300
@@ -71,7 +89,7 @@ class RecipeConfig(BaseModel):
 def babyai(**changes: Any) -> RecipeConfig:
     """Return the recipe of the shipped `babyai` checkpoint."""
 
-    def named(weights: dict[str, float]) -> tuple[tuple[str, float], ...]:
+    def named(weights: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
         return tuple((f"BabyAI-{name}-v0", weight) for name, weight in weights.items())
 
     practice = {
@@ -100,10 +118,23 @@ def babyai(**changes: Any) -> RecipeConfig:
         "UnlockLocal": 1,
         "OpenDoorLoc": 1,
     }
+    blocked = {
+        "UnlockLocalDist": 12,
+        "OpenDoor": 2,
+        "PutNextLocal": 2,
+        "PickupLoc": 1,
+        "GoToLocal": 1,
+        "PickupDist": 1,
+    }
     suite = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
     values = {
         "levels": named(practice),
-        "aggregated": named(corrected),
+        "corrections": (
+            Correction(levels=named(corrected), episodes=4_000, missions=0.4, jostled=0.3, steps=550, rate=1e-3),
+            Correction(
+                levels=named(blocked), episodes=4_400, missions=0.8, jostled=0.15, steps=260, rate=5e-4, repeats=2
+            ),
+        ),
         "suite": tuple(f"BabyAI-{name}-v0" for name in suite),
     }
     return RecipeConfig.model_validate(values | changes)
@@ -111,8 +142,9 @@ def babyai(**changes: Any) -> RecipeConfig:
 
 def debug(**changes: Any) -> RecipeConfig:
     """Return a recipe that runs in about a minute and teaches next to nothing, for tests."""
-    small = {"size": "debug", "episodes": 40, "corrected": 8, "steps": 8, "more_steps": 4, "heard": 20, "epochs": 1}
-    return babyai(**{**small, "situations": 7, "futures": 2, "workers": 1, **changes})
+    small = {"size": "debug", "episodes": 40, "steps": 8, "heard": 20, "epochs": 1, "situations": 7, "futures": 2}
+    rounds = tuple(r.model_copy(update={"episodes": 8, "steps": 4}) for r in babyai().corrections)
+    return babyai(**{**small, "corrections": rounds, "workers": 1, **changes})
 
 
 def reproduce(
@@ -135,21 +167,33 @@ def reproduce(
     with ExperienceStore(folder / "experience.sqlite") as store:
         first = FIRST_TRAINING_SEED + 4 * BLOCK * config.seed
         seeds = range(first, first + config.episodes)
-        _fill(store, "expert", seeds, practise(make_world, config.levels, seeds, Practice(), config.workers), say)
-        demonstrated = Replay(spec, _shuffled(store, spec, config.seed))
-        trained = _train(untrained, demonstrated, config.steps, 0.1, config.seed, folder / "first", say)
-        seeds = range(first + BLOCK, first + BLOCK + config.corrected)
-        practice = Practice(missions=0.4, jostled=0.3)
-        corrected = aggregate(make_world, config.aggregated, seeds, trained.controller, practice)
-        _fill(store, "agent", seeds, corrected, say)
-        everything = Replay(spec, _shuffled(store, spec, config.seed))
-        trained = _train(trained, everything, config.more_steps, 0.02, config.seed + 1, folder / "second", say)
-        frames = everything.frames
+        _fill(store, EXPERT, seeds, practise(make_world, config.levels, seeds, Practice(), config.workers), say)
+        trained = _train(
+            untrained, _replay(store, spec, config, []), config.steps, 1e-3, config.seed, folder / "0", say
+        )
+        repeated: list[Episode] = []
+        for number, correction in enumerate(config.corrections, 1):
+            seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
+            practice = Practice(missions=correction.missions, jostled=correction.jostled)
+            _fill(
+                store,
+                f"agent {number}",
+                seeds,
+                _corrected(make_world, correction, seeds, trained, practice, number),
+                say,
+            )
+            repeated += list(_of(store, f"agent {number}")) * (correction.repeats - 1)
+            replay = _replay(store, spec, config, repeated)
+            where = folder / str(number)
+            trained = _train(trained, replay, correction.steps, correction.rate, config.seed + number, where, say)
+        frames = sum(len(episode) + 1 for _, episode in store.episodes())
+        agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
     critic = _critic(config, spec, make_world, encoder(), trained, first + 2 * BLOCK, folder, say)
     model: Any = trained.model
+    steps = [config.steps, *(correction.steps for correction in config.corrections)]
     card = {
-        "data": f"{config.episodes} practice episodes of the demonstrator, {config.corrected} of the agent ({frames} frames)",
-        "training": f"{config.steps} + {config.more_steps} gradient steps of 2048 frames, seed {config.seed}",
+        "data": f"{config.episodes} episodes of the demonstrator, {agents} of the agent, corrected ({frames} frames)",
+        "training": f"{' + '.join(map(str, steps))} gradient steps of 2048 frames, seed {config.seed}",
         "parameters": sum(p.numel() for module in (model, trained.controller) for p in module.parameters()),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "seconds": round(time.perf_counter() - began),
@@ -192,15 +236,31 @@ def _fill(store: ExperienceStore, source: str, seeds: range, episodes: Iterable[
     store.append_many(block)
 
 
-def _shuffled(store: ExperienceStore, spec: WorldSpec, seed: int) -> list[Episode]:
-    episodes = [episode for _, episode in store.episodes(spec_hash=spec.hash)]
-    order = np.random.default_rng(seed).permutation(len(episodes))
-    return [episodes[i] for i in order]
+def _corrected(
+    make_world: Callable[[str], World],
+    correction: Correction,
+    seeds: range,
+    trained: Trained,
+    practice: Practice,
+    number: int,
+) -> Iterable[Episode]:
+    for episode in aggregate(make_world, correction.levels, seeds, trained.controller, practice):
+        yield replace(episode, source=f"agent {number}")
 
 
-def _train(trained: Trained, replay: Replay, steps: int, final: float, seed: int, folder: Path, say: Say) -> Trained:
+def _of(store: ExperienceStore, source: str) -> Iterable[Episode]:
+    return (episode for _, episode in store.episodes(source=source))
+
+
+def _replay(store: ExperienceStore, spec: WorldSpec, config: RecipeConfig, repeated: Sequence[Episode]) -> Replay:
+    episodes = [episode for _, episode in store.episodes(spec_hash=spec.hash)] + list(repeated)
+    order = np.random.default_rng(config.seed).permutation(len(episodes))
+    return Replay(spec, (episodes[i] for i in order))
+
+
+def _train(trained: Trained, replay: Replay, steps: int, rate: float, seed: int, folder: Path, say: Say) -> Trained:
     folder.mkdir(exist_ok=True)
-    config = TrainConfig(steps=steps, final=final, seed=seed)
+    config = TrainConfig(steps=steps, learning_rate=rate, seed=seed)
     for row in train(trained, replay, config, folder):
         if row["step"] % 25 == 0:
             losses = ", ".join(f"{k} {v:.3f}" for k, v in row.items() if k not in ("step", "frames_per_second"))
@@ -248,7 +308,7 @@ def calibrate(
     futures: int,
     say: Say = lambda _: None,
 ) -> None:
-    """Rehearse and really carry out plan sets from training seeds, and fit the critic's calibration to what happened."""
+    """Rehearse and carry out plan sets from training seeds; fit the critic's calibration to what happened."""
     if seeds.start < FIRST_TRAINING_SEED:
         raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}")
     sets = list(situations(make_world, suite, seeds))

@@ -51,7 +51,7 @@ def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> i
 @click.option("--seed", type=click.IntRange(0, 19), default=0, show_default=True, help="Seed of everything.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that practise.")
 def train_command(name: str, folder: Path | None, family: str, size: str, seed: int, workers: int) -> int:
-    """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours on a CPU."""
+    """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours."""
     from gedanken.agent import llm, recipe
     from gedanken.agent.llm.protocol import Encoder
     from gedanken.agent.loading import load_world
