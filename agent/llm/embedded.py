@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,19 @@ from transformers.utils import logging as chatter
 from gedanken.agent.llm.decode import PrefixStore, Rows, hidden_states, output_layer, prepare
 from gedanken.agent.llm.grammar import Automaton, GrammarState, IntArray
 from gedanken.agent.llm.protocol import Completion, ModelCorrupt, PromptTooLong
-from gedanken.agent.llm.search import Branch, Choice, FloatArray, Search, generator, log_softmax
+from gedanken.agent.llm.search import Branch, Choice, Search, generator, log_softmax
 
 _ROWS_AT_ONCE = 128  # more rows than this go in several batches, so that memory stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A branch in the batch: all tokens said so far, the state they led to, the last of them to run after which row."""
+
+    text: tuple[int, ...]
+    state: GrammarState | None
+    chunk: tuple[int, ...] = ()
+    parent: int = -1
 
 
 class EmbeddedModel:
@@ -34,13 +44,23 @@ class EmbeddedModel:
 
     Candidates are distinct: the greedy one first, the rest sampled without replacement, likeliest first. Text in
     prompts never becomes a control token. Calls from several threads are served one after another.
+
+    `guidance` is the weight of baselines (see `complete`); candidates more than `spread` nats less likely than the best
+    finished one are given up.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str, guidance: float = 0.75
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        name: str,
+        guidance: float = 0.75,
+        spread: float = 8.0,
     ) -> None:
         self.name = name
         self.guidance = guidance
+        self.spread = spread
         self._model = model
         self._model.requires_grad_(False)
         self._model.train(False)
@@ -94,7 +114,7 @@ class EmbeddedModel:
             automaton = self._automaton(grammar) if grammar is not None else None
             for first in range(0, len(distinct), at_once):
                 batch = distinct[first : first + at_once]
-                searches = [Search(n, temperature, generator(seed, prompt)) for prompt in batch]
+                searches = [Search(n, temperature, generator(seed, prompt), self.spread) for prompt in batch]
                 results = self._decode(batch, searches, automaton, baseline, max_tokens, tuple(stop))
                 answers.update(zip(batch, results, strict=True))
         return [list(answers[prompt]) for prompt in prompts]
@@ -118,49 +138,63 @@ class EmbeddedModel:
     ) -> list[list[Completion]]:
         began = time.perf_counter()
         encoded = [self._encode(prompt, max_tokens) for prompt in prompts]
+        guide = [] if baseline is None or automaton is None else [self._encode(baseline, max_tokens)]
+        closing = np.asarray(sorted({self._encode(mark, room=0)[0] for mark in stop if mark}), dtype=np.int64)
         root = automaton.start if automaton else None
         forced = root.forced if root else ()
         for search in searches:
             search.live = [Branch(tokens=forced)]
-        closing = np.asarray(sorted({self._encode(mark, room=0)[0] for mark in stop if mark}), dtype=np.int64)
-        prefix = self._prefixes.find(encoded)
-        rows = Rows(self._model, prefix)
-        states: list[GrammarState | None] = [root] * len(prompts)  # one for each live branch, like chunks and parents
-        chunks: list[Sequence[int]] = [(*tokens[len(prefix.tokens) :], *forced) for tokens in encoded]
-        parents: list[int] | None = None
         if root and root.finished:  # a grammar of one text
             for search in searches:
-                search.done, search.live, chunks = search.live, [], []
-        while chunks:
-            choices = self._choices(rows.feed(chunks, parents), states, closing)
-            if baseline is not None and automaton is not None:
-                said = [branch.tokens for search in searches for branch in search.live]
-                choices = self._guided(choices, self._baseline(baseline, automaton, said, states, closing))
-            former, states, chunks, parents = states, [], [], []
-            first = 0  # the row of the search's first live branch
+                search.done, search.live = search.live, []
+        live = [_Row(branch.tokens, root) for search in searches for branch in search.live]
+        rows = Rows(self._model, self._prefixes.find([*encoded, *guide]))
+        # The baseline's rows come after the live ones, one for each different text under way: `twin` says where.
+        twin = {forced: len(live)} if guide else {}
+        hidden = rows.feed([(*tokens[rows.start :], *forced) for tokens in [*encoded, *guide]]) if live else None
+        while live and hidden is not None:
+            choices = self._choices(hidden[: len(live)], [row.state for row in live], closing)
+            if guide:
+                without = self._choices(hidden[[twin[row.text] for row in live]], [row.state for row in live], closing)
+                choices = [self._guided(*pair) for pair in zip(choices, without, strict=True)]
+            former, live = live, []
             for search in searches:
-                count = len(search.live)
-                for branch, token in search.advance(choices[first : first + count]):
-                    row = first + branch.parent
-                    state = former[row]
-                    after = state.after(token) if state else None
-                    forced = after.forced if after else ()
-                    branch = replace(branch, tokens=branch.tokens + forced)
-                    if (after and after.finished) or (stop and self._stops_at(branch.tokens, stop) is not None):
-                        search.done.append(branch)
-                    elif len(branch.tokens) >= max_tokens:
-                        search.done.append(replace(branch, truncated=True))
-                    else:
-                        search.live.append(branch)
-                        states.append(after)
-                        chunks.append((token, *forced))
-                        parents.append(row)
-                first += count
+                live += self._advance(search, choices, former, max_tokens, stop)
+            texts = {row.text: row for row in live} if guide else {}
+            if live:
+                parents = [row.parent for row in live] + [twin[former[row.parent].text] for row in texts.values()]
+                hidden = rows.feed([row.chunk for row in (*live, *texts.values())], parents)
+            twin = {text: len(live) + at for at, text in enumerate(texts)}
         seconds = time.perf_counter() - began
         return [
             self._completions(search, len(tokens), stop, seconds)
             for search, tokens in zip(searches, encoded, strict=True)
         ]
+
+    def _advance(
+        self, search: Search, choices: list[Choice], former: list[_Row], max_tokens: int, stop: tuple[str, ...]
+    ) -> list[_Row]:
+        """Grow the search's branches by what was chosen and what that forces; takes its part of `choices`, the front.
+
+        Returns the rows to run next, one for each branch that is still live.
+        """
+        first = len(former) - len(choices)
+        mine = [choices.pop(0) for _ in search.live]
+        rows = []
+        for branch, token in search.advance(mine):
+            parent = first + branch.parent
+            state = former[parent].state
+            after = state.after(token) if state else None
+            chunk = (token, *after.forced) if after else (token,)
+            branch = replace(branch, tokens=branch.tokens + chunk[1:])
+            if (after and after.finished) or (stop and self._stops_at(branch.tokens, stop) is not None):
+                search.done.append(branch)
+            elif len(branch.tokens) >= max_tokens:
+                search.done.append(replace(branch, truncated=True))
+            else:
+                search.live.append(branch)
+                rows.append(_Row(branch.tokens, after, chunk, parent))
+        return rows
 
     def _choices(self, hidden: Tensor, states: Sequence[GrammarState | None], closing: IntArray) -> list[Choice]:
         """For each row the tokens that may follow and their logits; only rows of the head that are needed are used.
@@ -187,31 +221,9 @@ class EmbeddedModel:
             choices.append(Choice(state.ids, mine, end))
         return choices
 
-    def _baseline(
-        self,
-        prompt: str,
-        automaton: Automaton,
-        said: Sequence[tuple[int, ...]],
-        states: Sequence[GrammarState | None],
-        closing: IntArray,
-    ) -> list[FloatArray]:
-        """What may follow `said` after the baseline prompt, in log-probabilities; each is computed once per process."""
-        known = automaton.notes.setdefault((prompt, *closing), {})
-        missing = {tokens: state for tokens, state in zip(said, states, strict=True) if tokens not in known}
-        if missing:
-            tokens = self._encode(prompt, room=max(len(text) for text in missing))
-            rows = Rows(self._model, self._prefixes.find([tokens]))
-            hidden = rows.feed([(*tokens[rows.start :], *text) for text in missing])
-            for text, choice in zip(missing, self._choices(hidden, list(missing.values()), closing), strict=True):
-                known[text] = log_softmax(choice.logits)
-        return [known[tokens] for tokens in said]
-
-    def _guided(self, choices: Sequence[Choice], baseline: Sequence[FloatArray]) -> list[Choice]:
+    def _guided(self, choice: Choice, without: Choice) -> Choice:
         w = self.guidance
-        return [
-            replace(choice, logits=(1 + w) * log_softmax(choice.logits) - w * without)
-            for choice, without in zip(choices, baseline, strict=True)
-        ]
+        return replace(choice, logits=(1 + w) * log_softmax(choice.logits) - w * log_softmax(without.logits))
 
     def _completions(
         self, search: Search, prompt_tokens: int, stop: tuple[str, ...], seconds: float

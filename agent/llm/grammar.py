@@ -10,7 +10,6 @@ from llguidance import LLMatcher, LLTokenizer
 
 from gedanken.agent.llm.protocol import GrammarError
 
-FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 _SMALL = 256  # states that allow more tokens than this hold free text: no check for canonical spelling there
@@ -70,9 +69,6 @@ class Automaton:
         self._tokenizer = tokenizer
         self._states = 0
         self._pairs: dict[tuple[int, int], bool] = {}
-        self.notes: dict[
-            tuple[object, ...], dict[tuple[int, ...], FloatArray]
-        ] = {}  # whoever decodes may remember here
         if message := LLMatcher.validate_grammar(grammar, tokenizer):
             raise GrammarError(f"The grammar is not valid Lark for llguidance: {message}")
         self.start = self.grow(None, LLMatcher(tokenizer, grammar, log_level=0), None)
@@ -84,7 +80,6 @@ class Automaton:
         self._states += 1
         if self._states > _MAX_STATES and parent is not None:
             self.start._children.clear()
-            self.notes.clear()
             self._states = 1
         return GrammarState(self, matcher, token)
 

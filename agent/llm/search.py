@@ -45,6 +45,7 @@ class Search:
     width: int
     temperature: float
     random: np.random.Generator
+    spread: float = np.inf  # nats: live branches this much less likely than the best finished one are dropped
     live: list[Branch] = field(default_factory=lambda: [Branch()])
     done: list[Branch] = field(default_factory=list)
 
@@ -61,7 +62,8 @@ class Search:
         kept = grown[: self.width]
         self.done = [branch for branch, token in kept if token is None]
         self.live = []
-        return [(branch, token) for branch, token in kept if token is not None]
+        floor = max((branch.log_probability for branch in self.done), default=-np.inf) - self.spread
+        return [(branch, token) for branch, token in kept if token is not None and branch.log_probability >= floor]
 
     def _children(self, row: int, branch: Branch, choice: Choice) -> list[tuple[Branch, int | None]]:
         plain = log_softmax(choice.logits)

@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,9 @@ PROMPTS = ["Goal: go to the red ball\nPlan:\n", "Goal: open the grey door\nPlan:
 
 @pytest.fixture(scope="module")
 def model(tiny_folder: Path) -> EmbeddedModel:
-    return EmbeddedModel.from_folder(tiny_folder, name="tiny", dtype=torch.float32)
+    loaded = EmbeddedModel.from_folder(tiny_folder, name="tiny", dtype=torch.float32)
+    loaded.spread = math.inf
+    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +96,40 @@ def test_a_baseline_moves_the_distribution_away_from_itself(tiny_folder: Path, g
     def greedy(guidance: float, baseline: str | None) -> list[float | str]:
         model = EmbeddedModel.from_folder(tiny_folder, dtype=torch.float32)
         model.guidance = guidance
-        answers = [
-            model.complete(PROMPTS, n=2, grammar=grammar, temperature=0, max_tokens=60, seed=0, baseline=baseline)
-            for _ in range(2)
-        ]
-        first, second = ([(c.text, round(c.log_probability, 4)) for cs in a for c in cs] for a in answers)
-        assert first == second  # the second time the baseline is remembered
-        return [item for pair in first for item in pair]
+        answers = model.complete(PROMPTS, n=2, grammar=grammar, temperature=0, max_tokens=60, seed=0, baseline=baseline)
+        return [item for completions in answers for c in completions for item in (c.text, c.log_probability)]
 
-    assert greedy(0.0, "Goal: nothing\nPlan:\n") == pytest.approx(greedy(0.0, None), abs=1e-3)
+    for a, b in zip(greedy(0.0, "Goal: nothing\nPlan:\n"), greedy(0.0, None), strict=True):
+        assert a == (b if isinstance(b, str) else pytest.approx(b, abs=1e-4))
     assert greedy(1.0, "Goal: nothing\nPlan:\n") != greedy(0.0, None)
+
+
+def test_guided_log_probability_is_that_of_both_prompts(
+    model: EmbeddedModel, grammar: str, plain: torch.nn.Module
+) -> None:
+    """At the first choice, where it can be computed by hand."""
+    prompt, base = PROMPTS[0], "Goal: nothing much\nPlan:\n"
+    state = Automaton(grammar, model._grammar_tokenizer, model._end).start
+    with torch.no_grad():
+        both = [
+            plain(torch.tensor([model._encode(t, room=0)])).logits[0, -1][state.ids].double() for t in (prompt, base)
+        ]
+    given, without = (torch.log_softmax(logits, 0) for logits in both)
+    expected = torch.log_softmax(1.75 * given - 0.75 * without, 0)
+    asked = {"n": 4, "temperature": 1.0, "seed": 0, "max_tokens": 1, "baseline": base}
+    [completions] = model.complete([prompt, PROMPTS[1]], grammar=grammar, **asked)[:1]
+    first = {model._text((int(i), *state.after(int(i)).forced)): p for i, p in zip(state.ids, expected, strict=True)}
+    for completion in completions:
+        assert completion.log_probability == pytest.approx(float(first[completion.text]), abs=1e-4)
+
+
+def test_hopeless_candidates_are_given_up(tiny_folder: Path, grammar: str) -> None:
+    model = EmbeddedModel.from_folder(tiny_folder, dtype=torch.float32)
+    model.spread = 1.0
+    for completions in model.complete(PROMPTS, n=8, grammar=grammar, temperature=1, max_tokens=60, seed=0):
+        finished = [c.log_probability for c in completions]
+        assert 1 <= len(finished) <= 8
+        assert min(finished) >= max(finished) - 8
 
 
 def test_without_a_grammar_it_agrees_with_the_plain_model(
