@@ -32,9 +32,11 @@ def load(name: str) -> LanguageModel:
     """Load a language model by name.
 
     `embedded` (fetched on first use), `openai:http://host:8000/v1` or `openai:http://host:8000/v1#model`, or
-    `scripted:answers.json`. Raises an `LLMError`.
+    `scripted:answers.json`. An address alone is a server's. Raises an `LLMError`.
     """
     kind, _, rest = name.partition(":")
+    if kind in ("http", "https"):
+        kind, rest = "openai", name
     if kind == "embedded" and not rest:
         from gedanken.agent.llm.fetch import load_embedded
 

@@ -56,7 +56,7 @@ class EmbeddedModel:
         *,
         name: str,
         guidance: float = 0.75,
-        spread: float = 8.0,
+        spread: float = 6.0,
     ) -> None:
         self.name = name
         self.guidance = guidance

@@ -104,8 +104,10 @@ class ServerModel:
 
     @classmethod
     def from_address(cls, address: str) -> ServerModel:
-        """Read `http://host:8000/v1#model`; without `#model` the server's first model is used."""
+        """Read `http://host:8000/v1#model`; without `#model` the server's first model, without a path `/v1`."""
         url, _, model = address.partition("#")
+        if url.count("/") == 2 + url.endswith("/"):
+            url = url.rstrip("/") + "/v1"
         return cls(url, model=model or None)
 
     @property

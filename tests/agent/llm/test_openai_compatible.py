@@ -155,6 +155,9 @@ def test_garbage_is_an_error_that_says_what_came(response: httpx.Response, says:
 
 def test_addresses() -> None:
     assert ServerModel.from_address("http://host:8000/v1#tiny").name == "tiny at http://host:8000/v1"
+    for address in ("http://host:8000", "http://host:8000/", "http://host:8000/v1/"):
+        assert ServerModel.from_address(f"{address}#tiny").name == "tiny at http://host:8000/v1"
+        assert load(f"{address}#tiny").name == load(f"openai:{address}#tiny").name
     assert "secret" not in ServerModel.from_address("http://me:secret@host/v1#tiny").name
     with pytest.raises(ServerError, match="no server address"):
         ServerModel.from_address("host:8000")
