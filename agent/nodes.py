@@ -49,7 +49,8 @@ def propose(state: State, mind: Mind) -> State:
     mind.heed()
     judged = options_of(state)
     attempts = attempts_in(state) + deliberate.attempts_of(judged)
-    known = [str(option.plan) for option in judged]
+    refuted = [item["plan"] for item in state["attempts"] if item["final"]]
+    known = [str(option.plan) for option in judged] + refuted
     proposed = proposing.propose(
         mind.world,
         mind.llm,
@@ -63,7 +64,7 @@ def propose(state: State, mind: Mind) -> State:
     mind.emit(proposed)
     candidates = list(proposed.candidates)
     chosen = chosen_of(state)
-    if state["replans"] and not judged and chosen and str(chosen.plan) not in {c.plan for c in candidates}:
+    if state["replans"] and not judged and chosen and str(chosen.plan) not in {*known, *(c.plan for c in candidates)}:
         # What is left of the plan under way is a candidate, too.
         candidates.append(Candidate(plan=str(chosen.plan), log_probability=chosen.log_probability, round=chosen.round))
     return State(
@@ -145,7 +146,9 @@ def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]
         raise ValueError("nothing was chosen, so there is nothing to do")
     if mind.cut_off == "act":  # look again before anything else is done
         mind.cut_off = None
-        return _replan(state, mind, Attempt(str(chosen.plan), "it was cut off"), "the run was cut off while acting", 0)
+        return _replan(
+            state, mind, Attempt(str(chosen.plan), "it was cut off"), "the run was cut off while acting", counts=0
+        )
     mind.doing = state
     carried = acting.carry_out(mind, chosen.plan)
     session = mind.session
@@ -156,7 +159,7 @@ def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]
     why = "the plan was carried out, but the goal was not met" if carried.ending == "done" else carried.why
     if state["replans"] >= mind.config.replans:
         return _finished(state, mind, "not_reached", f"gave up after {state['replans']} new plans: {why}")
-    return _replan(state, mind, Attempt(str(chosen.plan), why), why, 1)
+    return _replan(state, mind, Attempt(str(chosen.plan), why), why, final=carried.ending == "done")
 
 
 def finish(state: State, mind: Mind) -> State:
@@ -179,11 +182,11 @@ def finish(state: State, mind: Mind) -> State:
 
 
 def _replan(
-    state: State, mind: Mind, attempt: Attempt, why: str, counts: int
+    state: State, mind: Mind, attempt: Attempt, why: str, *, counts: int = 1, final: bool = False
 ) -> tuple[Literal["perceive", "finish"], State]:
     number = state["replans"] + counts
     mind.emit(Replanning(why=why, number=number))
-    refuted = [*state["attempts"], {"plan": attempt.plan, "reasons": attempt.reasons}]
+    refuted = [*state["attempts"], {"plan": attempt.plan, "reasons": attempt.reasons, "final": final}]
     return "perceive", State(attempts=refuted, replans=max(number, 1), judged=[], revisions=0)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
 from gedanken.agent.llm.protocol import Completion, LanguageModel
-from gedanken.prompts import NO_GOAL, STOP, render
+from gedanken.prompts import STOP, baseline, render
 from gedanken.worlds.protocol import World
 from gedanken.worlds.spec import Plan, SpecError
 
@@ -58,6 +58,12 @@ class Request:
 
 def propose_prompt(world: World, scene: str, goal: str, attempts: Sequence[Attempt] = ()) -> str:
     """Return the prompt for plans that reach `goal`; with attempts, for plans better than those. Raises PromptError."""
+    name, words = _words(world, scene, goal, attempts)
+    return render(name, **words)
+
+
+def _words(world: World, scene: str, goal: str, attempts: Sequence[Attempt]) -> tuple[str, dict[str, Any]]:
+    """Return the name of a prompt and its values."""
     words: dict[str, Any] = {
         "skills": [skill.signature() for skill in world.spec.skills],
         "examples": world.examples,
@@ -65,17 +71,18 @@ def propose_prompt(world: World, scene: str, goal: str, attempts: Sequence[Attem
         "goal": goal,
     }
     if not attempts:
-        return render("propose", **words)
-    return render("revise", **words, attempts=list(attempts)[-MOST_ATTEMPTS:])
+        return "propose", words
+    return "revise", words | {"attempts": list(attempts)[-MOST_ATTEMPTS:]}
 
 
 def propose_request(
     world: World, scene: str, goal: str, config: LoopConfig, *, round: int = 0, attempts: Sequence[Attempt] = ()
 ) -> Request:
     """Return what round `round` asks; the same arguments give the same request."""
+    name, words = _words(world, scene, goal, attempts)
     return Request(
-        prompt=propose_prompt(world, scene, goal, attempts),
-        baseline=propose_prompt(world, "", NO_GOAL, attempts),
+        prompt=render(name, **words),
+        baseline=baseline(name, **words),
         n=config.candidates,
         grammar=world.spec.grammar(),
         temperature=config.temperature,

@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.padding import Padding
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +39,15 @@ from gedanken.agent.verdict import Verdict
 from gedanken.worlds.spec import WorldSpec
 
 INDENT = 10
+NEXT = {
+    "goal": "looking…",
+    "perceived": "the language model writes plans…",
+    "proposed": "the world model imagines them…",
+    "rehearsed": "the critic judges…",
+    "revising": "the language model writes other plans…",
+    "stored": "learning…",
+}
+"""What is under way after an event."""
 
 
 class Story:
@@ -46,17 +56,21 @@ class Story:
     def __init__(self, spec: WorldSpec, console: Console) -> None:
         self.spec, self.console = spec, console
         self._live: Live | None = None
+        self._status: Status | None = None
         self._now = ""
         self._path: list[str] = []
 
     def __call__(self, event: Event) -> None:
         """Tell one event."""
+        self._wait(None)
         if not isinstance(event, Acted | StepStarted):
             self.close()
         getattr(self, f"_{event.kind}")(event)
+        self._wait(NEXT.get(event.kind))
 
     def close(self) -> None:
         """End what moves, if anything does."""
+        self._wait(None)
         if self._live:
             self._live.stop()
             self._live = None
@@ -93,7 +107,7 @@ class Story:
             self._put(strip(self.spec, event.views[:fitting]))
 
     def _judged(self, event: Judged) -> None:
-        self._say("Judges", f"[dim]round {event.round + 1}[/]")
+        self._say("Judges", f"[dim]round {event.round + 1}, in {event.seconds:.1f} s[/]")
         self._put(verdicts(event.verdicts))
 
     def _revising(self, event: Revising) -> None:
@@ -175,6 +189,15 @@ class Story:
     def _error(self, event: Failed) -> None:
         self._say("Error", f"[red]{escape(event.message)}[/]")
 
+    def _wait(self, what: str | None) -> None:
+        """Show that something slow is under way, in a terminal."""
+        if self._status:
+            self._status.stop()
+            self._status = None
+        if what and self.console.is_terminal:
+            self._status = self.console.status(f"[dim]{what}[/]")
+            self._status.start()
+
     # ---- layout ----------------------------------------------------------------------------------------------------
 
     def _say(self, label: str, markup: str) -> None:
@@ -192,23 +215,20 @@ class Story:
 
 
 def verdicts(said: Sequence[Verdict]) -> Table:
-    """Return verdicts as a table, the likeliest success first."""
+    """Return verdicts as a table, the likeliest success first, each plan with its reasons below it."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("plan", overflow="fold", ratio=3)
-    table.add_column("success", justify="right", no_wrap=True)
-    table.add_column("90 %", no_wrap=True)
-    table.add_column("means it", justify="right", no_wrap=True)
-    table.add_column("actions", justify="right", no_wrap=True)
-    table.add_column("because", overflow="fold", ratio=4)
+    for heading in ("success", "90 %", "means it", "actions"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("plan, and why", overflow="fold")
     for verdict in sorted(said, key=lambda v: -v.success):
         colour = "green" if verdict.success >= 0.75 else "yellow" if verdict.success >= 0.3 else "red"
+        plan = Text(verdict.plan.line()).append(f"\n{verdict.reasons}", style="dim")
         table.add_row(
-            Text(verdict.plan.line()),
             Text(_percent(verdict.success), style=colour),
-            Text(f"{verdict.low:.0%}–{verdict.high:.0%}".replace("%", ""), style="dim"),
+            Text(f"{100 * verdict.low:.0f}–{100 * verdict.high:.0f}", style="dim"),
             Text(_percent(verdict.satisfies)),
             Text("–" if verdict.steps is None else f"{verdict.steps:.0f}"),
-            Text(verdict.reasons, style="dim"),
+            plan,
         )
     return table
 

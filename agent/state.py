@@ -23,7 +23,7 @@ class State(TypedDict, total=False):
     tokens: int
     candidates: list[dict[str, Any]]  # to rehearse next
     judged: list[dict[str, Any]]  # options since the last (re)planning
-    attempts: list[dict[str, str]]  # what reality refuted
+    attempts: list[dict[str, Any]]  # what reality refuted; `final`: carried out whole, and the goal was not met
     chosen: dict[str, Any] | None
     among: int  # plans the chosen one was chosen from
     outcome: dict[str, Any]
@@ -67,7 +67,7 @@ def chosen_of(state: State) -> Option | None:
 
 def attempts_in(state: State) -> list[Attempt]:
     """Return the plans that reality refuted."""
-    return [Attempt(**item) for item in state["attempts"]]
+    return [Attempt(item["plan"], item["reasons"]) for item in state["attempts"]]
 
 
 def dump_option(option: Option) -> dict[str, Any]:

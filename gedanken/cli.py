@@ -74,6 +74,8 @@ def cli() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return the exit code; every error becomes one line on stderr."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars of libraries in a pipe
     try:
         result = cli.main(list(arguments), prog_name="gedanken", standalone_mode=False)
         sys.stdout.flush()

@@ -22,6 +22,9 @@ trace_option = click.option(
 )
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Tell no story on stderr.")
 
+PIPE_WIDTH = 120
+"""Columns of the story where there is no terminal."""
+
 SHOWN = 200
 """Characters of a refused goal that are repeated."""
 
@@ -104,7 +107,7 @@ def _pursue(
 
     tracer = Trace(trace)
     last: list[Outcome] = []
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = Console(stderr=True, quiet=quiet, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
     if goal is not None:
         try:
             goal = check_goal(goal)  # before anything slow is loaded

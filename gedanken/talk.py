@@ -10,6 +10,7 @@ import click
 
 from gedanken.cli import REACHED
 from gedanken.options import loop_options, seed_option, split, world_option, yes_option
+from gedanken.pursue import PIPE_WIDTH
 
 
 @click.command(name="chat")
@@ -25,7 +26,7 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
 
     from gedanken.agent.loading import open_agent
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     console.print("[dim]Waking up: world model, critic and language model…[/]")
     with open_agent(last_world() if go_on else world, config) as agent:
         converse(agent, console, reader(), seed=seed, yes=yes, go_on=go_on)

@@ -122,8 +122,10 @@ def decode(world: Stage, codes: Tensor) -> Step:
 class WordCritic:
     """Success by what plans say: the first key that occurs in a plan counts, otherwise `other`."""
 
-    def __init__(self, success: dict[str, float] | None = None, other: float = 0.9, satisfies: float = 0.9) -> None:
-        self.success, self.other, self.meant = success or {}, other, satisfies
+    def __init__(
+        self, success: dict[str, float] | None = None, other: float = 0.9, satisfies: float = 0.9, adds: str = ""
+    ) -> None:
+        self.success, self.other, self.meant, self.adds = success or {}, other, satisfies, adds
 
     def judge(self, goal: str, rehearsal: Rehearsal, describe: Any = None) -> list[Verdict]:
         return [self._verdict(plan, rehearsal.success.shape[1]) for plan in rehearsal.plans]
@@ -141,7 +143,7 @@ class WordCritic:
             failing_step=None,
             failing_share=0.0,
             disagreement=0.0,
-            reasons=f"the critic expects {success:.0%}",
+            reasons=f"the critic expects {success:.0%}{self.adds}",
             futures=futures,
         )
 

@@ -34,13 +34,13 @@ def test_a_mission_is_reached(tmp_path: Path) -> None:
 
 def test_a_second_round_wins(tmp_path: Path) -> None:
     heard: list[Event] = []
-    critic = WordCritic({"box": 0.2})
+    critic = WordCritic({"box": 0.2}, adds=". The red key is locked in")
     with agent_in(tmp_path, [[WRONG], [WRONG, RIGHT]], critic=critic) as agent:
         session = agent.session(SEED, free=False)
         outcome = agent.run(session.mission, session, on_event=heard.append)
         assert outcome.success and outcome.round == 1 and outcome.rounds == 2
         model: Any = agent.llm
-        assert "the critic expects 20%" in model.prompts[1] and "the critic" not in model.prompts[0]
+        assert "locked" in model.prompts[1] and "locked" not in model.prompts[0]
     assert kinds(heard).count("revising") == 1
     [_, second] = [event for event in heard if event.kind == "proposed"]
     assert second.merged == 1

@@ -176,7 +176,7 @@ def test_act_replans_when_the_wrong_plan_was_carried_out(scene: Scene) -> None:
     goto, changes = nodes.act(chosen(scene, mind), mind)
     assert goto == "perceive" and changes["replans"] == 1
     assert changes["attempts"] == [
-        {"plan": "go_to(red box)", "reasons": "the plan was carried out, but the goal was not met"}
+        {"plan": "go_to(red box)", "reasons": "the plan was carried out, but the goal was not met", "final": True}
     ]
 
 
