@@ -251,7 +251,7 @@ class SpatialModel(nn.Module):
         likelihood = likelihood[:, grid.view].gather(2, view[..., None]).squeeze(2)  # [B, view]
         likelihood[:, grid.view_agent] = changes[:, -1].gather(1, view[:, grid.view_agent, None]).squeeze(1)
         visible = ~grid.hidden[view]
-        sight = self.sight(moved[:, grid.view])
+        sight = self.sight(torch.where(visible, view, moved[:, grid.view]))  # given what is there, as in training
         occlusion = F.binary_cross_entropy_with_logits(sight, visible.float(), reduction="none")
         occlusion[:, grid.view_agent] = 0.0
         return (occlusion - likelihood.clamp(min=-12.0) * visible).sum(1)
