@@ -1,0 +1,301 @@
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
+from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.data import Replay
+from gedanken.worldmodel.episode import Episode
+from gedanken.worldmodel.protocol import Batch
+from gedanken.worldmodel.spatial import SIZES, SpatialBelief, SpatialModel
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
+
+LEVEL = "BabyAI-PickupLoc-v0"
+LEFT, RIGHT, FORWARD = range(3)
+DYNAMICS = ("motion", "change", "sight", "completion", "reward", "continues")
+HIDDEN = SPEC.observation.hidden
+
+
+@dataclass
+class Trained:
+    model: SpatialModel
+    controller: Controller
+    history: list[dict[str, float]]
+
+
+def fresh(seed: int = 0) -> tuple[SpatialModel, Controller]:
+    torch.manual_seed(seed)
+    model = SpatialModel(SPEC, SIZES["debug"])
+    contract: Any = model
+    return model, Controller(contract, hidden=32)
+
+
+@pytest.fixture(scope="module")
+def episodes() -> list[Episode]:
+    seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 40)
+    made = practise(BabyAIWorld, [(LEVEL, 1.0)], seeds, Practice(missions=1.0, jostled=0.0))
+    return [episode for episode in made if 3 <= len(episode) <= 8][:10]
+
+
+@pytest.fixture(scope="module")
+def batch(episodes: list[Episode]) -> Batch:
+    return Replay(SPEC, episodes).sample(np.random.default_rng(0), 6, 10)
+
+
+@pytest.fixture(scope="module")
+def trained(episodes: list[Episode]) -> Trained:
+    model, controller = fresh()
+    replay, rng = Replay(SPEC, episodes), np.random.default_rng(0)
+    parameters = [*model.parameters(), *controller.parameters()]
+    optimizer, history = torch.optim.Adam(parameters, lr=4e-3), []
+    for _ in range(80):
+        batch = replay.sample(rng, 6, 10)
+        losses, belief = model.loss(batch)
+        losses |= controller.loss(batch, belief)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+        optimizer.step()
+        history.append({name: value.item() for name, value in losses.items()})
+    return Trained(model.eval(), controller.eval(), history)
+
+
+def one(value: float | bool) -> Tensor:
+    return torch.tensor([value])
+
+
+def codes(*steps: str) -> Tensor:
+    return torch.tensor(SPEC.plan_codes([SPEC.parse_step(step) for step in steps]))
+
+
+def filtered(model: SpatialModel, episode: Episode) -> list[SpatialBelief]:
+    """Return the belief after each of an episode's observations."""
+    beliefs, views = [model.initial(1)], torch.from_numpy(episode.observations)
+    for t, action in enumerate([0, *episode.actions.tolist()]):
+        beliefs.append(model.observe(beliefs[-1], one(action), views[t : t + 1], one(t == 0)))
+    return beliefs[1:]
+
+
+def same(first: SpatialBelief, second: SpatialBelief, *but: str) -> bool:
+    names = [field.name for field in fields(SpatialBelief) if field.name not in but]
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
+
+
+# ---- the contract, untrained -----------------------------------------------------------------------------------------
+
+
+def test_shapes_are_those_of_the_contract(batch: Batch) -> None:
+    model, controller = fresh()
+    step, action = batch.step[:, 0].long(), batch.taken[:, 0]
+    belief = model.observe(model.initial(6), batch.action[:, 0], batch.observation[:, 0], batch.is_first[:, 0])
+    after = model.imagine(model.suppose(belief, step[:, None]), action)
+    readout = model.readout(after)
+    assert readout.observation.shape == (6, 7, 7, 3) and readout.observation.dtype == torch.uint8
+    for signal in (readout.reward, readout.continues, controller.value(after, step), controller.achieved(after, step)):
+        assert signal.shape == (6,) and (signal >= 0).all() and (signal <= 1).all()
+    assert model.embed(after, step).shape == (6, model.embed_size)
+    assert model.embed_outcome(after, step).shape == (6, model.outcome_size)
+    torch.testing.assert_close(controller.act(after, step).exp().sum(1), torch.ones(6))
+    assert model.known(after).shape == (6, 13, 13, 3)
+    assert model.disagreement(after, action).shape == (6,)
+    assert model.surprise(belief, action, batch.observation[:, 1]).shape == (6,)
+
+
+def test_what_has_just_been_seen_is_read_out_again(batch: Batch) -> None:
+    model, _ = fresh()
+    view = batch.observation[:, 0]
+    belief = model.observe(model.initial(6), batch.action[:, 0], view, batch.is_first[:, 0])
+    known = model.known(belief)[:, :7, 3:10]
+    seen = view[..., 0] != HIDDEN
+    assert torch.equal(known[seen], view[seen]) and (known[~seen][:, 0] == HIDDEN).all()
+
+
+def test_an_episode_does_not_leak_into_the_next_one_of_its_row(batch: Batch) -> None:
+    model, controller = fresh()
+    second = int(batch.is_first[0].nonzero()[1])
+    other = batch.observation.clone()
+    other[0, :second] = other[1:2, :1]
+    action = batch.action.clone()
+    action[0, 1:second] = LEFT
+    beliefs = [model.loss(b)[1] for b in (batch, replace(batch, observation=other, action=action))]
+    length = batch.action.shape[1]
+    assert same(*(belief[second:length] for belief in beliefs))
+    assert not same(*(belief[:second] for belief in beliefs))
+    alone = model.observe(model.initial(1), one(0), batch.observation[:1, second], one(True))
+    assert same(beliefs[0][second : second + 1], alone)
+
+
+def test_dynamics_know_nothing_of_the_step(batch: Batch) -> None:
+    model, _ = fresh()
+    others = {
+        "step": batch.step.flip(1),
+        "step_before": batch.step_before.flip(1),
+        "goal_begins": ~batch.goal_begins,
+        "step_begins": ~batch.step_begins,
+        "expert": batch.expert.flip(1),
+    }
+    losses = []
+    for variant in (batch, replace(batch, **others)):
+        torch.manual_seed(1)
+        losses.append(model.loss(variant)[0])
+    assert set(losses[0]) == set(DYNAMICS)
+    assert all(torch.equal(losses[0][name], losses[1][name]) for name in DYNAMICS)
+    belief = model.observe(model.initial(6), batch.action[:, 0], batch.observation[:, 0], batch.is_first[:, 0])
+    every = torch.ones(6, dtype=torch.bool)
+    turned = model.observe(belief, batch.action[:, 1], batch.observation[:, 1], ~every)
+    imagined = []
+    for variant in (turned, model.begin_step(model.begin_goal(turned, every), every)):
+        torch.manual_seed(1)
+        imagined.append(model.imagine(variant, batch.taken[:, 1].clamp(min=0)))
+    assert same(*imagined, "places", "places_before", "hand_began")
+
+
+def test_every_parameter_learns(batch: Batch) -> None:
+    model, controller = fresh()
+    losses, belief = model.loss(batch)
+    losses |= controller.loss(batch, belief)
+    assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    named = [*model.named_parameters(), *controller.named_parameters()]
+    assert [name for name, parameter in named if parameter.grad is None] == []
+
+
+def test_a_supposed_world_keeps_what_is_seen_and_fills_what_is_not(batch: Batch) -> None:
+    model, _ = fresh()
+    belief = model.observe(model.initial(6), batch.action[:, 0], batch.observation[:, 0], batch.is_first[:, 0])
+    step = codes("pick_up(purple box behind you)").expand(6, 1, -1)
+    torch.manual_seed(0)
+    supposed = model.suppose(belief, step)
+    known = belief.seen != model.grid.unknown
+    assert known.any() and (~known).any()
+    assert torch.equal(supposed.world[known], belief.seen[known]) and torch.equal(supposed.seen, belief.seen)
+    assert (supposed.world[~known] != model.grid.unknown).float().mean() > 0.5
+    named = model.grid.matches(step[:, 0], supposed.world, belief.places)[:, 0].any(1)
+    assert named.float().mean() > 0.6  # a name is evidence that the thing exists
+    assert not model.grid.matches(step[:, 0], belief.seen, belief.places).any()
+
+
+def test_imagining_draws_one_future_for_each_seed(batch: Batch) -> None:
+    model, _ = fresh()
+    belief = model.observe(model.initial(6), batch.action[:, 0], batch.observation[:, 0], batch.is_first[:, 0])
+    futures = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        futures.append(model.imagine(belief, batch.taken[:, 0]))
+    assert same(futures[0], futures[1]) and not same(futures[0], futures[2])
+
+
+def test_members_that_have_not_parted_do_not_disagree(batch: Batch) -> None:
+    model, _ = fresh()
+    belief = model.observe(model.initial(6), batch.action[:, 0], batch.observation[:, 0], batch.is_first[:, 0])
+    for action in range(len(SPEC.actions)):
+        assert model.disagreement(belief, torch.full((6,), action)).abs().max() < 1e-4
+
+
+# ---- trained on ten episodes -----------------------------------------------------------------------------------------
+
+
+def test_losses_fall(trained: Trained) -> None:
+    names = trained.history[0]
+    begun = {name: np.mean([row[name] for row in trained.history[:2]]) for name in names}
+    ended = {name: np.mean([row[name] for row in trained.history[-10:]]) for name in names}
+    shares = {name: float(ended[name] / begun[name]) for name in names}
+    most = dict.fromkeys(names, 0.4) | {"value": 0.95, "motion": 0.2, "change": 0.2, "sight": 0.1, "completion": 0.2}
+    assert {name: share for name, share in shares.items() if share > most[name]} == {}
+
+
+def test_it_imagines_what_it_has_lived_through(trained: Trained, episodes: list[Episode]) -> None:
+    """Of what it knows, it foresees what the action really taken will let it see."""
+    model, right, as_before, foreseen = trained.model, [], [], []
+    torch.manual_seed(0)
+    for episode in episodes:
+        views = torch.from_numpy(episode.observations)
+        for t, belief in enumerate(filtered(model, episode)[:-1]):
+            said = model.readout(model.imagine(belief, one(int(episode.actions[t])))).observation[0]
+            claimed, visible = said[..., 0] != HIDDEN, views[t + 1, ..., 0] != HIDDEN
+            right.append((said == views[t + 1]).all(-1)[claimed].float().mean())
+            as_before.append((views[t] == views[t + 1]).all(-1)[claimed].float().mean())
+            foreseen.append((claimed & visible).sum() / visible.sum())
+    assert np.mean(right) > 0.85 and np.mean(right) > np.mean(as_before) + 0.2 and np.mean(foreseen) > 0.5
+
+
+def test_it_acts_as_it_was_shown_and_knows_when_a_step_is_achieved(trained: Trained, batch: Batch) -> None:
+    model, controller = trained.model, trained.controller
+    _, belief = model.loss(batch)
+    acting = model.begin_step(model.begin_goal(belief, batch.goal_begins.flatten()), batch.step_begins.flatten())
+    step, expert = batch.step.flatten(0, 1).long(), batch.expert.flatten()
+    asked = expert >= 0
+    likeliest = controller.act(acting[asked], step[asked]).argmax(1)
+    assert (likeliest == expert[asked]).float().mean() > 0.85
+    before, arrived = batch.step_before.flatten(0, 1).long(), ~batch.is_first.flatten()
+    said = controller.achieved(belief[arrived], before[arrived])
+    happened = batch.achieved.flatten()[arrived]
+    assert ((said > 0.5) == happened).float().mean() > 0.95 and happened.any() and not happened.all()
+
+
+def test_a_wrong_observation_surprises_more_than_the_true_one(trained: Trained, episodes: list[Episode]) -> None:
+    model, pairs = trained.model, []
+    for episode, other in zip(episodes, episodes[1:], strict=False):
+        for t, belief in enumerate(filtered(model, episode)[:-1]):
+            if episode.actions[t] in (LEFT, RIGHT):  # a turn shows what nobody could know
+                continue
+            action = one(int(episode.actions[t]))
+            elsewhere = other.observations[min(t + 1, len(other))]
+            views = (torch.from_numpy(view)[None] for view in (episode.observations[t + 1], elsewhere))
+            pairs.append([float(model.surprise(belief, action, view)) for view in views])
+    true, wrong = np.array(pairs).T
+    assert (true >= 0).all() and (wrong > true).mean() > 0.95 and np.median(wrong) > 2 * np.median(true)
+
+
+def test_members_disagree_more_about_what_they_have_not_seen(trained: Trained, episodes: list[Episode]) -> None:
+    model, familiar, strange = trained.model, [], []
+    generator = torch.Generator().manual_seed(0)
+    for episode in episodes:
+        for t, belief in enumerate(filtered(model, episode)[:-1]):
+            action = one(int(episode.actions[t]))
+            noise = torch.randint(model.grid.codes, belief.world.shape, generator=generator)
+            familiar.append(float(model.disagreement(belief, action)))
+            strange.append(float(model.disagreement(replace(belief, world=noise), action)))
+    assert min(familiar + strange) >= 0 and np.mean(strange) > 2 * np.mean(familiar)
+
+
+# ---- filtering -------------------------------------------------------------------------------------------------------
+
+
+def truth(env: Any, ahead: int, right: int) -> tuple[int, int]:
+    """Return the position in the level of a cell of the map."""
+    base = env.unwrapped
+    (dx, dy), (x, y) = base.dir_vec, base.agent_pos
+    return int(x + ahead * dx - right * dy), int(y + ahead * dy + right * dx)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_walk_is_remembered_as_a_map_of_what_was_in_sight(trained: Trained, seed: int) -> None:
+    model, world = trained.model, BabyAIWorld(LEVEL)
+    env: Any = world.make(free=True)
+    raw, _ = env.reset(seed=seed)
+    base = env.unwrapped
+    seen: set[tuple[int, int]] = set()
+    belief, action = model.initial(1), 0
+    for t, following in enumerate([LEFT, LEFT, FORWARD, RIGHT, FORWARD, RIGHT, RIGHT, FORWARD, LEFT, FORWARD, LEFT]):
+        view = torch.from_numpy(world.observation(raw))[None]
+        belief = model.observe(belief, one(action), view, one(t == 0))
+        shown = (view[0, ..., 0] != HIDDEN).nonzero().tolist()
+        seen |= {truth(env, 6 - row, column - 3) for row, column in shown if (row, column) != (6, 3)}
+        at = {truth(env, 6 - row, column - 6): (row, column) for row in range(13) for column in range(13)}
+        known = model.known(belief)[0]
+        here = tuple(int(x) for x in base.agent_pos)
+        for position, (row, column) in at.items():
+            if position == here:
+                continue
+            assert bool(known[row, column, 0] != HIDDEN) == (position in seen), (t, position)
+            if position in seen:
+                thing = base.grid.get(*position)
+                expected = [1, 0, 0] if thing is None else list(thing.encode())
+                assert known[row, column].tolist() == expected, (t, position)
+        action = following
+        raw, *_ = env.step(action)
