@@ -41,7 +41,7 @@ class LoopConfig(BaseModel):
     )
     patience: int = Field(default=48, ge=1, le=1000, description="Most real actions for one step before planning anew.")
     surprise: float = Field(
-        default=60.0, gt=0, description="Nats of surprise in one action from which the plan is dropped."
+        default=120.0, gt=0, description="Nats of surprise in one action from which the plan is dropped."
     )
     replans: int = Field(default=3, ge=0, le=20, description="How often the agent may plan anew while it acts.")
     greedy: bool = Field(default=False, description="Always take the likeliest action instead of drawing one.")

@@ -31,10 +31,10 @@ class LearnReport:
 
 
 def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, rate: float = 1e-4) -> LearnReport:
-    """Continue training a copy of `trained` and write it as a new checkpoint, the files beside the old one with it.
+    """Continue training a copy of `trained` and write it as a new checkpoint, with the files beside the old one.
 
-    Small batches and a small rate: a few episodes must not wash away what many have taught. With nothing stored, nothing
-    is learnt. Raises TrainingError and CheckpointError.
+    Small batches and a small rate: a few episodes must not wash away what many have taught. With nothing stored,
+    nothing is learnt. Raises TrainingError and CheckpointError.
     """
     began = time.perf_counter()
     episodes = [episode for _, episode in store.recent(MOST_EPISODES, spec_hash=trained.model.spec.hash)]
@@ -54,6 +54,7 @@ def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, ra
         return {name: float(np.mean([row[name] for row in part])) for name in names}
 
     path = checkpoint.next_path(trained.name)
-    card = {**trained.card, "learnt": f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"}
+    learnt = f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"
+    card = {**trained.card, "learnt": learnt}
     checkpoint.save(Trained(model, controller, path.name, path, card), path, beside=trained.path)
     return LearnReport(steps, means(rows[:quarter]), means(rows[-quarter:]), path, time.perf_counter() - began)

@@ -96,7 +96,7 @@ class Completion(nn.Module):
     Fine features meet a summary of the whole map, made at half the resolution. Chang et al., "MaskGIT", CVPR 2022.
     """
 
-    rounds = 8
+    rounds = 5
 
     def __init__(self, grid: Grid, embed: int, width: int) -> None:
         super().__init__()
@@ -129,39 +129,41 @@ class Completion(nn.Module):
         """Fill the unknown cells of maps [B, P·P]; cells that would stay out of reach remain unknown."""
         grid = self.grid
         codes = seen.clone()
-        probabilities = self._probabilities(codes)
+        alike = bool((seen == seen[:1]).all())  # futures of one belief: what is likely is the same for all
+        likely = self(seen[:1] if alike else seen).softmax(-1).expand(len(seen), -1, -1)
         for k in range(steps.shape[1]):
-            self._place(codes, probabilities, steps[:, k], places)
+            self._place(codes, likely, steps[:, k], places)
         when = torch.rand_like(codes, dtype=torch.float)  # cells are drawn in random order, few at first
         for turn in range(1, self.rounds + 1):
-            probabilities = self._probabilities(codes)
-            drawn = torch.multinomial(probabilities.flatten(0, 1), 1).view_as(codes)
-            chosen = (codes == grid.unknown) & (when <= (turn / self.rounds) ** 2)
-            codes = torch.where(chosen & ~grid.hidden[drawn], drawn, codes)
+            begin, end = ((turn - 1) / self.rounds) ** 2, (turn / self.rounds) ** 2
+            due = (codes == grid.unknown) & (when >= begin) & (when < end)
+            cells = due.flatten().nonzero().squeeze(1)
+            if len(cells):
+                drawn = torch.multinomial(self(codes, cells).softmax(-1), 1).squeeze(1)
+                codes.view(-1)[cells] = torch.where(grid.hidden[drawn], grid.unknown, drawn)
         return codes
 
-    def _probabilities(self, codes: Tensor) -> Tensor:
-        logits: Tensor = self(codes)
-        return logits.softmax(-1)
-
-    def _place(self, codes: Tensor, probabilities: Tensor, step: Tensor, places: Tensor, least: float = 0.02) -> None:
+    def _place(self, codes: Tensor, likely: Tensor, step: Tensor, places: Tensor, odds: float = 20.0) -> None:
         """Put, in place, each object that a step [B, G] names and no cell shows into a likely unknown cell.
 
-        A name is evidence that the thing exists; where the model gives it less than `least`, the evidence does not do.
+        A name is evidence that the thing exists: it raises the model's odds of that by the factor `odds`.
         """
         grid = self.grid
         every = torch.arange(grid.codes + 1, device=codes.device).expand(len(codes), -1)
         admitted = grid.matches(step, every, None)  # [B, arguments, V + 1]
-        spoken = admitted.any(2)
         for position in range(admitted.shape[1]):
-            shown = grid.matches(step, codes, places)[:, position].any(1)
-            mass = probabilities * admitted[:, position, None] * (codes == grid.unknown)[..., None]
-            mass = mass * self._allowed(step, position, places)[..., None]
-            total = mass.flatten(1).sum(1)
-            rows = (spoken[:, position] & ~shown & (total > least)).nonzero().squeeze(1)
-            if len(rows):
-                cell_code = torch.multinomial(mass[rows].flatten(1), 1).squeeze(1)
-                codes[rows, cell_code // (grid.codes + 1)] = cell_code % (grid.codes + 1)
+            missing = admitted[:, position].any(1) & ~grid.matches(step, codes, places)[:, position].any(1)
+            rows = missing.nonzero().squeeze(1)
+            if not len(rows):
+                continue
+            open_cells = (codes == grid.unknown)[rows] & self._allowed(step, position, places)[rows]
+            mass = likely[rows] * admitted[rows, position, None] * open_cells[..., None]  # [n, P·P, V + 1]
+            expected = mass.flatten(1).sum(1).clamp(max=0.99)  # how many the model expects out of sight
+            chance = odds * expected / (1 - expected + odds * expected)
+            exists = torch.rand_like(chance) < chance
+            if exists.any():
+                drawn = torch.multinomial(mass[exists].flatten(1), 1).squeeze(1)
+                codes[rows[exists], drawn // (grid.codes + 1)] = drawn % (grid.codes + 1)
 
     def _allowed(self, step: Tensor, position: int, places: Tensor) -> Tensor:
         """Tell which cells [B, P·P] lie where an argument says its object is, whatever is there."""

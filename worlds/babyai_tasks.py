@@ -71,7 +71,11 @@ def prerequisites(env: BabyAIEnv, step: Step) -> tuple[Step, ...]:
     description = ObjDesc("door", step.arguments[0][0], None)
     doors, _ = description.find_matching_objs(env)
     held = env.unwrapped.carrying  # type: ignore[attr-defined]
-    if not doors or not all(door.is_locked for door in doors) or (held and held.type == "key"):
+    if (
+        not doors
+        or not all(door.is_locked for door in doors)
+        or (held and held.type == "key" and held.color == doors[0].color)
+    ):
         return ()
     return (Step(skill="pick_up", arguments=((doors[0].color, "key", None),)),)
 
