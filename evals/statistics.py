@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 Z95 = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 
+ROUNDS = 1000
+"""Resamples of a bootstrap."""
+
 Floats = NDArray[np.float64]
 
 
@@ -131,7 +134,6 @@ def bootstrap(
     statistic: Callable[[NDArray[np.int64]], float],
     groups: ArrayLike,
     *,
-    rounds: int = 1000,
     seed: int = 0,
 ) -> Interval:
     """Return a statistic of all rows with its percentile interval over resampled groups.
@@ -154,7 +156,7 @@ def bootstrap(
         rows: NDArray[np.int64] = order[offsets + np.arange(ends[-1])]
         return rows
 
-    draws = [statistic(draw()) for _ in range(rounds)]
+    draws = [statistic(draw()) for _ in range(ROUNDS)]
     known = [draw for draw in draws if draw == draw]
     low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
     return Interval(statistic(order), float(low), float(high), len(sizes))

@@ -11,6 +11,7 @@ import torch
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.verdict import Verdict
+from gedanken.evals import statistics
 from gedanken.evals.suite import Parts
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.controller import Controller
@@ -62,6 +63,13 @@ def plans_for(prompt: str) -> list[str]:
     verb, colour, kind = found[-1]
     skill = "open" if kind == "door" else "go_to" if verb == "open" else verb.replace(" ", "_")
     return [f"{skill}({colour + ' ' if colour else ''}{kind})\n", "go_to(red ball)\n"]
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are tested on their own; elsewhere a few resamples do."""
+    if "statistics" not in request.node.nodeid:
+        monkeypatch.setattr(statistics, "ROUNDS", 20)
 
 
 @pytest.fixture(scope="session")
