@@ -178,6 +178,7 @@ class BabyAIWorld:
     """One `BabyAI-*` level. Raises SpecError for an id that minigrid does not register."""
 
     spec = SPEC
+    looking = (0, 0, 0, 0)  # four turns to the left show the room and end where they began
 
     def __init__(self, id: str) -> None:
         if id not in level_ids():
