@@ -23,7 +23,7 @@ class LoopConfig(BaseModel):
     seed: int = Field(
         default=0, ge=0, lt=1 << 31, description="Seed of everything the agent draws; the world has its own."
     )
-    candidates: int = Field(default=8, ge=1, le=64, description="Plans that the language model writes at a time.")
+    candidates: int = Field(default=5, ge=1, le=64, description="Plans that the language model writes at a time.")
     temperature: float = Field(
         default=0.8, ge=0, le=2, description="Temperature of the language model; 0 is deterministic."
     )
