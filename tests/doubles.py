@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.graph import saver
@@ -19,7 +21,6 @@ from gedanken.worldmodel.protocol import Belief, Readout
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.spec import Step
-from torch import Tensor
 
 LEVEL = "BabyAI-GoToLocal-v0"
 
