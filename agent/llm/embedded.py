@@ -45,8 +45,9 @@ class EmbeddedModel:
     Candidates are distinct: the greedy one first, the rest sampled without replacement, likeliest first. Text in
     prompts never becomes a control token. Calls from several threads are served one after another.
 
-    `guidance` is the weight of baselines (see `complete`); candidates more than `spread` nats less likely than the best
-    finished one are given up.
+    `guidance` is the weight of baselines (see `complete`). What is hardly ever said is given up, because the stragglers
+    of a batch cost as much as the rest of it: candidates `spread` nats less likely than the best finished one, and,
+    when half are finished, those that together have a probability below `rest`.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class EmbeddedModel:
         name: str,
         guidance: float = 0.75,
         spread: float = 6.0,
+        rest: float = 0.01,
     ) -> None:
         self.name = name
         self.guidance = guidance
         self.spread = spread
+        self.rest = rest
         self._model = model
         self._model.requires_grad_(False)
         self._model.train(False)
@@ -114,7 +117,7 @@ class EmbeddedModel:
             automaton = self._automaton(grammar) if grammar is not None else None
             for first in range(0, len(distinct), at_once):
                 batch = distinct[first : first + at_once]
-                searches = [Search(n, temperature, generator(seed, prompt), self.spread) for prompt in batch]
+                searches = [Search(n, temperature, generator(seed, prompt), self.spread, self.rest) for prompt in batch]
                 results = self._decode(batch, searches, automaton, baseline, max_tokens, tuple(stop))
                 answers.update(zip(batch, results, strict=True))
         return [list(answers[prompt]) for prompt in prompts]

@@ -45,7 +45,8 @@ class Search:
     width: int
     temperature: float
     random: np.random.Generator
-    spread: float = np.inf  # nats: live branches this much less likely than the best finished one are dropped
+    spread: float = np.inf  # nats: live branches this much less likely than the best finished one are given up
+    rest: float = 0.0  # probability: when half are done, live branches that are together less likely are given up
     live: list[Branch] = field(default_factory=lambda: [Branch()])
     done: list[Branch] = field(default_factory=list)
 
@@ -62,8 +63,16 @@ class Search:
         kept = grown[: self.width]
         self.done = [branch for branch, token in kept if token is None]
         self.live = []
+        return [] if self._enough(kept) else self._hopeful(kept)
+
+    def _hopeful(self, kept: Sequence[tuple[Branch, int | None]]) -> list[tuple[Branch, int]]:
         floor = max((branch.log_probability for branch in self.done), default=-np.inf) - self.spread
         return [(branch, token) for branch, token in kept if token is not None and branch.log_probability >= floor]
+
+    def _enough(self, kept: Sequence[tuple[Branch, int | None]]) -> bool:
+        """Whether half of the texts are done and the model would hardly ever say one of those under way."""
+        under_way = sum(np.exp(branch.log_probability) for branch, token in kept if token is not None)
+        return 2 * len(self.done) >= self.width > 1 and bool(under_way < self.rest)
 
     def _children(self, row: int, branch: Branch, choice: Choice) -> list[tuple[Branch, int | None]]:
         plain = log_softmax(choice.logits)

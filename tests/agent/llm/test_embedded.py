@@ -16,7 +16,7 @@ PROMPTS = ["Goal: go to the red ball\nPlan:\n", "Goal: open the grey door\nPlan:
 @pytest.fixture(scope="module")
 def model(tiny_folder: Path) -> EmbeddedModel:
     loaded = EmbeddedModel.from_folder(tiny_folder, name="tiny", dtype=torch.float32)
-    loaded.spread = math.inf
+    loaded.spread, loaded.rest = math.inf, 0.0
     return loaded
 
 
@@ -125,11 +125,18 @@ def test_guided_log_probability_is_that_of_both_prompts(
 
 def test_hopeless_candidates_are_given_up(tiny_folder: Path, grammar: str) -> None:
     model = EmbeddedModel.from_folder(tiny_folder, dtype=torch.float32)
-    model.spread = 1.0
-    for completions in model.complete(PROMPTS, n=8, grammar=grammar, temperature=1, max_tokens=60, seed=0):
-        finished = [c.log_probability for c in completions]
-        assert 1 <= len(finished) <= 8
-        assert min(finished) >= max(finished) - 8
+
+    def count() -> int:
+        answers = model.complete(PROMPTS, n=8, grammar=grammar, temperature=1, max_tokens=60, seed=0)
+        assert all(1 <= len(completions) <= 8 for completions in answers)
+        return sum(len(completions) for completions in answers)
+
+    model.spread, model.rest = math.inf, 0.0
+    assert count() == 24
+    model.rest = 0.9
+    assert count() < 24
+    model.spread, model.rest = 1.0, 0.0
+    assert count() < 24
 
 
 def test_without_a_grammar_it_agrees_with_the_plain_model(
