@@ -1,5 +1,6 @@
 """A chat in a process of its own, with slow actions, so that a test can kill it: HOME_FOLDER [--continue]."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from gedanken.talk import converse, reader
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background hands down that it is ignored
 home, slow = Path(sys.argv[1]), float(sys.argv[2])
 with agent_in(home, lambda prompt: ["go_to(red key)\n"]) as agent:
     controller: Any = agent.trained.controller
