@@ -126,8 +126,8 @@ class EmbeddedModel:
         """See `Encoder.embed`; layers after the one asked for are not run."""
         if not texts:
             raise ValueError("embed needs at least one text")
-        encoded = [self._encode(text, room=0) or self._end[:1] for text in texts]
-        with self._lock, torch.inference_mode():
+        encoded = [self._encode(text, room=0) for text in texts]
+        with self._lock, torch.no_grad():  # not inference mode: a head may be trained on the features
             return hidden_states(self._model, encoded, layer)
 
     def _decode(
@@ -264,7 +264,7 @@ class EmbeddedModel:
                 f"The text has {len(tokens)} tokens and {room} more are wanted, but {self.name} takes {context} in all:"
                 " shorten the scene or the examples."
             )
-        return tokens
+        return tokens or self._end[:1]  # nothing at all cannot be run
 
 
 @contextlib.contextmanager

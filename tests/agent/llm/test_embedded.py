@@ -221,6 +221,18 @@ def test_embed_gives_the_hidden_states_of_a_layer(
         hook.remove()
 
 
+def test_a_head_can_be_trained_on_the_features(model: EmbeddedModel) -> None:
+    features, _ = model.embed(["open the door"], layer=2)
+    head = torch.nn.Linear(features.shape[-1], 1)
+    head(features).sum().backward()
+    assert head.weight.grad is not None
+
+
+def test_an_empty_prompt_is_a_prompt(model: EmbeddedModel, grammar: str) -> None:
+    [completions] = model.complete([""], n=2, grammar=grammar, temperature=0, max_tokens=60, seed=0, baseline="")
+    assert matches(grammar, completions[0].text)
+
+
 def test_embed_refuses_a_layer_that_is_not_there(model: EmbeddedModel) -> None:
     with pytest.raises(ValueError, match="has 3"):
         model.embed(["x"], layer=4)
