@@ -8,6 +8,7 @@ import pytest
 from gedanken.agent.llm.protocol import Completion, LLMError
 from gedanken.evals.together import Together
 
+THREADS = "run-"
 SETTINGS = {"n": 1, "grammar": None, "temperature": 0.0, "max_tokens": 4, "seed": 0}
 
 
@@ -38,7 +39,7 @@ def test_prompts_of_runs_side_by_side_are_answered_together() -> None:
     assert results == {i: [f"A{i}", f"B{i % 2}"] for i in range(5)}
     assert echo.batches[0] == ["a0", "a1", "a2"]
     assert sum(len(batch) for batch in echo.batches) == 5 + 2, "nothing is asked twice"
-    assert threading.active_count() == 1
+    assert not [t for t in threading.enumerate() if t.name.startswith(THREADS)]
 
 
 def test_asked_from_outside_it_answers_at_once_and_remembers() -> None:
@@ -71,7 +72,7 @@ def test_errors_come_out_and_leave_no_thread_behind() -> None:
         list(llm.run([lambda: asks(llm, "good"), lambda: asks(llm, "bad")], width=2))
     with pytest.raises(ZeroDivisionError):
         list(llm.run([lambda: asks(llm, "fine"), lambda: 1 // 0], width=2))
-    assert threading.active_count() == 1
+    assert not [t for t in threading.enumerate() if t.name.startswith(THREADS)]
 
 
 def test_a_reader_who_leaves_ends_the_runs() -> None:
@@ -79,4 +80,4 @@ def test_a_reader_who_leaves_ends_the_runs() -> None:
     results = llm.run([lambda: asks(llm, "x"), lambda: asks(llm, *"abcdefgh")], width=2)
     assert next(results) == (0, ["X"])
     results.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == 1
+    assert not [t for t in threading.enumerate() if t.name.startswith(THREADS)]
