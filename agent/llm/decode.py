@@ -1,10 +1,11 @@
 """A transformers model run row by row: a prefix shared by all rows, computed once, and chunks of tokens after it.
 
-Rows attend to the shared prefix without copying it ("Hydragen", Juravsky et al. 2024, but with one softmax over both
-parts), which makes many short completions of one long prompt cheap. Knows nothing of grammars or sampling.
+Rows attend to the shared prefix without copying it ("Hydragen", Juravsky et al. 2024), and the tokens of all rows go
+through the model as one line, without padding: that makes many short completions of one long prompt cheap. Knows
+nothing of grammars or sampling.
 
-Shapes: R rows, C chunk length, S own length (what rows have seen after the prefix), P prefix length, K key heads,
-G query heads per key head, E head size, D hidden size.
+Shapes: T tokens of all rows together, R rows, C longest chunk, S longest row (after the prefix), P prefix length,
+K key heads, G query heads per key head, E head size, D hidden size.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import AttentionInterface, PreTrainedModel
 
 from gedanken.agent.llm.protocol import LLMError
 
-_ATTENTION = "gedanken_prefix"
+_ATTENTION = "gedanken_rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +36,18 @@ class Prefix:
         return Prefix(self.tokens[:length], tuple((k[:, :length], v[:, :length]) for k, v in self.layers))
 
 
-def attend(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor,
-    scaling: float,
-    dropout: float = 0.0,
-    prefix: Prefix | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attention of `query` `[R, K*G, C, E]` to its own `key`, `value` `[R, K, S, E]` and to the shared prefix.
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """How the tokens of a chunk of every row lie in one line."""
 
-    `attention_mask` is additive, `[R, 1, C, S]`.
-    """
-    rows, heads, chunk, size = query.shape
-    keys, own = key.shape[1], key.shape[2]
-    group = heads // keys
-    query = query.reshape(rows, keys, group * chunk, size)
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling  # [R, K, G*C, S]
-    scores = (scores.view(rows, keys, group, chunk, own) + attention_mask[:, :, None]).view(scores.shape)
-    if prefix is None or not prefix.tokens:
-        out = torch.matmul(torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype), value)
-    else:
-        prefix_key, prefix_value = prefix.layers[int(module.layer_idx)]  # type: ignore[arg-type]
-        flat = query.transpose(0, 1).reshape(keys, rows * group * chunk, size)
-        shared = torch.matmul(flat, prefix_key.transpose(1, 2)) * scaling  # [K, R*G*C, P]
-        shared = shared.view(keys, rows, group * chunk, -1).transpose(0, 1)
-        weights = torch.softmax(torch.cat([shared, scores], -1), -1, dtype=torch.float32).to(value.dtype)
-        length = prefix_key.shape[1]
-        seen = weights[..., :length].transpose(0, 1).reshape(keys, rows * group * chunk, length)
-        out = torch.matmul(seen, prefix_value).view(keys, rows, group * chunk, size).transpose(0, 1)
-        out = out + torch.matmul(weights[..., length:], value)
-    return out.reshape(rows, heads, chunk, size).transpose(1, 2).contiguous(), None
+    tokens: Tensor  # [T]
+    row: Tensor  # [T] whose token it is
+    column: Tensor  # [T] its place in the row's chunk
+    place: Tensor  # [T] its place in the row
+    last: Tensor  # [R] where in the line the row's chunk ends
+    slots: Tensor  # [R, C] where in the line a chunk's tokens are, 0 beyond its end
+    visible: Tensor  # [R, 1, C, S] what of its row a token sees: all up to itself
+    parents: Tensor | None  # [R] which former row each row goes on; what a new row takes over it never sees
 
 
 class Rows:
@@ -79,53 +57,115 @@ class Rows:
         self._model = model
         self._prefix = prefix
         self.start = len(prefix.tokens)
-        self._cache = DynamicCache()
-        self._valid = torch.empty(0, 0, dtype=torch.bool)  # [R, S] false where a chunk was padded
-        self._lengths = torch.empty(0, dtype=torch.long)  # [R]
+        self._lengths = torch.empty(0, dtype=torch.long)  # [R] without the prefix
+        self._stored: dict[int, tuple[Tensor, Tensor]] = {}  # keys and values [R, K, S, E] by layer
 
     def feed(self, chunks: Sequence[Sequence[int]], parents: Sequence[int] | None = None) -> Tensor:
         """Run a chunk for each row and return the hidden state `[R, D]` after its last token.
 
-        `parents` says of which former row each row is the continuation; None for the first chunks.
+        `parents` says of which former row each row is the continuation, -1 for a new one; None for the first chunks.
         """
-        device = self._model.device
-        longest = max(len(chunk) for chunk in chunks)
-        tokens = torch.tensor([[*chunk, *([0] * (longest - len(chunk)))] for chunk in chunks], device=device)  # [R, C]
-        sizes = torch.tensor([len(chunk) for chunk in chunks], device=device)  # [R]
-        steps = torch.arange(longest, device=device)
-        fresh = steps < sizes[:, None]  # [R, C]
-        if parents is None:
-            self._valid = torch.empty(len(chunks), 0, dtype=torch.bool, device=device)
-            self._lengths = torch.full((len(chunks),), self.start, device=device)
-        elif list(parents) != list(range(len(self._lengths))):
-            index = torch.tensor(parents, device=device)
-            self._valid, self._lengths = self._valid[index], self._lengths[index]
-            self._cache.reorder_cache(cast(torch.LongTensor, index))
-        positions = self._lengths[:, None] + steps  # [R, C]
-        past = self._valid[:, None, :].expand(-1, longest, -1)
-        causal = (steps[:, None] >= steps) & fresh[:, None, :]
-        visible = torch.cat([past, causal], -1)  # [R, C, S]
-        mask = torch.zeros(visible.shape, dtype=self._model.dtype, device=device)
-        mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
-        hidden = self._model.base_model(
-            input_ids=tokens,
-            attention_mask=mask[:, None],
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            prefix=self._prefix,
-        ).last_hidden_state  # [R, C, D]
-        self._valid = torch.cat([self._valid, fresh], -1)
-        self._lengths = self._lengths + sizes
-        last: Tensor = hidden[torch.arange(len(chunks), device=device), sizes - 1]
-        return last
+        line = self._line(chunks, parents)
+        return self._run(line)[line.last]
 
     def kept(self) -> list[tuple[Tensor, Tensor]]:
         """Keys and values `[K, S, E]` of the first row, for every layer."""
-        layers = cast(list[DynamicLayer], self._cache.layers)
-        return [
-            (layer.keys[0], layer.values[0]) for layer in layers if layer.keys is not None and layer.values is not None
-        ]
+        return [(key[0], value[0]) for _, (key, value) in sorted(self._stored.items())]
+
+    def _line(self, chunks: Sequence[Sequence[int]], parents: Sequence[int] | None) -> _Line:
+        device = self._model.device
+        sizes = torch.tensor([len(chunk) for chunk in chunks], device=device)  # [R]
+        index = None if parents is None else torch.tensor(parents, device=device)
+        before = torch.zeros_like(sizes) if index is None else self._lengths[index] * (index >= 0)  # [R]
+        self._lengths = before + sizes
+        ends = sizes.cumsum(0)
+        row = torch.repeat_interleave(sizes)  # [T]
+        column = torch.arange(len(row), device=device) - (ends - sizes)[row]
+        place = before[row] + column
+        slots = torch.zeros(len(chunks), int(sizes.max()), dtype=torch.long, device=device)
+        slots[row, column] = torch.arange(len(row), device=device)
+        seen = torch.zeros_like(slots)
+        seen[row, column] = place
+        visible = torch.arange(int(self._lengths.max()), device=device) <= seen[:, :, None]
+        tokens = torch.tensor([token for chunk in chunks for token in chunk], device=device)
+        return _Line(tokens, row, column, place, ends - 1, slots, visible[:, None], index)
+
+    def _run(self, line: _Line) -> Tensor:
+        hidden: Tensor = self._model.base_model(
+            input_ids=line.tokens[None],
+            position_ids=(self.start + line.place)[None],
+            use_cache=False,
+            rows=self,
+            line=line,
+        ).last_hidden_state
+        return hidden[0]  # [T, D]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, line: _Line) -> Tensor:
+        """Attention `[T, K, G, E]` of `query` `[K, G, T, E]` to the row's own past and the prefix.
+
+        `key` and `value` `[K, T, E]` become part of the past.
+        """
+        keys, groups, total, size = query.shape
+        past_key, past_value = self._remember(layer, key, value, line)
+        mine = query[:, :, line.slots].permute(2, 0, 1, 3, 4).flatten(2, 3)  # [R, K, G*C, E]
+        scores = torch.matmul(mine, past_key.transpose(2, 3)) * scaling  # [R, K, G*C, S]
+        hidden = ~line.visible.repeat(1, 1, groups, 1)
+        own = _weigh(scores.masked_fill_(hidden, torch.finfo(scores.dtype).min), past_value)
+        own = [part.view(len(line.slots), keys, groups, -1, part.shape[-1]) for part in own]
+        own = [part.permute(0, 3, 1, 2, 4)[line.row, line.column] for part in own]  # [T, K, G, .]
+        if not self._prefix.tokens:
+            return (own[0] / own[2]).to(value.dtype)
+        prefix_key, prefix_value = self._prefix.layers[layer]
+        scores = torch.matmul(query.reshape(keys, -1, size), prefix_key.transpose(1, 2)) * scaling  # [K, G*T, P]
+        shared = _weigh(scores, prefix_value)
+        shared = [part.view(keys, groups, total, -1).permute(2, 0, 1, 3) for part in shared]  # [T, K, G, .]
+        highest = torch.maximum(own[1], shared[1])
+        mine_share, shared_share = torch.exp(own[1] - highest), torch.exp(shared[1] - highest)
+        values = own[0] * mine_share + shared[0] * shared_share
+        return (values / (own[2] * mine_share + shared[2] * shared_share)).to(value.dtype)
+
+    def _remember(self, layer: int, key: Tensor, value: Tensor, line: _Line) -> tuple[Tensor, Tensor]:
+        size = (line.visible.shape[0], key.shape[0], line.visible.shape[-1], key.shape[2])
+        both = []
+        for which, new in enumerate((key, value)):
+            grown = new.new_zeros(size)  # [R, K, S, E]
+            if line.parents is not None:
+                old = self._stored[layer][which]
+                grown[:, :, : old.shape[2]] = old[line.parents][:, :, : size[2]]
+            grown[line.row, :, line.place] = new.transpose(0, 1)
+            both.append(grown)
+        self._stored[layer] = both[0], both[1]
+        return both[0], both[1]
+
+
+def _weigh(scores: Tensor, value: Tensor) -> list[Tensor]:
+    """The sum of `value` weighted by `exp(scores - highest)`, that highest score, and the sum of the weights.
+
+    So that softmax can be taken over two sets of scores without bringing them together.
+    """
+    scores = scores.float()
+    highest = scores.amax(-1, keepdim=True)
+    weights = torch.exp_(scores - highest)
+    return [torch.matmul(weights.to(value.dtype), value).float(), highest, weights.sum(-1, keepdim=True)]
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    *,
+    rows: Rows,
+    line: _Line,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls: one line of tokens, `query` `[1, K*G, T, E]`, `key` and `value` `[1, K, T, E]`."""
+    grouped = query[0].view(key.shape[1], -1, *query.shape[2:])
+    out = rows.attend(int(module.layer_idx), grouped, key[0], value[0], scaling, line)  # type: ignore[arg-type]
+    return out.flatten(1, 2)[None], None
 
 
 def output_layer(model: PreTrainedModel) -> torch.nn.Linear:
@@ -134,19 +174,17 @@ def output_layer(model: PreTrainedModel) -> torch.nn.Linear:
 
 
 def prepare(model: PreTrainedModel) -> None:
-    """Make the model attend with `attend`, and check that its logits are its head's output and nothing more."""
-    AttentionInterface.register(_ATTENTION, attend)
-    model.set_attn_implementation(_ATTENTION)
-    mask = torch.zeros(1, 1, 1, 1, dtype=model.dtype, device=model.device)
+    """Make the model attend by `Rows`, and check that it gives what it gave before."""
+    probe = [3, 1, 4, 1, 5]
     with torch.inference_mode():
-        probe = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        logits = model(input_ids=probe, attention_mask=mask, use_cache=False).logits
-        hidden = model.base_model(input_ids=probe, attention_mask=mask, use_cache=False).last_hidden_state
-        plain = output_layer(model)(hidden)
-    if not torch.allclose(logits.float(), plain.float(), rtol=1e-2, atol=1e-2):
+        expected = model(input_ids=torch.tensor([probe], device=model.device), use_cache=False).logits[0, -1]
+        AttentionInterface.register(_ATTENTION, _attention)
+        model.set_attn_implementation(_ATTENTION)
+        given = output_layer(model)(Rows(model, prefill(model, probe[:2], Prefix((), ()))).feed([probe[2:]]))[0]
+    if not torch.allclose(expected.float(), given.float(), rtol=0.05, atol=0.05 * float(expected.float().std())):
         raise LLMError(
-            f"{type(model).__name__} changes its logits after the output layer, which the embedded backend does not"
-            " do: serve the model (vLLM, Ollama, llama.cpp) and use --llm openai:http://…"
+            f"{type(model).__name__} is built in a way that the embedded backend does not know: serve the model (vLLM,"
+            " Ollama, llama.cpp) and use --llm openai:http://…"
         )
 
 
@@ -156,31 +194,30 @@ class _Reached(Exception):
 
 def hidden_states(model: PreTrainedModel, texts: Sequence[Sequence[int]], layer: int) -> tuple[Tensor, Tensor]:
     """The hidden states `[B, L, D]` of token lists after `layer`, float32, and the mask `[B, L]` of real tokens."""
-    blocks = [m for m in model.base_model.children() if isinstance(m, torch.nn.ModuleList)][0]
+    blocks = next(m for m in model.base_model.children() if isinstance(m, torch.nn.ModuleList))
     depth = layer if layer >= 0 else len(blocks) + 1 + layer
     if not 0 <= depth <= len(blocks):
         raise ValueError(f"layer {layer} does not exist: the model has {len(blocks)}")
-    longest = max(len(text) for text in texts)
-    tokens = torch.tensor([[*text, *([0] * (longest - len(text)))] for text in texts], device=model.device)  # [B, L]
-    mask = torch.arange(longest, device=model.device) < torch.tensor([[len(t)] for t in texts], device=model.device)
-    if depth == 0:
-        return model.get_input_embeddings()(tokens).float(), mask
-    causal = torch.ones(longest, longest, dtype=torch.bool, device=model.device).tril() & mask[:, None]  # [B, L, L]
-    additive = torch.zeros(causal.shape, dtype=model.dtype, device=model.device)
-    additive.masked_fill_(~causal, torch.finfo(additive.dtype).min)
+    rows = Rows(model, Prefix((), ()))
+    line = rows._line(texts, None)
     reached: list[Tensor] = []
 
     def keep(_module: torch.nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         reached.append(output if isinstance(output, Tensor) else output[0])
         raise _Reached
 
-    hook = blocks[depth - 1].register_forward_hook(keep)
+    block = blocks[depth - 1] if depth else model.get_input_embeddings()
+    hook = block.register_forward_hook(keep)
     try:
         with contextlib.suppress(_Reached):
-            model.base_model(input_ids=tokens, attention_mask=additive[:, None], use_cache=False)
+            rows._run(line)
     finally:
         hook.remove()
-    return reached[0].float(), mask
+    features = reached[0].new_zeros(*line.slots.shape, reached[0].shape[-1], dtype=torch.float32)
+    features[line.row, line.column] = reached[0][0].float()
+    mask = torch.zeros_like(line.slots, dtype=torch.bool)
+    mask[line.row, line.column] = True
+    return features, mask
 
 
 def prefill(model: PreTrainedModel, tokens: Sequence[int], start: Prefix) -> Prefix:

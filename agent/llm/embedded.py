@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,13 @@ from transformers.utils import logging as chatter
 
 from gedanken.agent.llm.decode import PrefixStore, Rows, hidden_states, output_layer, prepare
 from gedanken.agent.llm.grammar import Automaton, GrammarState, IntArray
+from gedanken.agent.llm.guide import Guide, Row
+from gedanken.agent.llm.packed import can_pack, pack
 from gedanken.agent.llm.protocol import Completion, ModelCorrupt, PromptTooLong
-from gedanken.agent.llm.search import Branch, Choice, Search, generator, log_softmax
+from gedanken.agent.llm.search import Branch, Choice, Search, generator
 
+_KEPT = 16  # grammars and baselines that are remembered
 _ROWS_AT_ONCE = 128  # more rows than this go in several batches, so that memory stays bounded
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A branch in the batch: all tokens said so far, the state they led to, the last of them to run after which row."""
-
-    text: tuple[int, ...]
-    state: GrammarState | None
-    chunk: tuple[int, ...] = ()
-    parent: int = -1
 
 
 class EmbeddedModel:
@@ -57,8 +50,8 @@ class EmbeddedModel:
         *,
         name: str,
         guidance: float = 0.75,
-        spread: float = 6.0,
-        rest: float = 0.01,
+        spread: float = 5.0,
+        rest: float = 0.03,
     ) -> None:
         self.name = name
         self.guidance = guidance
@@ -71,13 +64,17 @@ class EmbeddedModel:
         self._end = _end_ids(model, tokenizer)
         self._grammar_tokenizer = from_tokenizer(tokenizer, n_vocab=model.config.vocab_size, eos_token=self._end)
         self._automata: dict[str, Automaton] = {}
+        self._guides: dict[tuple[object, ...], Guide] = {}
         self._lock = threading.Lock()
         prepare(self._model)
         self._prefixes = PrefixStore(self._model)
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str | None = None, dtype: torch.dtype | None = None) -> EmbeddedModel:
-        """Load weights (safetensors only) and tokenizer from `folder`; raises `ModelCorrupt`."""
+        """Load weights (safetensors only) and tokenizer from `folder`; raises `ModelCorrupt`.
+
+        Without a `dtype` it is the fastest that this machine has, and its linear layers are packed where that helps.
+        """
         try:
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -88,6 +85,8 @@ class EmbeddedModel:
             raise ModelCorrupt(f"The model in {folder} cannot be loaded: {error}. Delete the folder.") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ModelCorrupt(f"The model in {folder} has no fast tokenizer (tokenizer.json), which grammars need.")
+        if dtype is None and model.dtype == torch.float32 and can_pack():
+            pack(model, keep=output_layer(model))
         return cls(model, tokenizer, name=name or folder.name)
 
     def complete(
@@ -141,8 +140,8 @@ class EmbeddedModel:
     ) -> list[list[Completion]]:
         began = time.perf_counter()
         encoded = [self._encode(prompt, max_tokens) for prompt in prompts]
-        guide = [] if baseline is None or automaton is None else [self._encode(baseline, max_tokens)]
         closing = np.asarray(sorted({self._encode(mark, room=0)[0] for mark in stop if mark}), dtype=np.int64)
+        guide = self._guide(baseline, automaton, closing, max_tokens) if baseline is not None and automaton else None
         root = automaton.start if automaton else None
         forced = root.forced if root else ()
         for search in searches:
@@ -150,24 +149,24 @@ class EmbeddedModel:
         if root and root.finished:  # a grammar of one text
             for search in searches:
                 search.done, search.live = search.live, []
-        live = [_Row(branch.tokens, root) for search in searches for branch in search.live]
-        rows = Rows(self._model, self._prefixes.find([*encoded, *guide]))
-        # The baseline's rows come after the live ones, one for each different text under way: `twin` says where.
-        twin = {forced: len(live)} if guide else {}
-        hidden = rows.feed([(*tokens[rows.start :], *forced) for tokens in [*encoded, *guide]]) if live else None
-        while live and hidden is not None:
+        rows = Rows(self._model, self._prefixes.find([*encoded, guide.prompt] if guide else encoded))
+        first = [(*tokens[rows.start :], *forced) for tokens in encoded]
+        live = [Row(forced, root, chunk) for chunk, search in zip(first, searches, strict=True) if search.live]
+        twins = guide.missing(live, [], rows.start) if guide else []
+        parents: list[int] | None = None
+        while live:  # the baseline's rows come after the live ones
+            hidden = rows.feed([row.chunk for row in (*live, *twins)], parents)
             choices = self._choices(hidden[: len(live)], [row.state for row in live], closing)
             if guide:
-                without = self._choices(hidden[[twin[row.text] for row in live]], [row.state for row in live], closing)
-                choices = [self._guided(*pair) for pair in zip(choices, without, strict=True)]
+                if twins:
+                    guide.learn(twins, self._choices(hidden[len(live) :], [row.state for row in twins], closing))
+                choices = [guide.applied(row, choice, self.guidance) for row, choice in zip(live, choices, strict=True)]
             former, live = live, []
             for search in searches:
                 live += self._advance(search, choices, former, max_tokens, stop)
-            texts = {row.text: row for row in live} if guide else {}
-            if live:
-                parents = [row.parent for row in live] + [twin[former[row.parent].text] for row in texts.values()]
-                hidden = rows.feed([row.chunk for row in (*live, *texts.values())], parents)
-            twin = {text: len(live) + at for at, text in enumerate(texts)}
+            if guide:
+                twins = guide.missing(live, former, rows.start)
+            parents = [row.parent for row in (*live, *twins)]
         seconds = time.perf_counter() - began
         return [
             self._completions(search, len(tokens), stop, seconds)
@@ -175,8 +174,8 @@ class EmbeddedModel:
         ]
 
     def _advance(
-        self, search: Search, choices: list[Choice], former: list[_Row], max_tokens: int, stop: tuple[str, ...]
-    ) -> list[_Row]:
+        self, search: Search, choices: list[Choice], former: list[Row], max_tokens: int, stop: tuple[str, ...]
+    ) -> list[Row]:
         """Grow the search's branches by what was chosen and what that forces; takes its part of `choices`, the front.
 
         Returns the rows to run next, one for each branch that is still live.
@@ -196,7 +195,7 @@ class EmbeddedModel:
                 search.done.append(replace(branch, truncated=True))
             else:
                 search.live.append(branch)
-                rows.append(_Row(branch.tokens, after, chunk, parent))
+                rows.append(Row(branch.tokens, after, chunk, parent))
         return rows
 
     def _choices(self, hidden: Tensor, states: Sequence[GrammarState | None], closing: IntArray) -> list[Choice]:
@@ -224,9 +223,14 @@ class EmbeddedModel:
             choices.append(Choice(state.ids, mine, end))
         return choices
 
-    def _guided(self, choice: Choice, without: Choice) -> Choice:
-        w = self.guidance
-        return replace(choice, logits=(1 + w) * log_softmax(choice.logits) - w * log_softmax(without.logits))
+    def _guide(self, baseline: str, automaton: Automaton, closing: IntArray, max_tokens: int) -> Guide:
+        """The guide for a baseline, with what it learnt in former calls; a few are kept."""
+        key = (baseline, automaton, *closing)
+        guide = self._guides.pop(key, None) or Guide(self._encode(baseline, max_tokens))
+        self._guides[key] = guide
+        if len(self._guides) > _KEPT:
+            self._guides.pop(next(iter(self._guides)))
+        return guide
 
     def _completions(
         self, search: Search, prompt_tokens: int, stop: tuple[str, ...], seconds: float
@@ -251,7 +255,7 @@ class EmbeddedModel:
 
     def _automaton(self, grammar: str) -> Automaton:
         if grammar not in self._automata:
-            if len(self._automata) >= 16:
+            if len(self._automata) >= _KEPT:
                 self._automata.pop(next(iter(self._automata)))
             self._automata[grammar] = Automaton(grammar, self._grammar_tokenizer, self._end)
         return self._automata[grammar]

@@ -77,13 +77,13 @@ def test_a_grown_prefix_equals_a_whole_one(model) -> None:
         torch.testing.assert_close(value, value2, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_that_bends_its_logits_is_refused(tiny_folder: Path) -> None:
+def test_a_model_that_gives_other_logits_is_refused(tiny_folder: Path) -> None:
     bent = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
     forward = bent.forward
 
     def capped(*args, **kwargs):
         output = forward(*args, **kwargs)
-        output.logits = torch.tanh(output.logits)
+        output.logits = -output.logits
         return output
 
     bent.forward = capped
