@@ -45,7 +45,7 @@ class Correction(BaseModel):
 
     Attributes:
         levels: (world id, weight) of the episodes.
-        episodes: how many; `missions` and `jostled` are the shares of `Practice`.
+        episodes: how many; `missions`, `jostled` and `hindered` are the shares of `Practice`.
         steps, rate: gradient steps that follow, and their peak learning rate.
         repeats: how often these episodes count in that training.
     """
@@ -54,6 +54,7 @@ class Correction(BaseModel):
     episodes: int
     missions: float
     jostled: float
+    hindered: float
     steps: int
     rate: float
     repeats: int = 1
@@ -65,7 +66,8 @@ class RecipeConfig(BaseModel):
     Attributes:
         levels: (world id, weight) of the demonstrator's practice episodes.
         suite: levels that the critic is calibrated on.
-        episodes: how many of those; `steps` gradient steps on them.
+        episodes: how many of those, `hindered` the share of them that begins with something in the way.
+        steps: gradient steps on them.
         corrections: rounds of correction that follow.
         heard: plans carried out to learn what goals mean; `epochs` over them.
         situations: plan sets carried out to calibrate the critic; `futures` rehearsed for each plan.
@@ -78,6 +80,7 @@ class RecipeConfig(BaseModel):
     levels: tuple[tuple[str, float], ...]
     suite: tuple[str, ...]
     episodes: int = 40_000
+    hindered: float = 0.1
     steps: int = 800
     corrections: tuple[Correction, ...]
     heard: int = 6_000
@@ -130,9 +133,11 @@ def babyai(**changes: Any) -> RecipeConfig:
     values = {
         "levels": named(practice),
         "corrections": (
-            Correction(levels=named(corrected), episodes=4_000, missions=0.4, jostled=0.3, steps=550, rate=1e-3),
             Correction(
-                levels=named(blocked), episodes=4_400, missions=0.8, jostled=0.15, steps=260, rate=5e-4, repeats=2
+                levels=named(corrected), episodes=5_000, missions=0.4, jostled=0.3, hindered=0.25, steps=500, rate=1e-3
+            ),
+            Correction(
+                levels=named(corrected), episodes=5_000, missions=0.6, jostled=0.15, hindered=0.35, steps=500, rate=1e-3
             ),
         ),
         "suite": tuple(f"BabyAI-{name}-v0" for name in suite),
@@ -166,15 +171,17 @@ def reproduce(
     untrained = _untrained(spec, config)
     with ExperienceStore(folder / "experience.sqlite") as store:
         first = FIRST_TRAINING_SEED + 4 * BLOCK * config.seed
-        seeds = range(first, first + config.episodes)
-        _fill(store, EXPERT, seeds, practise(make_world, config.levels, seeds, Practice(), config.workers), say)
+        seeds, practice = range(first, first + config.episodes), Practice(hindered=config.hindered)
+        _fill(store, EXPERT, seeds, practise(make_world, config.levels, seeds, practice, config.workers), say)
         trained = _train(
             untrained, _replay(store, spec, config, []), config.steps, 1e-3, config.seed, folder / "0", say
         )
         repeated: list[Episode] = []
         for number, correction in enumerate(config.corrections, 1):
             seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
-            practice = Practice(missions=correction.missions, jostled=correction.jostled)
+            practice = Practice(
+                missions=correction.missions, jostled=correction.jostled, hindered=correction.hindered
+            )
             _fill(
                 store,
                 f"agent {number}",

@@ -53,6 +53,7 @@ def aggregate(
     if seeds.start < FIRST_TRAINING_SEED:
         raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}: those below are for evals")
     model, pool, waiting = controller.model, Levels(make, levels, practice), iter(seeds)
+    chance = torch.Generator().manual_seed(seeds.start)
     rows: list[_Row] = []
     belief = model.initial(batch)
     while True:
@@ -82,7 +83,7 @@ def aggregate(
         belief = model.begin_goal(belief, torch.tensor([turn.goal_begins for turn in turns]))
         belief = model.begin_step(belief, torch.tensor([turn.step_begins for turn in turns]))
         steps = torch.tensor(model.spec.plan_codes([turn.step for turn in turns]))
-        actions = torch.multinomial(controller.act(belief, steps).exp(), 1).squeeze(1).tolist()
+        actions = torch.multinomial(controller.act(belief, steps).exp(), 1, generator=chance).squeeze(1).tolist()
         for row, action in zip(rows, actions, strict=True):
             random = row.rng.random() < row.noise
             row.advance(int(row.rng.integers(len(model.spec.actions))) if random else action)

@@ -29,11 +29,15 @@ class Practice:
         patience: most actions per step.
         jostled: share of episodes in which actions are replaced by random ones now and then.
         jostle: range of the share of actions so replaced.
+        hindered: share of episodes that begin with something in the way, where the world knows how to put it there.
+        standstill: actions in a row that change nothing in view, after which a step is given up.
     """
 
     missions: float = 0.25
     steps: int = 4
     patience: int = 48
+    hindered: float = 0.0
+    standstill: int = 8
     jostled: float = 0.6
     jostle: tuple[float, float] = (0.05, 0.4)
 
@@ -62,7 +66,7 @@ def play(
     source: str = EXPERT,
 ) -> Play:
     """Play one practice episode: the mission's steps, or a few rounds of steps drawn from what is there."""
-    raw, _ = env.reset(seed=seed)
+    raw, _ = env.reset(seed=seed, options={"hindered": bool(rng.random() < practice.hindered)})
     record = _Record(observations=[world.observation(raw)])
     own_mission = bool(world.mission(raw))
     known, over = None, False
@@ -70,7 +74,7 @@ def play(
         world.begin_goal(env)
         started = len(record.actions)
         for step in world.mission_steps(env) if own_mission else world.sample_steps(env, rng):
-            over, achieved, known = yield from _pursue(world, env, step, started, record, practice.patience, known)
+            over, achieved, known = yield from _pursue(world, env, step, started, record, practice, known)
             if over or not achieved:
                 break
         if over:
@@ -84,7 +88,7 @@ def play(
         observations=np.stack(record.observations),
         actions=np.array(record.actions, np.uint8),
         rewards=np.array(record.rewards, np.float32),
-        terminated=over,
+        terminated=record.terminated,
         steps=tuple(record.steps),
         step_index=np.array(record.step_index, np.int16),
         origin=np.array(record.origin, np.int16),
@@ -103,6 +107,7 @@ class _Record:
     step_index: list[int] = field(default_factory=list)
     expert: list[int] = field(default_factory=list)
     achieved: list[bool] = field(default_factory=list)
+    terminated: bool = False
 
 
 Cells = NDArray[np.bool_] | None
@@ -114,7 +119,7 @@ def _pursue(
     step: Step,
     started: int,
     record: _Record,
-    patience: int,
+    practice: Practice,
     known: Cells,
 ) -> Generator[Turn, int, tuple[bool, bool, Cells]]:
     """Pursue one step; return whether the episode is over, whether the step was achieved, and the cells seen so far."""
@@ -122,7 +127,8 @@ def _pursue(
     record.steps.append(str(step))
     record.origin.append(started)
     action: int | None = None
-    for _ in range(patience):
+    still = 0
+    for _ in range(practice.patience):
         advice = expert.advise(action)
         if advice is None:
             break
@@ -136,10 +142,14 @@ def _pursue(
         record.step_index.append(len(record.steps) - 1)
         record.expert.append(advice)
         record.achieved.append(achieved)
+        record.terminated = terminated
         if terminated or truncated:
             return True, achieved, None
         if achieved:
             return False, True, expert.known
+        still = still + 1 if np.array_equal(*record.observations[-2:]) else 0
+        if still >= practice.standstill:
+            break
     return False, False, None if expert.gave_up else expert.known
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
 from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
-from gedanken.worldmodel.spatial_nets import Acting, Change, Completion, Motion, Sight, Signals
+from gedanken.worldmodel.spatial_nets import Acting, Change, Codes, Completion, Motion, Sight, Signals
 from gedanken.worlds.spec import WorldSpec
 
 
@@ -94,7 +94,7 @@ class SpatialModel(nn.Module):
         self.completion = Completion(grid, config.embed, config.width)
         self.signals = Signals(grid, actions, config.embed)
         self.acting = Acting(grid, skills, spec.max_arguments, config.embed, config.width, config.hidden)
-        self.outcome_codes = nn.Embedding(grid.codes + 1, config.embed)
+        self.outcome_codes = Codes(grid, config.embed)
         self.embed_size = config.hidden
         arguments = spec.max_arguments
         self.outcome_size = 2 * (25 + 1) * (config.embed + arguments) + actions + skills
@@ -365,9 +365,14 @@ class SpatialModel(nn.Module):
         return losses.sum(1).mean()
 
     def _completion_loss(self, frames: _Frames) -> Tensor:
-        """Learn what unseen cells turn out to be, some of them revealed; a cell never seen counts little, as hidden."""
-        rows = _some(torch.arange(len(frames.hindsight), device=frames.hindsight.device), 0.4)
-        seen, later = frames.belief.seen[rows], frames.hindsight[rows]
+        """Learn what unseen cells turn out to be, some of them revealed; a cell never seen counts little, as hidden.
+
+        Frames are drawn by how much they have yet to see: there is little to learn from the ends of episodes.
+        """
+        seen, later = frames.belief.seen, frames.hindsight
+        told = ((seen == self.grid.unknown) & (later != self.grid.unknown)).sum(1) + 0.5
+        rows = torch.multinomial(told, max(1, round(0.3 * len(told))))
+        seen, later = seen[rows], later[rows]
         reveal = torch.rand(len(rows), 1, device=seen.device).square()
         revealed = torch.where(torch.rand(seen.shape, device=seen.device) < reveal, later, seen)
         open_cells = revealed == self.grid.unknown
@@ -394,7 +399,7 @@ def _some(rows: Tensor, share: float) -> Tensor:
     return rows[torch.randperm(len(rows), device=rows.device)[: max(1, round(share * len(rows)))]]
 
 
-def _sample(logits: Tensor, floor: float = 0.01) -> Tensor:
+def _sample(logits: Tensor, floor: float = 0.03) -> Tensor:
     """Sample categories [n] from logits [n, V]; what is rarer than `floor` is left out, or rare slips would add up."""
     probabilities = logits.softmax(-1)
     probabilities = torch.where(probabilities < floor, 0.0, probabilities)

@@ -46,6 +46,8 @@ class Grid(nn.Module):
         self.view: Tensor
         self.hidden: Tensor
         self.solid: Tensor
+        self.channels: Tensor
+        self.shared: Tensor
         sources = [self._source(*motion) for motion in MOTIONS]
         self._constant("motion", torch.tensor([[cell for cell, _ in source] for source in sources]))  # [M, P·P]
         self._constant("motion_inside", torch.tensor([[inside for _, inside in source] for source in sources]))
@@ -58,6 +60,11 @@ class Grid(nn.Module):
         self._constant("hidden", (kinds == field.hidden) | (torch.arange(self.codes + 1) == self.unknown))
         background = torch.isin(kinds, torch.tensor(field.background)) | self.hidden
         self._constant("solid", ~background)  # codes that are objects
+        every = torch.arange(self.codes)
+        channels = torch.cat([self.decode(every).long(), torch.tensor([self.sizes])])  # the unknown is a category, too
+        self._constant("channels", channels)  # [V + 1, C]
+        same = (channels[:, None] == channels) & (self.solid[:, None] & self.solid)[..., None]
+        self._constant("shared", same.transpose(1, 2).contiguous())  # [V + 1, C, V + 1]
         self._phrases()
 
     def _constant(self, name: str, value: Tensor) -> None:
@@ -99,6 +106,10 @@ class Grid(nn.Module):
             channels.append(codes % size)
             codes = codes // size
         return torch.stack([codes, *reversed(channels)], -1).to(torch.uint8)
+
+    def alike(self, codes: Tensor, other: Tensor) -> Tensor:
+        """Tell in which channels objects [B, n] are like one other object [B]: [B, C, n], false where either is none."""
+        return self.shared[other].gather(2, codes[:, None].expand(-1, len(self.sizes), -1))
 
     # ---- motion ----------------------------------------------------------------------------------------------------
 

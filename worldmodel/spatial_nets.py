@@ -22,6 +22,36 @@ class EnsembleLinear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
+class Codes(nn.Module):
+    """Vectors of codes: a code's is the sum of one for each channel's category and one of its own.
+
+    What is learned of one red thing, or of one locked door, is so learned of all. `scores` compares vectors with all
+    codes.
+    """
+
+    def __init__(self, grid: Grid, size: int) -> None:
+        super().__init__()
+        self.own = nn.Embedding(grid.codes + 1, size)
+        self.parts = nn.ModuleList(nn.Embedding(count + 1, size) for count in grid.sizes)
+        self.channels: Tensor
+        self.register_buffer("channels", grid.channels, persistent=False)
+        for part in (self.own, *self.parts):
+            nn.init.normal_(part.weight, std=(1 + len(grid.sizes)) ** -0.5)
+
+    def table(self) -> Tensor:
+        """Return the vectors of all codes, [V + 1, size]."""
+        each: list[Tensor] = [part(self.channels[:, i]) for i, part in enumerate(self.parts)]
+        return self.own.weight + torch.stack(each).sum(0)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return vectors […, size] for codes […]."""
+        return F.embedding(codes, self.table())
+
+    def scores(self, vectors: Tensor) -> Tensor:
+        """Return logits […, V + 1] for vectors […, size]."""
+        return F.linear(vectors, self.table() * vectors.shape[-1] ** -0.5)
+
+
 def _ensemble(members: int, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     last = EnsembleLinear(members, hidden, outputs)
     nn.init.zeros_(last.weight)
@@ -34,7 +64,7 @@ class Motion(nn.Module):
     def __init__(self, grid: Grid, actions: int, embed: int, members: int) -> None:
         super().__init__()
         self.cells, self.actions, self.members = grid.patch(1), actions, members
-        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.codes = Codes(grid, embed)
         self.net = _ensemble(members, 10 * embed + actions, 96, len(MOTIONS))
 
     def forward(self, codes: Tensor, hand: Tensor, action: Tensor) -> Tensor:
@@ -46,25 +76,30 @@ class Motion(nn.Module):
 
 
 class Change(nn.Module):
-    """What do the cells near the agent, and its hand, become? [E, B, near + 1, V + 1] logits, biased to stay."""
+    """What do the cells near the agent, and its hand, become? [E, B, near + 1, V + 1] logits, biased to stay.
+
+    It is told in which channels the cells are like what is in hand: whether a key fits is learned for all colours.
+    """
 
     def __init__(self, grid: Grid, actions: int, embed: int, members: int, near: int) -> None:
         super().__init__()
-        self.patch, self.actions, self.members, self.outputs = grid.patch(1), actions, members, grid.codes + 1
-        self.near = near
+        self.grid, self.patch, self.actions, self.members, self.near = grid, grid.patch(1), actions, members, near
         self.near_cells = grid.patch(int(near**0.5) // 2)
-        self.codes = nn.Embedding(grid.codes + 1, embed)
-        self.net = _ensemble(members, 10 * embed + actions + len(MOTIONS), 128, (near + 1) * (embed + 1))
-        self.values = nn.Linear(embed, self.outputs)
+        self.codes = Codes(grid, embed)
+        inputs = 10 * embed + 9 * len(grid.sizes) + actions + len(MOTIONS)
+        self.net = _ensemble(members, inputs, 128, (near + 1) * (embed + 1))
+        self.values = Codes(grid, embed)
         self.stay = nn.Parameter(torch.tensor(4.0))
 
     def forward(self, codes: Tensor, hand: Tensor, action: Tensor, motion: Tensor) -> Tensor:
         """Answer for moved maps [B, P·P], hands [B], actions [B], motions [B]."""
         x = self.codes(torch.cat([codes[:, self.patch], hand[:, None]], 1)).flatten(1)
-        x = torch.cat([x, F.one_hot(action, self.actions).float(), F.one_hot(motion, len(MOTIONS)).float()], 1)
+        like = self.grid.alike(codes[:, self.patch], hand).flatten(1)
+        chosen = [F.one_hot(action, self.actions), F.one_hot(motion, len(MOTIONS))]
+        x = torch.cat([x, like, *chosen], 1)
         y = self.net(x.expand(self.members, -1, -1)).unflatten(-1, (self.near + 1, -1))  # [E, B, near + 1, embed + 1]
         old = torch.cat([codes[:, self.near_cells], hand[:, None]], 1)
-        logits: Tensor = self.values(y[..., :-1])
+        logits = self.values.scores(y[..., :-1])
         index = old.expand(self.members, -1, -1)[..., None]
         return logits.scatter_add(-1, index, self.stay + y[..., -1:])
 
@@ -75,7 +110,7 @@ class Sight(nn.Module):
     def __init__(self, grid: Grid, embed: int) -> None:
         super().__init__()
         self.shape = grid.shape
-        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.codes = Codes(grid, embed)
         self.position = nn.Parameter(torch.zeros(1, embed, *grid.shape))
         widths = [embed, 32, 32, 32]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
@@ -101,7 +136,7 @@ class Completion(nn.Module):
     def __init__(self, grid: Grid, embed: int, width: int) -> None:
         super().__init__()
         self.grid = grid
-        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.codes = Codes(grid, embed)
         self.stem = nn.Conv2d(embed, width, 3, padding=1)
         self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         coarse = 2 * width * ((grid.side + 1) // 2) ** 2
@@ -110,7 +145,8 @@ class Completion(nn.Module):
         )
         self.near = nn.Conv2d(width, width, 3, padding=1)
         self.join = nn.Conv2d(3 * width, 2 * width, 1)
-        self.head = nn.Linear(2 * width, grid.codes + 1)
+        self.head = nn.Linear(2 * width, 2 * embed)
+        self.values = Codes(grid, 2 * embed)
 
     def forward(self, codes: Tensor, cells: Tensor | None = None) -> Tensor:
         """Return logits [B, P·P, V + 1] for maps [B, P·P]; with `cells`, just [n, V + 1] for those of all B·P·P."""
@@ -121,8 +157,7 @@ class Completion(nn.Module):
         fine = fine + F.relu(self.near(fine))
         spread = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, :side, :side]
         features = F.relu(self.join(torch.cat([fine, spread], 1))).flatten(2).transpose(1, 2)
-        out: Tensor = self.head(features if cells is None else features.flatten(0, 1)[cells])
-        return out
+        return self.values.scores(self.head(features if cells is None else features.flatten(0, 1)[cells]))
 
     @torch.no_grad()
     def sample(self, seen: Tensor, steps: Tensor, places: Tensor) -> Tensor:
@@ -182,7 +217,7 @@ class Signals(nn.Module):
     def __init__(self, grid: Grid, actions: int, embed: int) -> None:
         super().__init__()
         self.actions = actions
-        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.codes = Codes(grid, embed)
         self.net = nn.Sequential(nn.Linear(52 * embed + actions, 128), nn.SiLU(), nn.Linear(128, 2))
 
     def forward(
@@ -195,14 +230,17 @@ class Signals(nn.Module):
 
 
 class Acting(nn.Module):
-    """Features for acting: convolutions over the known map with the step's objects marked, then one dense layer."""
+    """Features for acting: convolutions over the known map with the step's objects marked, then one dense layer.
+
+    Marked are also the things that are like what is in hand, and like what was in hand when the step began.
+    """
 
     def __init__(self, grid: Grid, skills: int, arguments: int, embed: int, width: int, hidden: int) -> None:
         super().__init__()
-        self.side, self.skills = grid.side, skills
-        self.codes = nn.Embedding(grid.codes + 1, embed)
+        self.grid, self.side = grid, grid.side
+        self.codes = Codes(grid, embed)
         self.skill = nn.Embedding(skills, embed)
-        self.stem = nn.Conv2d(embed + arguments, width, 3, padding=1)
+        self.stem = nn.Conv2d(embed + arguments + 2 * len(grid.sizes), width, 3, padding=1)
         self.layer = nn.Conv2d(width, width, 3, padding=1)
         extra = 3 * embed + 2 * arguments
         self.dense = nn.Linear(width * grid.cells + extra, hidden)
@@ -214,7 +252,8 @@ class Acting(nn.Module):
         `began` [B] is the hand when the step began.
         """
         marks_ = marks.float()
-        x = torch.cat([self.codes(codes).transpose(1, 2), marks_], 1)
+        like = [self.grid.alike(codes, other) for other in (hand, began)]
+        x = torch.cat([self.codes(codes).transpose(1, 2), marks_, *like], 1)
         x = F.relu(self.stem(x.reshape(*x.shape[:2], self.side, self.side)))
         x = F.relu(x + self.layer(x))
         extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks_.amax(2), self.codes(began)]

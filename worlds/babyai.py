@@ -106,15 +106,40 @@ class BabyAIEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.places: dict[str, list[Any]] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset the level; what minigrid prints while it rejects samples is dropped."""
+        """Reset the level; what minigrid prints while it rejects samples is dropped.
+
+        The option `hindered` puts a thing from the agent's room in front of one of its doors, where there are both.
+        """
         with _silent():
             raw, info = super().reset(seed=seed, options=options)
+        if options and options.get("hindered") and self._put_in_the_way():
+            self.unwrapped.instrs.reset_verifier(self.unwrapped)  # type: ignore[attr-defined]
+            raw = self.unwrapped.gen_obs()  # type: ignore[attr-defined]
         if self._free:
             self.unwrapped.instrs = _Nothing()  # type: ignore[attr-defined, no-untyped-call]
             self.unwrapped.max_steps = ENDLESS  # type: ignore[attr-defined]
             raw = {**raw, "mission": ""}
         self.note_places()
         return raw, info
+
+    def _put_in_the_way(self) -> bool:
+        base: Any = self.unwrapped
+        room = base.room_from_pos(*base.agent_pos)
+        (left, top), (width, height) = room.top, room.size
+        inside = [(x, y) for x in range(left + 1, left + width - 1) for y in range(top + 1, top + height - 1)]
+        movable = [at for at in inside if getattr(base.grid.get(*at), "type", None) in _MOVABLE]
+        around = [(x + dx, y + dy) for x, y in inside for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+        doors = [at for at in sorted(set(around)) if getattr(base.grid.get(*at), "type", None) == "door"]
+        ways = [at for at in inside if base.grid.get(*at) is None and at != tuple(base.agent_pos)]
+        ways = [(x, y) for x, y in ways if any(abs(x - dx) + abs(y - dy) == 1 for dx, dy in doors)]
+        if not movable or not ways:
+            return False
+        source, target = (places[int(self.np_random.integers(len(places)))] for places in (movable, ways))
+        thing = base.grid.get(*source)
+        base.grid.set(*source, None)
+        base.grid.set(*target, thing)
+        thing.init_pos = thing.cur_pos = target
+        return True
 
     def note_places(self) -> None:
         """Remember which objects are now in front, behind, left and right (minigrid's rule for places)."""
@@ -132,7 +157,7 @@ class VerifierWatch:
         self.env: Any = env.unwrapped
         self.instruction = instruction_of(env, step)
         if isinstance(self.instruction, PutNextInstr):  # minigrid finds only what lies in the grid
-            self.instruction.desc_move.obj_set += _held(env, step.arguments[0])
+            self.instruction.desc_move.obj_set += held(env, step.arguments[0])
 
     def achieved(self, action: int) -> bool:
         """Return whether the verifier calls the last transition a success; `drop`, which has none, empties the hand."""
@@ -161,7 +186,7 @@ def instruction_of(env: BabyAIEnv, step: Step) -> ActionInstr | None:
     return instruction
 
 
-def _held(env: BabyAIEnv, phrase: Phrase) -> list[Any]:
+def held(env: BabyAIEnv, phrase: Phrase) -> list[Any]:
     """Return the thing in hand where the phrase speaks of it, else nothing."""
     thing: Any = env.unwrapped.carrying  # type: ignore[attr-defined]
     colour, kind, place = phrase

@@ -9,7 +9,7 @@ from minigrid.envs.babyai.core.verifier import GoToInstr, ObjDesc
 from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError, DropSubgoal, GoNextToSubgoal
 from numpy.typing import NDArray
 
-from gedanken.worlds.babyai import BabyAIEnv, instruction_of
+from gedanken.worlds.babyai import BabyAIEnv, held, instruction_of
 from gedanken.worlds.spec import Step
 
 
@@ -36,6 +36,8 @@ class BotExpert:
         self._env = cast(Any, env.unwrapped)
         self._step = step
         self._instruction = cast(Any, instruction_of(env, step))
+        if step.skill == "put_next_to":
+            self._instruction.desc_move.obj_set += held(env, step.arguments[0])
         self.gave_up = self._instruction is not None and not all(
             d.obj_set for d in (getattr(self._instruction, n, None) for n in ("desc", "desc_move", "desc_fixed")) if d
         )
