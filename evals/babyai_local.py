@@ -14,7 +14,7 @@ import numpy as np
 
 from gedanken.evals.arms import ARMS, Sample
 from gedanken.evals.run_folder import Key
-from gedanken.evals.statistics import mean_interval, paired_difference, wilson
+from gedanken.evals.statistics import paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
 
 LEVELS = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
@@ -130,14 +130,21 @@ def _differences(episodes: Sequence[Sample]) -> list[dict[str, Any]]:
 
 
 def _rounds(loop: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Return which round the chosen plan came from, how often, and how that went."""
-    result = []
-    for number in sorted({episode.round for episode in loop if episode.round is not None}):
-        mine = [episode for episode in loop if episode.round == number]
-        rate = wilson(sum(episode.success for episode in mine), len(mine))
-        share = mean_interval([episode.round == number for episode in loop])
-        result.append({"round": number, "share": share.value, **rate.as_dict()})
-    return result
+    """Return how often the plan carried out last was a first proposal, a revision, or new after reality differed."""
+    groups = {
+        "a first proposal": [episode for episode in loop if episode.round == 0 and not episode.replans],
+        "a revision": [episode for episode in loop if episode.round and not episode.replans],
+        "a new plan on the way": [episode for episode in loop if episode.replans],
+    }
+    return [
+        {
+            "plan": name,
+            "share": len(mine) / len(loop),
+            **wilson(sum(episode.success for episode in mine), len(mine)).as_dict(),
+        }
+        for name, mine in groups.items()
+        if mine
+    ]
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

@@ -21,7 +21,10 @@ from gedanken.evals.statistics import (
 from gedanken.evals.suite import Table
 
 SCORES = ("predicted", "carried_out", "satisfies")
-"""What is compared with what really happened: the critic's word, and its two ingredients alone."""
+"""What is compared with real success: the critic's word, and its two ingredients alone.
+
+`carried_out` speaks of a plan's steps whatever the goal is, so it is also compared with whether they were really done.
+"""
 
 Sample = Mapping[str, Any]
 
@@ -56,11 +59,13 @@ def _group(samples: Sequence[Sample], group: str) -> dict[str, Any]:
         return calibration_error(predicted[index], happened[index])
 
     scores = {name: [plan[name] for plan, _ in rows] for name in SCORES}
+    done = [plan.get("done", False) for plan, _ in rows]
     return {
         "plans": len(rows),
         "situations": len(set(where.tolist())),
         "success": float(happened.mean()),
         "auroc": {name: auroc_interval(values, happened, where).as_dict() for name, values in scores.items()},
+        "auroc_done": auroc_interval(scores["carried_out"], done, where).as_dict(),
         "ece": bootstrap(ece, where).as_dict(),
         "ece_equal_mass": calibration_error(predicted, happened, equal_mass=True),
         "brier": brier(predicted, happened),
@@ -136,6 +141,7 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
         ("plans", *[f"{g['plans']} in {g['situations']} situations" for g in groups.values()]),
         ("really succeeded", *[percent(g["success"]) for g in groups.values()]),
         *[(f"AUROC of {name}", *[between(g["auroc"][name], 3) for g in groups.values()]) for name in SCORES],
+        ("AUROC of carried_out, of all steps done", *[between(g["auroc_done"], 3) for g in groups.values()]),
         ("expected calibration error, 10 bins", *[between(g["ece"], 3) for g in groups.values()]),
         ("pick as good as the best", *[share(g["as_good_as_best"]) for g in groups.values()]),
         ("… where the plans differ", *[share(g["as_good_where_it_matters"]) for g in groups.values()]),

@@ -46,6 +46,7 @@ class Judged:
     expected_steps: float | None
     disagreement: float
     success: bool
+    done: bool  # all its steps were really achieved, or the level ended well before
     steps: int
 
 
@@ -152,6 +153,7 @@ def _sample(parts: Parts, item: _Believed, verdicts: Sequence[Verdict], executed
             expected_steps=verdict.steps,
             disagreement=verdict.disagreement,
             success=really.success,
+            done=really.success or all(really.achieved),
             steps=really.steps,
         )
         for kind, plan, verdict, really in zip(situation.kinds, situation.plans, verdicts, executed, strict=True)

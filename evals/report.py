@@ -16,6 +16,7 @@ from typing import Any
 from gedanken.evals.arms import ABOUT
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import SUITES, load_suite
+from gedanken.evals.run_folder import RunFolder, plain
 from gedanken.evals.suite import Table
 
 MARKS = ("<!-- results -->", "<!-- /results -->")
@@ -29,10 +30,12 @@ Summary = Mapping[str, Any]
 
 
 def adopt(run: Path, docs: Path) -> Path:
-    """Copy a finished run's summary to ``docs/runs/<id>.json``. Raises EvalError for one that is not finished."""
+    """Sum up a finished run's samples anew into ``docs/runs/<id>.json``. Raises EvalError for an unfinished one."""
     try:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         name = str(summary["run"])
+        samples = RunFolder.open(run.parent, str(run)).samples()
+        summary["results"] = plain(load_suite(summary["suite"]).summarise(samples))
     except (OSError, ValueError, KeyError) as error:
         raise EvalError(f"{run} has no summary ({error}); finish it with --resume {run.name}") from error
     target = docs / "runs" / f"{name}.json"
@@ -144,15 +147,14 @@ def _about_arms(results: Mapping[str, Any]) -> list[str]:
         f"{row['first']} minus {row['second']} {_interval(row, percent=True)} points" for row in results["differences"]
     ]
     rounds = [
-        f"round {row['round'] + 1}: {100 * row['share']:.1f} % of the plans taken, {_interval(row, percent=True)}"
-        " of them reached the goal"
+        f"{row['plan']} in {100 * row['share']:.1f} %, of which {_interval(row, percent=True)} reached the goal"
         for row in results["rounds"]
     ]
     parts = ["\n".join(lines)]
     if paired:
         parts.append(f"Paired over the same seeds (n = {results['differences'][0]['n']}): {'; '.join(paired)}.")
     if rounds:
-        parts.append(f"Which round of proposals won: {'; '.join(rounds)}.")
+        parts.append(f"The loop's last plan was {'; '.join(rounds)}.")
     return parts
 
 

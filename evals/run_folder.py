@@ -142,7 +142,7 @@ class RunFolder:
             "run": self.id,
             **self.about,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "results": _plain(results),
+            "results": plain(results),
         }
         _write(self.path / "summary.json", summary)
         return summary
@@ -209,12 +209,12 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return JSON data without NaN."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and value != value else value
 

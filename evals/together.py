@@ -32,6 +32,7 @@ class _Settings:
     stop: tuple[str, ...]
     seed: int
     baseline: str | None
+    exclude: tuple[str, ...]
 
 
 @dataclass
@@ -74,9 +75,10 @@ class Together:
         stop: Sequence[str] = (),
         seed: int,
         baseline: str | None = None,
+        exclude: Sequence[str] = (),
     ) -> list[list[Completion]]:
         """See `LanguageModel.complete`. `seconds` of a completion is its prompt's share of the batch."""
-        settings = _Settings(n, grammar, temperature, max_tokens, tuple(stop), seed, baseline)
+        settings = _Settings(n, grammar, temperature, max_tokens, tuple(stop), seed, baseline, tuple(exclude))
         task = self._current
         if task is None:
             self._answer([(list(prompts), settings)])
@@ -168,6 +170,7 @@ class Together:
             stop=settings.stop,
             seed=settings.seed,
             baseline=settings.baseline,
+            exclude=settings.exclude,
         )
         elapsed = time.perf_counter() - began
         self.seconds += elapsed

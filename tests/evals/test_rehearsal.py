@@ -26,6 +26,7 @@ def judged(
         "expected_steps": 5.0,
         "disagreement": 0.0,
         "success": success,
+        "done": success,
         "steps": steps,
     }
 
@@ -60,6 +61,7 @@ def test_sums_by_hand() -> None:
     ordered = sum((p > q) for p in (0.9, 0.2, 0.3) for q in (0.1, 0.8, 0.4, 0.6))
     assert everything["auroc"]["predicted"]["value"] == pytest.approx(ordered / 12)
     assert everything["auroc"]["carried_out"]["value"] == 0.5
+    assert everything["auroc_done"]["value"] == 0.5
     assert everything["auroc"]["predicted"]["n"] == 3, "intervals are over situations"
     assert everything["as_good_as_best"]["value"] == pytest.approx(2 / 3), "where nothing succeeds, no plan is better"
     assert everything["as_good_where_it_matters"] == pytest.approx(

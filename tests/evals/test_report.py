@@ -12,6 +12,7 @@ from gedanken.evals.main import load_suite
 from gedanken.evals.run_folder import RunFolder
 
 CONFIG = {"limit": 2, "checkpoint": "tiny"}
+DONE = {"done": True}
 
 
 def episode(arm: str, seed: int, success: bool) -> dict[str, Any]:
@@ -23,8 +24,8 @@ def episode(arm: str, seed: int, success: bool) -> dict[str, Any]:
 def situation(seed: int) -> dict[str, Any]:
     numbers = {"carried_out": 0.5, "satisfies": 0.5, "expected_steps": 5.0, "disagreement": 0.0, "steps": 4}
     plans = [
-        {"kind": "right", "written": False, "plan": "a", "predicted": 0.9, "success": True, **numbers},
-        {"kind": "wrong order", "written": False, "plan": "b", "predicted": 0.2, "success": False, **numbers},
+        {"kind": "right", "written": False, "plan": "a", "predicted": 0.9, "success": True, **numbers, **DONE},
+        {"kind": "wrong order", "written": False, "plan": "b", "predicted": 0.2, "success": False, **numbers, **DONE},
     ]
     members = {"all": [0, 1], "made": [0, 1], "written": []}
     rest = {"plans": plans, "members": members, "picked": {"all": 0, "made": 0}, "first_written": None}
@@ -55,7 +56,7 @@ def test_pages_are_made_from_runs(tmp_path: Path, runs: list[Path]) -> None:
         assert f"[`{run.name}`](runs/{run.name}.json)" in page and (docs / "runs" / f"{run.name}.json").exists()
         assert f"docs/runs/{run.name}.json" in text
     assert "| BabyAI-GoToObj-v0 | 100.0 [34.2, 100.0] | 100.0 [34.2, 100.0] | 0.0 [0.0, 65.8] |" in page
-    assert "loop minus random 100.0 %" in page and "round 1: 100.0 % of the plans taken" in page
+    assert "loop minus random 100.0 %" in page and "last plan was a first proposal in 100.0 %" in page
     assert "seed 3, n = 2 a task" in page and "AUROC of predicted success 1.000" in text
     assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
     assert report.main(["--docs", str(docs), "--readme", str(readme)]) == 0
