@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from gedanken.agent.events import Acted, StepEnded, StepStarted
 from gedanken.agent.mind import Mind, grid_of
-from gedanken.agent.session import done_before
 from gedanken.worlds.spec import Plan
 
-Ending = Literal["done", "reached", "over", "timeout", "surprise"]
+Ending = Literal["done", "reached", "over", "timeout", "standstill", "surprise"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,12 @@ class Carried:
     why: str
 
 
-def carry_out(mind: Mind, plan: Plan) -> Carried:
-    """Act until the plan is done, the environment ends, or reality differs too much from what was expected.
+def carry_out(mind: Mind, plan: Plan, first: int = 0) -> Carried:
+    """Act from step `first` on until the plan is done, the environment ends, or reality differs too much from it.
 
-    First steps that were achieved already are not done again. A step is watched from where it begins, as it was in
-    training; its places ("behind you") speak of where the goal was given.
+    A step is watched from where it begins, as it was in training; its places ("behind you") speak of where the goal was
+    given.
     """
-    first = done_before(plan, mind.session.achieved_steps())
     for index in range(first, len(plan.steps)):
         carried = _pursue(mind, plan, index)
         if carried is not None:
@@ -43,9 +43,10 @@ def _pursue(mind: Mind, plan: Plan, index: int) -> Carried | None:
     session.pursue(step)
     mind.emit(StepStarted(index=index, of=len(plan.steps), step=str(step)))
 
-    def ended(result: Literal["achieved", "timeout", "surprise", "over"], spent: int) -> None:
+    def ended(result: Literal["achieved", "timeout", "standstill", "surprise", "over"], spent: int) -> None:
         mind.emit(StepEnded(index=index, step=str(step), result=result, actions=spent))
 
+    still, before = 0, session.view
     for spent in range(1, config.patience + 1):
         mind.heed()
         action = session.decide(step, config.seed, greedy=config.greedy)
@@ -71,5 +72,9 @@ def _pursue(mind: Mind, plan: Plan, index: int) -> Carried | None:
             ended("surprise", spent)
             why = f"{step}: the world surprised me ({now.surprise:.0f} nats), so I no longer trust the plan"
             return Carried("surprise", index, why)
+        still, before = (still + 1 if np.array_equal(before, now.observation) else 0), now.observation
+        if still >= config.standstill:
+            ended("standstill", spent)
+            return Carried("standstill", index, f"{step}: nothing changed any more, {still} actions long")
     ended("timeout", config.patience)
     return Carried("timeout", index, f"{step} was not achieved in {config.patience} actions")

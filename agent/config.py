@@ -40,6 +40,12 @@ class LoopConfig(BaseModel):
         default=0.05, ge=0, le=1, description="Plans this close in predicted success: the shorter one wins."
     )
     patience: int = Field(default=48, ge=1, le=1000, description="Most real actions for one step before planning anew.")
+    standstill: int = Field(
+        default=8,
+        ge=2,
+        le=1000,
+        description="Actions in a row that change nothing, really or imagined: then a step failed.",
+    )
     surprise: float = Field(
         default=120.0, gt=0, description="Nats of surprise in one action from which the plan is dropped."
     )

@@ -1,6 +1,6 @@
 """The critic: will a plan be carried out, and does that meet the goal as it was said? One number, and words for it.
 
-Learned from what really happened: the goal's head (`goal_match`) and a logistic calibration of everything known.
+Learned from what really happened: the goal's head (`goal_match`) and the calibration of all evidence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gedanken.worlds.protocol import Observation
 from gedanken.worlds.spec import Plan, WorldSpec
 
 Describe = Callable[[Observation, tuple[int, int]], str]
-FEATURES = ("carried_out", "satisfies", "joint", "actions", "plan_length", "disagreement")
+FEATURES = ("carried_out", "satisfies", "doubt")
 Z90 = 1.645
 
 
@@ -37,7 +37,6 @@ class Evidence:
     carried_out: Tensor  # share of the futures in which all steps were achieved
     satisfies: Tensor  # probability that achieving the steps meets the goal
     actions: Tensor  # mean number of actions of the futures that were carried out, NaN where none was
-    plan_length: Tensor  # steps of the plan
     disagreement: Tensor  # mean nats an action
     futures: int
 
@@ -45,17 +44,7 @@ class Evidence:
         """Return the calibration's inputs, [N, FEATURES]."""
         share = (self.carried_out * self.futures + 0.5) / (self.futures + 1)
         satisfies = self.satisfies.clamp(1e-3, 1 - 1e-3)
-        return torch.stack(
-            [
-                torch.logit(share),
-                torch.logit(satisfies),
-                torch.logit((share * satisfies).clamp(1e-3, 1 - 1e-3)),
-                self.actions.nan_to_num(40.0).clamp(max=80.0) / 20.0,
-                self.plan_length - 1.0,
-                self.disagreement.clamp(max=1.0) * 10.0,
-            ],
-            1,
-        )
+        return torch.stack([share.logit(), satisfies.logit(), self.disagreement.clamp(max=1.0) * 10.0], 1)
 
 
 def evidence_of(rehearsal: Rehearsal, satisfies: Tensor) -> Evidence:
@@ -66,38 +55,39 @@ def evidence_of(rehearsal: Rehearsal, satisfies: Tensor) -> Evidence:
         carried_out=success.float().mean(1).cpu(),
         satisfies=satisfies.cpu(),
         actions=torch.where(success, length, torch.nan).nanmean(1).cpu(),
-        plan_length=torch.tensor([float(len(plan.steps)) for plan in rehearsal.plans]),
         disagreement=((rehearsal.disagreement * alive).sum((1, 2)) / alive.sum((1, 2)).clamp(min=1)).cpu(),
         futures=success.shape[1],
     )
 
 
 class Calibration(nn.Module):
-    """Logistic regression from evidence to real success, fitted by quasi-Newton descent with a little shrinkage."""
+    """From evidence to real success: the plan is carried out, and it is what was meant.
+
+    Each factor is a logistic of its own evidence, fitted to real successes together; no evidence counts the wrong way.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(len(FEATURES), 1)
-        with torch.no_grad():  # before anything has been fitted: the joint probability as it stands
-            self.linear.weight.zero_()
-            self.linear.weight[0, FEATURES.index("joint")] = 1.0
-            self.linear.bias.zero_()
+        # before anything has been fitted, the evidence is believed as it stands, and doubt does not count
+        self.slopes = nn.Parameter(torch.tensor([1.0, 1.0, 0.01]).expm1().log())
+        self.biases = nn.Parameter(torch.zeros(2))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the logit of success, [N]."""
-        logits: Tensor = self.linear(features)
-        return logits.squeeze(-1)
+        carried_out, satisfies, doubt = features.unbind(1)
+        slopes = F.softplus(self.slopes)
+        done = F.logsigmoid(slopes[0] * carried_out - slopes[2] * doubt + self.biases[0])
+        both = (done + F.logsigmoid(slopes[1] * satisfies + self.biases[1])).clamp(max=-1e-4)
+        return both - torch.log(-torch.expm1(both))
 
     def fit(self, features: Tensor, happened: Tensor, shrink: float = 1e-3) -> float:
-        """Fit to outcomes [N] of 0 and 1; return the mean log-loss in nats."""
+        """Fit to outcomes [N] of 0 and 1 by quasi-Newton descent; return the mean log-loss in nats."""
         optimizer = torch.optim.LBFGS(self.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimizer.zero_grad()
-            value = (
-                F.binary_cross_entropy_with_logits(self(features), happened)
-                + shrink * self.linear.weight.square().sum()
-            )
+            value = F.binary_cross_entropy_with_logits(self(features), happened)
+            value = value + shrink * sum(parameter.square().sum() for parameter in self.parameters())
             value.backward()  # type: ignore[no-untyped-call]
             return value
 

@@ -25,11 +25,12 @@ FRAMES = 8
 
 @dataclass(frozen=True)
 class Option:
-    """A plan with its verdict, the round that it came from and its log-probability."""
+    """A plan with its verdict, the round that it came from, its log-probability and the step to begin with."""
 
     verdict: Verdict
     round: int
     log_probability: float | None
+    begin: int = 0
 
     @property
     def plan(self) -> Plan:
@@ -39,23 +40,33 @@ class Option:
 
 def imagine(
     controller: Controller, belief: Belief, plans: Sequence[Plan], achieved: list[str], config: LoopConfig, round: int
-) -> tuple[Rehearsal, Rehearsed]:
-    """Rehearse plans from a belief; first steps that were achieved already are not done again.
+) -> tuple[Rehearsal, list[int], Rehearsed]:
+    """Rehearse plans from a belief; return also the step with which each is best begun.
 
-    The rehearsal that is returned speaks of the whole plans: steps done before are reached after 0 actions.
+    Where first steps were achieved already, the plan is rehearsed without them as well as whole: whether they hold still
+    shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached after 0
+    actions.
     """
     began = time.perf_counter()
     done = [min(done_before(plan, achieved), len(plan.steps) - 1) for plan in plans]
+    whole = [index for index, skip in enumerate(done) if skip]
     rest = [Plan(steps=plan.steps[skip:]) for plan, skip in zip(plans, done, strict=True)]
     rehearsal = rehearse(
         controller,
         belief,
-        rest,
+        [*rest, *(plans[index] for index in whole)],
         samples=config.samples,
         horizon=config.horizon,
+        standstill=config.standstill,
         seed=config.seed,
         views=True,
     )
+    share = rehearsal.success.float().mean(1).tolist()
+    rows = list(range(len(plans)))
+    for row, index in enumerate(whole, len(plans)):
+        if share[row] > share[index]:
+            rows[index], done[index] = row, 0
+    rehearsal = rehearsal[rows]
     views = rehearsal.views
     length = int(rehearsal.length[0, 0])
     frames = [] if views is None else [grid_of(views[0, t]) for t in _spread(length + 1, FRAMES)]
@@ -67,7 +78,7 @@ def imagine(
         seconds=time.perf_counter() - began,
         views=frames,
     )
-    return _whole(rehearsal, plans, done), event
+    return _whole(rehearsal, plans, done), done, event
 
 
 def judge(critic: Judge, goal: str, rehearsal: Rehearsal, describe: Describe, round: int) -> Judged:
@@ -77,10 +88,12 @@ def judge(critic: Judge, goal: str, rehearsal: Rehearsal, describe: Describe, ro
     return Judged(round=round, verdicts=verdicts, seconds=time.perf_counter() - began)
 
 
-def options(candidates: Sequence[Candidate], verdicts: Sequence[Verdict]) -> list[Option]:
-    """Join candidates and their verdicts."""
-    pairs = zip(candidates, verdicts, strict=True)
-    return [Option(verdict, candidate.round, candidate.log_probability) for candidate, verdict in pairs]
+def options(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], begins: Sequence[int]) -> list[Option]:
+    """Join candidates, their verdicts and the steps that they begin with."""
+    return [
+        Option(verdict, candidate.round, candidate.log_probability, begin)
+        for candidate, verdict, begin in zip(candidates, verdicts, begins, strict=True)
+    ]
 
 
 def choose(judged: Sequence[Option], tie: float) -> Option:

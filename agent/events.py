@@ -146,7 +146,7 @@ class StepEnded(_Event):
     kind: Literal["step_ended"] = "step_ended"
     index: int
     step: str
-    result: Literal["achieved", "timeout", "surprise", "over"]
+    result: Literal["achieved", "timeout", "standstill", "surprise", "over"]
     actions: int
 
 

@@ -82,13 +82,13 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
         number = state["round"] - 1
         plans = [mind.world.spec.parse_plan(candidate.plan) for candidate in candidates]
         achieved = mind.session.achieved_steps()
-        rehearsal, rehearsed = deliberate.imagine(
+        rehearsal, begins, rehearsed = deliberate.imagine(
             mind.trained.controller, mind.session.belief, plans, achieved, mind.config, number
         )
         mind.emit(rehearsed)
         verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number)
         mind.emit(verdicts)
-        judged = judged + deliberate.options(candidates, verdicts.verdicts)
+        judged = judged + deliberate.options(candidates, verdicts.verdicts, begins)
     changes = State(candidates=[], judged=[dump_option(option) for option in judged])
     left = state["revisions"] < mind.config.rounds
     wanted = deliberate.wants_revision(judged, mind.config) is not None
@@ -150,7 +150,7 @@ def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]
             state, mind, Attempt(str(chosen.plan), "it was cut off"), "the run was cut off while acting", counts=0
         )
     mind.doing = state
-    carried = acting.carry_out(mind, chosen.plan)
+    carried = acting.carry_out(mind, chosen.plan, chosen.begin)
     session = mind.session
     if carried.ending == "reached" or (carried.ending == "done" and session.free):
         return _finished(state, mind, "reached", f"reached in {session.spent} actions")

@@ -40,6 +40,7 @@ class Request:
     max_tokens: int
     stop: tuple[str, ...]
     seed: int
+    exclude: tuple[str, ...] = ()
 
     def send(self, llm: LanguageModel) -> list[Completion]:
         """Ask. Raises LLMError."""
@@ -52,6 +53,7 @@ class Request:
             stop=self.stop,
             seed=self.seed,
             baseline=self.baseline,
+            exclude=self.exclude,
         )
         return completions
 
@@ -76,9 +78,16 @@ def _words(world: World, scene: str, goal: str, attempts: Sequence[Attempt]) -> 
 
 
 def propose_request(
-    world: World, scene: str, goal: str, config: LoopConfig, *, round: int = 0, attempts: Sequence[Attempt] = ()
+    world: World,
+    scene: str,
+    goal: str,
+    config: LoopConfig,
+    *,
+    round: int = 0,
+    attempts: Sequence[Attempt] = (),
+    known: Sequence[str] = (),
 ) -> Request:
-    """Return what round `round` asks; the same arguments give the same request."""
+    """Return what round `round` asks, plans in `known` not wanted; the same arguments give the same request."""
     name, words = _words(world, scene, goal, attempts)
     return Request(
         prompt=render(name, **words),
@@ -89,6 +98,7 @@ def propose_request(
         max_tokens=config.max_tokens,
         stop=STOP,
         seed=config.seed + round,
+        exclude=tuple(known),
     )
 
 
@@ -103,8 +113,8 @@ def propose(
     attempts: Sequence[Attempt] = (),
     known: Sequence[str] = (),
 ) -> Proposed:
-    """Ask for candidates and merge those that are the same plan; plans in `known` count as duplicates too."""
-    request = propose_request(world, scene, goal, config, round=round, attempts=attempts)
+    """Ask for candidates other than the plans in `known`, and merge those that are the same plan."""
+    request = propose_request(world, scene, goal, config, round=round, attempts=attempts, known=known)
     completions = request.send(llm)
     fresh: dict[str, Candidate] = {}
     merged = unreadable = 0

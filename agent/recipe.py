@@ -16,12 +16,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
+from safetensors.torch import load_file, save_file
 
+from gedanken.agent.config import LoopConfig
 from gedanken.agent.critic import Critic, Evidence
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig, train_goal_match
 from gedanken.agent.goal_practice import Heard, listen
-from gedanken.agent.llm.protocol import Encoder
-from gedanken.agent.situations import Job, execute_many, first_beliefs, situations
+from gedanken.agent.llm.protocol import Encoder, LanguageModel
+from gedanken.agent.propose import propose
+from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, first_beliefs, situations
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import Trained
@@ -179,9 +182,7 @@ def reproduce(
         repeated: list[Episode] = []
         for number, correction in enumerate(config.corrections, 1):
             seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
-            practice = Practice(
-                missions=correction.missions, jostled=correction.jostled, hindered=correction.hindered
-            )
+            practice = Practice(missions=correction.missions, jostled=correction.jostled, hindered=correction.hindered)
             _fill(
                 store,
                 f"agent {number}",
@@ -285,13 +286,20 @@ def _critic(
     folder: Path,
     say: Say,
 ) -> Critic:
-    seeds = range(first_seed, first_seed + config.heard)
-    heard = list(listen(make_world, [*config.suite, "BabyAI-ActionObjDoor-v0"], seeds))
-    say(f"{len(heard)} plans carried out, {sum(len(h.goals) for h in heard)} goals heard")
-    match = fit_match(spec, encoder, heard, config.epochs, config.seed, say)
+    kept, match = folder / "match.safetensors", GoalMatch(spec, GoalMatchConfig())
+    if kept.exists():
+        match.load_state_dict(load_file(kept))
+    else:
+        seeds = range(first_seed, first_seed + config.heard)
+        heard = list(listen(make_world, [*config.suite, "BabyAI-ActionObjDoor-v0"], seeds))
+        say(f"{len(heard)} plans carried out, {sum(len(h.goals) for h in heard)} goals heard")
+        match = fit_match(spec, encoder, heard, config.epochs, config.seed, say)
+        save_file(match.state_dict(), kept.with_suffix(".tmp"))
+        kept.with_suffix(".tmp").replace(kept)
     critic = Critic(match, encoder)
     seeds = range(first_seed + BLOCK, first_seed + BLOCK + config.situations)
-    calibrate(critic, trained.controller, make_world, config.suite, seeds, config.futures, say)
+    writer = encoder if isinstance(encoder, LanguageModel) else None
+    calibrate(critic, trained.controller, make_world, config.suite, seeds, config.futures, writer, say)
     return critic
 
 
@@ -313,12 +321,19 @@ def calibrate(
     suite: Sequence[str],
     seeds: range,
     futures: int,
+    writer: LanguageModel | None = None,
     say: Say = lambda _: None,
 ) -> None:
-    """Rehearse and carry out plan sets from training seeds; fit the critic's calibration to what happened."""
+    """Rehearse and carry out plan sets from training seeds; fit the critic's calibration to what happened.
+
+    The plans of a `writer` are among them: they go wrong in other ways than made ones.
+    """
     if seeds.start < FIRST_TRAINING_SEED:
         raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}")
     sets = list(situations(make_world, suite, seeds))
+    if writer is not None:
+        sets = [_with_written(situation, make_world(situation.world), writer) for situation in sets]
+        say(f"{sum(kind == WRITTEN for s in sets for kind in s.kinds)} plans of {writer.name} among them")
     jobs = [Job(s.world, s.seed, plan) for s in sets for plan in s.plans]
     happened = torch.tensor([float(e.success) for e in execute_many(make_world, jobs, controller)])
     found: list[Evidence] = []
@@ -332,6 +347,13 @@ def calibrate(
     loss = critic.calibration.fit(features, happened)
     critic.fit = {"plans": len(happened), "share_reached": float(happened.mean()), "log_loss": loss}
     say(f"calibrated: {json.dumps(critic.fit)}")
+
+
+def _with_written(situation: Situation, world: World, writer: LanguageModel) -> Situation:
+    """Add the plans that a language model proposes at first sight."""
+    scene = world.describe(situation.observation, world.spec.observation.agent)
+    proposed = propose(world, writer, scene, situation.goal, LoopConfig.preset())
+    return situation.with_plans([world.spec.parse_plan(c.plan) for c in proposed.candidates], WRITTEN)
 
 
 __all__ = ["RecipeConfig", "babyai", "calibrate", "debug", "fit_match", "reproduce"]

@@ -60,7 +60,7 @@ class Session:
         self.journal: Journal | None = None
         self.conversation: Conversation | None = None
         self.turn: int | None = None
-        self.over = False
+        self.over = self.terminated = False
         self.observations: list[Observation] = []
         self.actions: list[int] = []
         self.rewards: list[float] = []
@@ -174,7 +174,7 @@ class Session:
         with torch.no_grad():
             surprise = float(self.trained.model.surprise(self.belief, act, seen))
         self.belief = self._filter(self.belief, action, observation, first=False)
-        self.over = bool(terminated or truncated)
+        self.over, self.terminated = bool(terminated or truncated), bool(terminated)
         self.observations.append(observation)
         self.actions.append(action)
         self.rewards.append(float(reward))
@@ -227,7 +227,7 @@ class Session:
             observations=np.stack(self.observations[start:]),
             actions=np.array(self.actions[start:], np.uint8),
             rewards=np.array(self.rewards[start:], np.float32),
-            terminated=self.over,
+            terminated=self.terminated,
             steps=tuple(self.steps),
             step_index=np.array([p.index for p in self._pursuits], np.int16),
             origin=np.zeros(len(self.steps), np.int16),

@@ -23,6 +23,9 @@ from gedanken.worlds.spec import MAX_STEPS, Phrase, Plan, Step, WorldSpec
 PATIENCE = 48
 """Most actions spent on one step."""
 
+STANDSTILL = 8
+"""Actions in a row that change nothing, after which a step has failed."""
+
 RIGHT = "right"
 NO_KEY, WRONG_KEY = "prerequisite missing", "wrong prerequisite"
 KINDS = ("wrong object", "wrong place", "wrong order", "wrong skill", "step missing", NO_KEY, WRONG_KEY)
@@ -30,6 +33,9 @@ KINDS = ("wrong object", "wrong place", "wrong order", "wrong skill", "step miss
 
 MORE_KINDS = (*KINDS, "said otherwise", "step too many")
 """Changes that may leave a plan right, too: what really happens decides."""
+
+WRITTEN = "language model"
+"""The kind of plans that a language model wrote, beside those that `make_plans` makes."""
 
 
 @dataclass(frozen=True)
@@ -223,9 +229,10 @@ def execute(
     seed: int,
     rng: np.random.Generator,
     patience: int = PATIENCE,
+    standstill: int = STANDSTILL,
 ) -> Executed:
     """Reset an environment and carry a plan out in it."""
-    run = _Run(world, env, plan, seed, rng, patience)
+    run = _Run(world, env, plan, seed, rng, patience, standstill)
     for _ in _lockstep(controller, [(0, run)], iter(())):
         pass
     return run.executed()
@@ -239,12 +246,14 @@ def execute_many(
     *,
     batch: int = 64,
     patience: int = PATIENCE,
+    standstill: int = STANDSTILL,
     on_done: Callable[[int, Executed], None] | None = None,
 ) -> list[Executed]:
     """Carry many plans out, `batch` environments in lockstep; `on_done` hears of each as it ends.
 
-    A plan ends at its level's end, at its own, or at a step that `patience` actions did not achieve. Each job draws its
-    actions from a generator of its own, so that its neighbours do not matter (but for rounding).
+    A plan ends at its level's end, at its own, or at a step that `patience` actions did not achieve or in which
+    `standstill` actions in a row changed nothing. Each job draws its actions from a generator of its own, so that its
+    neighbours do not matter (but for rounding).
     """
     worlds = {name: make_world(name) for name in {job.world for job in jobs}}
     idle: dict[str, list[gymnasium.Env[Any, Any]]] = {name: [] for name in worlds}
@@ -255,7 +264,7 @@ def execute_many(
         env = idle[job.world].pop() if idle[job.world] else worlds[job.world].make()
         digest = zlib.crc32(f"{job.world}\n{job.plan}".encode())
         rng = np.random.default_rng((seed, job.seed, digest))
-        return _Run(worlds[job.world], env, job.plan, job.seed, rng, patience)
+        return _Run(worlds[job.world], env, job.plan, job.seed, rng, patience, standstill)
 
     waiting = iter(range(len(jobs)))
     started = [(index, begin(index)) for index in itertools.islice(waiting, batch)]
@@ -280,14 +289,16 @@ class _Run:
         seed: int,
         rng: np.random.Generator,
         patience: int,
+        standstill: int,
     ) -> None:
-        self.world, self.env, self.plan, self.rng, self.patience = world, env, plan, rng, patience
+        self.world, self.env, self.plan, self.rng = world, env, plan, rng
+        self.patience, self.standstill = patience, standstill
         raw, _ = env.reset(seed=seed)
         world.begin_goal(env)
         self.observation = world.observation(raw)
         self.codes = world.spec.plan_codes(plan.steps)
         self.reached = [-1] * len(plan.steps)
-        self.current = self.spent = self.taken = self.action = 0
+        self.current = self.spent = self.still = self.taken = self.action = 0
         self.success = self.over = False
         self._watch()
 
@@ -299,16 +310,18 @@ class _Run:
         """Draw an action from probabilities [A] and take it."""
         self.action = int(self.rng.choice(len(chances), p=chances / chances.sum()))
         raw, reward, terminated, truncated, _ = self.env.step(self.action)
-        self.observation = self.world.observation(raw)
+        before, self.observation = self.observation, self.world.observation(raw)
+        self.still = self.still + 1 if np.array_equal(before, self.observation) else 0
         self.taken += 1
         self.spent += 1
         self.success = float(reward) > 0
         if self.watch.achieved(self.action):
             self.reached[self.current] = self.taken
             self.current += 1
-            self.spent = 0
+            self.spent = self.still = 0
         done = self.current == len(self.codes)
-        self.over = self.success or terminated or truncated or done or self.spent >= self.patience
+        failed = self.spent >= self.patience or self.still >= self.standstill
+        self.over = self.success or terminated or truncated or done or failed
         if not self.over and self.spent == 0:
             self._watch()
 

@@ -76,8 +76,9 @@ def dump_option(option: Option) -> dict[str, Any]:
         "verdict": option.verdict.model_dump(mode="json"),
         "round": option.round,
         "log_probability": option.log_probability,
+        "begin": option.begin,
     }
 
 
 def _option(item: dict[str, Any]) -> Option:
-    return Option(Verdict.model_validate(item["verdict"]), item["round"], item["log_probability"])
+    return Option(Verdict.model_validate(item["verdict"]), item["round"], item["log_probability"], item.get("begin", 0))

@@ -10,24 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from gedanken.agent.deliberate import Option, choose
 from gedanken.agent.propose import propose
 from gedanken.agent.session import Session
-from gedanken.agent.situations import Executed, Job, Situation, execute_many, situations
+from gedanken.agent.situations import WRITTEN, Executed, Job, Situation, execute_many, situations
 from gedanken.agent.verdict import Verdict
 from gedanken.evals.babyai_local import TASKS
 from gedanken.evals.judging import summarise, tables
 from gedanken.evals.run_folder import Key
-from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
+from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worldmodel.protocol import Belief
 from gedanken.worldmodel.rehearse import rehearse
 from gedanken.worlds.spec import Plan
-
-LLM = "language model"
-"""The kind of the language model's own candidates, beside those that `make_plans` makes."""
 
 GROUPS = ("all", "made", "written")
 CHUNK = 25
@@ -56,6 +52,7 @@ class RehearsalSuite:
     name = "rehearsal"
     default_limit = 50
     arms = ("critic",)
+    clocks: tuple[str, ...] = ()
 
     def __init__(self, tasks: Sequence[str] = TASKS, size: int = 6) -> None:
         self.tasks, self.size = tuple(tasks), size
@@ -68,10 +65,11 @@ class RehearsalSuite:
         """Yield one sample per situation."""
         seeds = evaluation_seeds(options.seed, options.limit)
         for task in self.tasks:
-            left = iter([seed for seed in seeds if (task, seed, "critic") not in done])
-            while chunk := list(islice(left, CHUNK)):
-                found = list(situations(parts.make_world, [task], chunk, size=self.size))
-                yield from _judge_and_try(parts, found)
+            for chunk in chunks(seeds, CHUNK):
+                left = [seed for seed in chunk if (task, seed, "critic") not in done]
+                if left:
+                    found = list(situations(parts.make_world, [task], chunk, size=self.size))
+                    yield from (sample for sample in _judge_and_try(parts, found) if sample["seed"] in left)
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return ranking, calibration and choice, for all plans, the made ones and the language model's."""
@@ -95,7 +93,7 @@ class _Believed:
         kinds, plans = self.situation.kinds, self.situation.plans
         if group == "written":
             return [i for i, plan in enumerate(plans) if plan in self.written]
-        return [i for i, kind in enumerate(kinds) if group == "all" or kind != LLM]
+        return [i for i, kind in enumerate(kinds) if group == "all" or kind != WRITTEN]
 
 
 def _judge_and_try(parts: Parts, found: Sequence[Situation]) -> Iterator[dict[str, Any]]:
@@ -124,7 +122,7 @@ def _believe(parts: Parts, situation: Situation) -> _Believed:
         return _Believed(situation, belief, ())
     proposed = propose(world, parts.together, scene, situation.goal, parts.config)
     plans = tuple(world.spec.parse_plan(candidate.plan) for candidate in proposed.candidates)
-    return _Believed(situation.with_plans(plans, LLM), belief, plans)
+    return _Believed(situation.with_plans(plans, WRITTEN), belief, plans)
 
 
 def _verdicts(parts: Parts, item: _Believed) -> list[Verdict]:

@@ -68,6 +68,9 @@ class FakeModel:
     def imagine(self, belief: Nothing, action: Tensor) -> Nothing:
         return belief
 
+    def same(self, belief: Nothing, other: Nothing) -> Tensor:
+        return torch.zeros(len(belief.rows), dtype=torch.bool)
+
     def readout(self, belief: Nothing) -> Readout:
         rows, field = len(belief.rows), self.spec.observation
         shape = (rows, field.height, field.width, len(field.channels))

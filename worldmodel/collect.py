@@ -147,7 +147,7 @@ def _pursue(
             return True, achieved, None
         if achieved:
             return False, True, expert.known
-        still = still + 1 if np.array_equal(*record.observations[-2:]) else 0
+        still = still + 1 if np.array_equal(record.observations[-2], record.observations[-1]) else 0
         if still >= practice.standstill:
             break
     return False, False, None if expert.gave_up else expert.known

@@ -107,6 +107,10 @@ class WorldModel(Protocol):
         """Sample the next belief from the prior, without an observation."""
         ...
 
+    def same(self, belief: Belief, other: Belief) -> Tensor:
+        """Tell in which rows [B] two beliefs show the same, so that nothing has happened between them."""
+        ...
+
     def readout(self, belief: Belief) -> Readout:
         """Decode a belief."""
         ...

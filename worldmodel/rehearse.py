@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,12 @@ class Rehearsal:
     ends: Tensor  # [N, S, height, width, C] decoded view at the end of each future
     views: Tensor | None  # [N, H + 1, height, width, C] decoded views of each plan's first future, when asked for
 
+    def __getitem__(self, rows: Sequence[int]) -> Rehearsal:
+        """Select plans."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen = {name: value[list(rows)] for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, plans=tuple(self.plans[row] for row in rows), **chosen)
+
     @property
     def success(self) -> Tensor:
         """Tell which futures achieved all their steps, [N, S]."""
@@ -49,6 +55,7 @@ def rehearse(
     *,
     samples: int = 16,
     horizon: int = 40,
+    standstill: int = 8,
     seed: int = 0,
     intervention: Mapping[str, float] | None = None,
     views: bool = False,
@@ -56,8 +63,9 @@ def rehearse(
     """Imagine every plan `samples` times from a belief of one row.
 
     Each future supposes its own world out of sight, acts on its own step and goes on to the next when the model says
-    that it is achieved; it ends with its plan or after `horizon` actions a step. Raises ValueError for no plans, and
-    for an intervention on what the world does not name as exogenous.
+    that it is achieved; it ends with its plan, after `horizon` actions a step, or after `standstill` in a row that
+    change nothing. Raises ValueError for no plans, and for an intervention on what the world does not name as
+    exogenous.
     """
     model = controller.model
     unknown = sorted(set(intervention or {}) - set(model.spec.exogenous))
@@ -77,7 +85,7 @@ def rehearse(
         state = model.suppose(belief.repeat(rows), steps)
         state = model.begin_step(state, torch.ones(rows, dtype=torch.bool, device=device))
         current = torch.zeros(rows, dtype=torch.long, device=device)
-        spent = torch.zeros_like(current)
+        spent, still = torch.zeros_like(current), torch.zeros_like(current)
         reached = torch.full((rows, longest), -1, device=device)
         tracks: list[tuple[Tensor, ...]] = []
         frames = [model.readout(state[::samples]).observation] if views else []
@@ -87,7 +95,7 @@ def rehearse(
             step = steps[alive, current[alive]]
             action = torch.multinomial(controller.act(state, step).exp(), 1).squeeze(1)
             doubt = model.disagreement(state, action)
-            state = model.imagine(state, action)
+            before, state = state, model.imagine(state, action)
             chance = controller.achieved(state, step)
             done = torch.rand_like(chance) < chance
             track = (
@@ -102,9 +110,10 @@ def rehearse(
             current[alive[done]] += 1
             state = model.begin_step(state, done)
             spent[alive] = torch.where(done, 0, spent[alive] + 1)
+            still[alive] = torch.where(done | ~model.same(before, state), 0, still[alive] + 1)
             if views:
                 frames.append(_first_views(model.readout(state).observation, alive, samples, frames[-1]))
-            going = (current[alive] < lengths[alive]) & (spent[alive] < horizon)
+            going = (current[alive] < lengths[alive]) & (spent[alive] < horizon) & (still[alive] < standstill)
             if not going.all():
                 ends[alive[~going]] = model.readout(state[~going]).observation
                 state, alive = state[going], alive[going]

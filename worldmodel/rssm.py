@@ -183,6 +183,12 @@ class RSSMModel(nn.Module):
         return RSSMBelief(deter, sample(logits, self.config.floor), logits, never)
 
     @torch.no_grad()
+    def same(self, belief: RSSMBelief, other: RSSMBelief) -> Tensor:
+        """Tell in which rows [B] the decoded views are the same."""
+        views = [self.readout(which).observation for which in (belief, other)]
+        return (views[0] == views[1]).flatten(1).all(1)
+
+    @torch.no_grad()
     def readout(self, belief: RSSMBelief) -> Readout:
         """Decode the likeliest code of every cell, and the reward and continue heads."""
         state = belief.state

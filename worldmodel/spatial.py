@@ -206,6 +206,10 @@ class SpatialModel(nn.Module):
             hand_before=belief.hand,
         )
 
+    def same(self, belief: SpatialBelief, other: SpatialBelief) -> Tensor:
+        """Tell in which rows [B] the supposed worlds around the agent and its hand are the same."""
+        return (belief.world == other.world).all(1) & (belief.hand == other.hand)
+
     @torch.no_grad()
     def readout(self, belief: SpatialBelief) -> Readout:
         """Decode the view of the supposed world, what is out of sight hidden, and the reward and continue heads."""

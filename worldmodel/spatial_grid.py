@@ -108,7 +108,7 @@ class Grid(nn.Module):
         return torch.stack([codes, *reversed(channels)], -1).to(torch.uint8)
 
     def alike(self, codes: Tensor, other: Tensor) -> Tensor:
-        """Tell in which channels objects [B, n] are like one other object [B]: [B, C, n], false where either is none."""
+        """Tell in which channels objects [B, n] are like one other [B]: [B, C, n], false where either is none."""
         return self.shared[other].gather(2, codes[:, None].expand(-1, len(self.sizes), -1))
 
     # ---- motion ----------------------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ class EmbeddedModel:
         stop: Sequence[str] = (),
         seed: int,
         baseline: str | None = None,
+        exclude: Sequence[str] = (),
     ) -> list[list[Completion]]:
         """See `LanguageModel.complete`.
 
@@ -117,7 +118,7 @@ class EmbeddedModel:
             for first in range(0, len(distinct), at_once):
                 batch = distinct[first : first + at_once]
                 searches = [Search(n, temperature, generator(seed, prompt), self.spread, self.rest) for prompt in batch]
-                results = self._decode(batch, searches, automaton, baseline, max_tokens, tuple(stop))
+                results = self._decode(batch, searches, automaton, baseline, max_tokens, tuple(stop), set(exclude))
                 answers.update(zip(batch, results, strict=True))
         return [list(answers[prompt]) for prompt in prompts]
 
@@ -137,9 +138,13 @@ class EmbeddedModel:
         baseline: str | None,
         max_tokens: int,
         stop: tuple[str, ...],
+        exclude: set[str],
     ) -> list[list[Completion]]:
         began = time.perf_counter()
         encoded = [self._encode(prompt, max_tokens) for prompt in prompts]
+        for search in searches:
+            search.spare = len(exclude)
+            search.unwanted = lambda tokens: self._said(tokens, stop) in exclude
         closing = np.asarray(sorted({self._encode(mark, room=0)[0] for mark in stop if mark}), dtype=np.int64)
         guide = self._guide(baseline, automaton, closing, max_tokens) if baseline is not None and automaton else None
         root = automaton.start if automaton else None
@@ -190,7 +195,7 @@ class EmbeddedModel:
             chunk = (token, *after.forced) if after else (token,)
             branch = replace(branch, tokens=branch.tokens + chunk[1:])
             if (after and after.finished) or (stop and self._stops_at(branch.tokens, stop) is not None):
-                search.done.append(branch)
+                search.done += [] if search.unwanted(branch.tokens) else [branch]
             elif len(branch.tokens) >= max_tokens:
                 search.done.append(replace(branch, truncated=True))
             else:
@@ -237,14 +242,16 @@ class EmbeddedModel:
     ) -> list[Completion]:
         texts: dict[str, Completion] = {}
         for branch in sorted(search.done, key=lambda b: (not b.greedy, -b.log_probability)):
-            text = self._text(branch.tokens)
-            at = self._stops_at(branch.tokens, stop)
-            text = text if at is None else text[:at]
+            text = self._said(branch.tokens, stop)
             completion = Completion(
                 text, branch.log_probability, prompt_tokens, len(branch.tokens), seconds, branch.truncated
             )
             texts.setdefault(text, completion)
-        return list(texts.values())
+        return list(texts.values())[: search.width]
+
+    def _said(self, tokens: tuple[int, ...], stop: tuple[str, ...]) -> str:
+        """The text of tokens up to where it stops."""
+        return self._text(tokens)[: self._stops_at(tokens, stop)]
 
     def _text(self, tokens: tuple[int, ...]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))

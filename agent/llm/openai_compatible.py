@@ -126,6 +126,7 @@ class ServerModel:
         stop: Sequence[str] = (),
         seed: int,
         baseline: str | None = None,
+        exclude: Sequence[str] = (),
     ) -> list[list[Completion]]:
         """See `LanguageModel.complete`. At temperature 0 one candidate is asked for: more would be the same."""
         if not prompts:
@@ -141,7 +142,8 @@ class ServerModel:
             **self._grammar(grammar),
         }
         with ThreadPoolExecutor(min(len(prompts), _MAX_AT_ONCE)) as pool:
-            return list(pool.map(lambda prompt: self._ask(prompt, settings, grammar), prompts))
+            answers = list(pool.map(lambda prompt: self._ask(prompt, settings, grammar), prompts))
+        return [[completion for completion in answer if completion.text not in exclude] for answer in answers]
 
     def _ask(self, prompt: str, settings: Mapping[str, Any], grammar: str | None) -> list[Completion]:
         began = time.perf_counter()

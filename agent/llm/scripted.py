@@ -61,12 +61,13 @@ class ScriptedModel:
         stop: Sequence[str] = (),
         seed: int,
         baseline: str | None = None,
+        exclude: Sequence[str] = (),
     ) -> list[list[Completion]]:
         """See `LanguageModel.complete`; sampling settings change nothing."""
         results: list[list[Completion]] = []
         for prompt in prompts:
             self.prompts.append(prompt)
-            texts = list(self._answers(prompt))[:n]
+            texts = [text for text in self._answers(prompt) if text not in exclude][:n]
             if grammar is not None:
                 from gedanken.agent.llm.grammar import check
 

@@ -7,7 +7,7 @@ of Gumbel-perturbed log-probabilities are an exact sample of `n` distinct texts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,6 +47,8 @@ class Search:
     random: np.random.Generator
     spread: float = np.inf  # nats: live branches this much less likely than the best finished one are given up
     rest: float = 0.0  # probability: when half are done, live branches that are together less likely are given up
+    unwanted: Callable[[tuple[int, ...]], bool] = lambda tokens: False  # texts that are dropped when they end
+    spare: int = 0  # branches kept beside `width`, for those that will be dropped
     live: list[Branch] = field(default_factory=lambda: [Branch()])
     done: list[Branch] = field(default_factory=list)
 
@@ -59,8 +61,9 @@ class Search:
         grown: list[tuple[Branch, int | None]] = [(branch, None) for branch in self.done]
         for row, (branch, choice) in enumerate(zip(self.live, choices, strict=True)):
             grown.extend(self._children(row, branch, choice))
+        grown = [(branch, token) for branch, token in grown if token is not None or not self.unwanted(branch.tokens)]
         grown.sort(key=lambda item: (not item[0].greedy, -item[0].score))
-        kept = grown[: self.width]
+        kept = grown[: self.width + self.spare]
         self.done = [branch for branch, token in kept if token is None]
         self.live = []
         return [] if self._enough(kept) else self._hopeful(kept)
@@ -83,7 +86,8 @@ class Search:
             tempered = branch.tempered + plain
             scores = tempered
         best = int(np.argmax(plain))
-        top = np.argpartition(-scores, self.width - 1)[: self.width] if len(scores) > self.width else range(len(scores))
+        most = self.width + self.spare
+        top = np.argpartition(-scores, most - 1)[:most] if len(scores) > most else range(len(scores))
         children: list[tuple[Branch, int | None]] = []
         for i in sorted({int(i) for i in top} | {best}):
             token = int(choice.ids[i])

@@ -77,7 +77,6 @@ def test_evidence_is_what_the_rehearsal_says() -> None:
     evidence = evidence_of(rehearsed(), torch.tensor([0.9, 0.8, 0.1]))
     assert evidence.carried_out.tolist() == [0.75, 0, 1] and evidence.futures == 4
     assert evidence.actions[0] == pytest.approx(10 / 3) and evidence.actions[1].isnan() and evidence.actions[2] == 1.5
-    assert evidence.plan_length.tolist() == [2, 1, 1]
     assert evidence.disagreement.tolist() == pytest.approx([0.02, 0.3, 0])
     features = evidence.features()
     assert features.shape == (3, len(FEATURES)) and features.isfinite().all()
@@ -132,7 +131,7 @@ def experience(n: int, seed: int) -> tuple[Tensor, Tensor]:
     carried, satisfies = rng.uniform(0, 1, n), rng.choice([0.05, 0.95], n)
     doubt = rng.uniform(0, 0.5, n)
     happened = rng.uniform(size=n) < 0.6 * carried * satisfies * (1 - doubt)
-    values = (torch.tensor(x, dtype=torch.float) for x in (carried, satisfies, np.full(n, 9.0), np.ones(n), doubt))
+    values = (torch.tensor(x, dtype=torch.float) for x in (carried, satisfies, np.full(n, 9.0), doubt))
     return Evidence(*values, futures=16).features(), torch.tensor(happened, dtype=torch.float)
 
 
@@ -156,9 +155,22 @@ def test_calibration_reduces_the_loss_also_on_what_it_has_not_seen() -> None:
 
 
 def test_before_it_is_fitted_the_joint_probability_stands() -> None:
-    evidence = Evidence(*(torch.tensor([x]) for x in (0.5, 0.5, 9.0, 1.0, 0.0)), futures=10_000)
+    evidence = Evidence(*(torch.tensor([x]) for x in (0.5, 0.5, 9.0, 0.0)), futures=10_000)
     with torch.no_grad():
         assert Calibration()(evidence.features()).sigmoid().item() == pytest.approx(0.25, abs=0.01)
+
+
+def test_more_evidence_for_a_plan_never_lowers_it_and_both_factors_are_needed() -> None:
+    calibration = Calibration()
+    calibration.fit(*experience(1000, 0))
+
+    def said(carried: float, satisfies: float, doubt: float = 0.0) -> float:
+        values = (torch.tensor([x]) for x in (carried, satisfies, 9.0, doubt))
+        return float(calibration(Evidence(*values, futures=16).features()).sigmoid())
+
+    with torch.no_grad():
+        assert said(0.2, 0.9) <= said(0.5, 0.9) <= said(1.0, 0.9) >= said(1.0, 0.9, doubt=0.5)
+        assert said(1.0, 0.01) < 0.1 and said(0.0, 0.95) < 0.1 < 0.4 < said(1.0, 0.95)
 
 
 # ---- storage ---------------------------------------------------------------------------------------------------------

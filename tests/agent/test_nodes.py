@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from doubles import LEVEL, QUICK, Stage, WordCritic, trained_for
 
 from gedanken.agent import nodes
@@ -184,6 +185,16 @@ def test_act_replans_when_a_step_runs_out_of_patience(scene: Scene) -> None:
     mind = scene.mind([scene.right], config=QUICK.model_copy(update={"patience": 2}))
     goto, changes = nodes.act(chosen(scene, mind), mind)
     assert goto == "perceive" and "not achieved in 2 actions" in changes["attempts"][0]["reasons"]
+
+
+def test_act_replans_when_nothing_changes_any_more(scene: Scene) -> None:
+    mind = scene.mind([scene.right])
+    state = chosen(scene, mind)
+    nothing = torch.tensor([[0.0, 0, 0, 0, 1, 0]]).log()  # to drop what is not in hand
+    scene.trained.controller.act = lambda belief, step: nothing  # type: ignore[method-assign]
+    goto, changes = nodes.act(state, mind)
+    assert goto == "perceive" and "nothing changed any more" in changes["attempts"][0]["reasons"]
+    assert scene.session.spent == QUICK.standstill
 
 
 def test_act_replans_when_surprised(scene: Scene) -> None:

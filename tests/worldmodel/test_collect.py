@@ -5,7 +5,7 @@ import pytest
 
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import build
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Levels, Practice, practise
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Levels, Practice, play, practise
 from gedanken.worldmodel.episode import AGENT, EXPERT, Episode
 from gedanken.worldmodel.spatial import SIZES
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
@@ -52,6 +52,27 @@ def test_evaluation_seeds_are_refused() -> None:
         next(practise(BabyAIWorld, LEVELS, bad, Practice()))
     with pytest.raises(ValueError, match="those below are for evals"):
         next(aggregate(BabyAIWorld, LEVELS, bad, build(SPEC, "spatial", SIZES["debug"].model_dump())[1], Practice()))
+
+
+def test_running_out_of_time_is_not_an_ending() -> None:
+    world = BabyAIWorld("BabyAI-GoToLocal-v0")
+    env: Any = world.make()
+    begun = play(world, env, FIRST_TRAINING_SEED, Practice(patience=1000), np.random.default_rng(0))
+    next(begun)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            begun.send(0)
+    assert len(end.value.value) == env.unwrapped.max_steps and not end.value.value.terminated
+
+
+def test_a_step_in_which_nothing_happens_is_given_up() -> None:
+    world = BabyAIWorld("BabyAI-GoToLocal-v0")
+    begun = play(world, world.make(), FIRST_TRAINING_SEED, Practice(standstill=4), np.random.default_rng(0))
+    next(begun)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            begun.send(4)  # drop, with nothing in hand
+    assert len(end.value.value) == 4 and not end.value.value.achieved.any()
 
 
 def test_undisturbed_missions_are_solved_and_followed_to_the_letter() -> None:

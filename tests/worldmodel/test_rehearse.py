@@ -37,6 +37,9 @@ class Clockwork:
     def imagine(self, belief: Clock, action: Tensor) -> Clock:
         return Clock(belief.total + 1, belief.since + 1, belief.plan)
 
+    def same(self, belief: Clock, other: Clock) -> Tensor:
+        return other.since > 2  # the hands turn twice in a step, then they stand still
+
     def readout(self, belief: Clock) -> Readout:
         view = torch.stack([belief.total, belief.plan], 1).to(torch.uint8)
         ones = torch.ones(len(view))
@@ -112,6 +115,19 @@ def test_a_step_that_takes_too_long_ends_its_future() -> None:
     assert result.length[:, 0].tolist() == [4, 6, 5]
     assert result.reached[2, 0].tolist() == [1, -1, -1]
     assert result.ends[:, 1, 0, 0, 0].tolist() == [4, 6, 5]
+
+
+def test_a_future_in_which_nothing_changes_any_more_ends() -> None:
+    result = run(DROP, LONG, plan("open(door)", "drop()"), samples=2, standstill=3)
+    assert result.success.tolist() == [[False] * 2, [True] * 2, [False] * 2]
+    assert result.length[:, 0].tolist() == [5, 6, 6]
+
+
+def test_plans_can_be_picked_from_a_rehearsal() -> None:
+    result = run(GO, LONG, DROP, samples=2, horizon=4, views=True)
+    some = result[[2, 0]]
+    assert some.plans == (DROP, GO) and some.success.tolist() == [[False, False], [True, True]]
+    assert some.views is not None and result.views is not None and torch.equal(some.views, result.views[[2, 0]])
 
 
 def test_all_plans_may_run_out_of_time() -> None:

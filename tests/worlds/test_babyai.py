@@ -219,3 +219,22 @@ def test_the_examples_are_plans_of_this_world(world: BabyAIWorld) -> None:
     assert world.examples
     for _, goal, plan in world.examples:
         assert goal and SPEC.parse_plan(plan)
+
+
+def test_a_hindered_level_begins_with_something_before_a_door() -> None:
+    def before_doors(options: dict[str, bool]) -> list[list[str]]:
+        env, found = BabyAIWorld("BabyAI-UnlockLocalDist-v0").make(), []
+        for seed in range(12):
+            raw, _ = env.reset(seed=seed, options=options)
+            base: Any = env.unwrapped
+            assert np.array_equal(raw["image"], base.gen_obs()["image"])
+            cells = {(x, y): base.grid.get(x, y) for x in range(base.width) for y in range(base.height)}
+            [door] = [at for at, thing in cells.items() if getattr(thing, "type", None) == "door"]
+            near = [cells.get((door[0] + dx, door[1] + dy)) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+            found.append([thing.type for thing in near if thing is not None and thing.type != "wall"])
+            assert all(thing.cur_pos == at for at, thing in cells.items() if thing and thing.type in ("key", "ball"))
+        return found
+
+    assert all(before_doors({"hindered": True}))
+    assert before_doors({"hindered": False}) == before_doors({})
+    assert sum(map(bool, before_doors({}))) <= 4

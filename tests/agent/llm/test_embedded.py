@@ -1,5 +1,6 @@
 import math
 from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,15 @@ def test_an_empty_prompt_is_a_prompt(model: EmbeddedModel, grammar: str) -> None
 def test_embed_refuses_a_layer_that_is_not_there(model: EmbeddedModel) -> None:
     with pytest.raises(ValueError, match="has 3"):
         model.embed(["x"], layer=4)
+
+
+def test_excluded_texts_give_way_to_others(model: EmbeddedModel, grammar: str) -> None:
+    def ask(exclude: Sequence[str]) -> list[str]:
+        [answer] = model.complete(
+            PROMPTS[:1], n=4, grammar=grammar, temperature=0.0, max_tokens=60, seed=0, exclude=exclude
+        )
+        return [completion.text for completion in answer]
+
+    known = ask([])
+    others = ask(known)
+    assert others and not set(others) & set(known) and len(others) <= 4

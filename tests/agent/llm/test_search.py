@@ -82,3 +82,15 @@ def test_random_numbers_depend_on_seed_and_prompt() -> None:
     assert generator(1, "a").random() != generator(1, "b").random()
     assert generator(1, "a").random() != generator(2, "a").random()
     assert generator(-1, "a").random() >= 0
+
+
+def test_unwanted_texts_make_room_for_others() -> None:
+    every = sorted(((a, b) for a in range(3) for b in (10, 11)), key=probability, reverse=True)
+    unwanted = set(every[:2])
+    ending = Choice(np.array([END]), np.array([0.0]), END)
+    for spare, found in ((0, 1), (2, 3)):
+        search = Search(3, 0.0, generator(0, "prompt"), unwanted=lambda tokens: tokens in unwanted, spare=spare)
+        for _ in range(2):
+            search.live = [branch for branch, _ in search.advance(choices(search, LOGITS))]
+        assert search.advance([ending] * len(search.live)) == []
+        assert [branch.tokens for branch in search.done] == every[2 : 2 + found]
