@@ -43,8 +43,8 @@ def imagine(
 ) -> tuple[Rehearsal, list[int], Rehearsed]:
     """Rehearse plans from a belief; return also the step with which each is best begun.
 
-    Where first steps were achieved already, the plan is rehearsed without them as well as whole: whether they hold still
-    shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached after 0
+    Where first steps were achieved already, the plan is rehearsed without them as well as whole: whether they still
+    hold shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached after 0
     actions.
     """
     began = time.perf_counter()

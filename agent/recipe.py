@@ -124,14 +124,6 @@ def babyai(**changes: Any) -> RecipeConfig:
         "UnlockLocal": 1,
         "OpenDoorLoc": 1,
     }
-    blocked = {
-        "UnlockLocalDist": 12,
-        "OpenDoor": 2,
-        "PutNextLocal": 2,
-        "PickupLoc": 1,
-        "GoToLocal": 1,
-        "PickupDist": 1,
-    }
     suite = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
     values = {
         "levels": named(practice),

@@ -27,6 +27,7 @@ class BabyAILocal:
     name = "babyai-local"
     default_limit = 200
     arms = tuple(ARMS)
+    clocks = ("seconds",)
 
     def __init__(self, tasks: Sequence[str] = TASKS) -> None:
         self.tasks = tuple(tasks)

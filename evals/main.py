@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from gedanken.agent.config import LoopConfig
-from gedanken.evals.errors import EvalError
+from gedanken.evals.errors import EvalError, RunError
+from gedanken.evals.progress import Progress
+from gedanken.evals.rerun import compare_rerun
 from gedanken.evals.run_folder import RunFolder
 from gedanken.evals.suite import Options, Parts, Suite, Table, assemble
 
@@ -22,67 +26,110 @@ SUITES = {
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
 }
 RUNS = Path("runs")
-_EVERY_S = 20.0
 
 
-def load_suite(name: str) -> Suite:
-    """Return a suite by name. Raises EvalError naming those there are."""
+def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
+    """Return a suite by name, of some of its tasks where they are named. Raises EvalError naming those there are."""
     if name not in SUITES:
         raise EvalError(f"no suite {name!r}; there are {', '.join(SUITES)}")
     module, kind = SUITES[name]
-    suite: Suite = getattr(importlib.import_module(module), kind)()
-    return suite
+    make = getattr(importlib.import_module(module), kind)
+    suite: Suite = make()
+    chosen: Suite = make(_those(suite.tasks, tasks, f"{name} has no task"))
+    return chosen
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked to measure; None leaves it to the suite, or to the run that is done again."""
+
+    suite: str | None = None
+    limit: int | None = None
+    seed: int | None = None
+    arms: Sequence[str] | None = None
+    tasks: Sequence[str] | None = None
+    checkpoint: str | Path | None = None
+    llm: str | None = None
+    loop: LoopConfig | None = None
+
+    def like(self, run: RunFolder) -> Asked:
+        """Fill in what is left open from a run's own settings. Raises RunError for those this version can't read."""
+        config = run.about["config"]
+        try:
+            loop = LoopConfig.model_validate(config.get("loop", {}) | ({"llm": self.llm} if self.llm else {}))
+        except ValidationError as error:
+            names = ", ".join(str(fault["loc"][0]) for fault in error.errors())
+            raise RunError(f"run {run.id} is of another version ({names}); start a new one") from error
+        return Asked(
+            suite=self.suite or run.about["suite"],
+            limit=self.limit or config["limit"],
+            seed=run.about["seeds"]["seed"] if self.seed is None else self.seed,
+            arms=config["arms"] if self.arms is None else self.arms,
+            tasks=config.get("tasks") if self.tasks is None else self.tasks,
+            checkpoint=self.checkpoint or config["checkpoint"],
+            loop=loop,
+        )
+
+    def parts(self) -> Parts:
+        """Load the checkpoint; the rest is loaded when it is needed. Raises CheckpointError."""
+        changes: dict[str, Any] = {"llm": self.llm} if self.llm else {}
+        loop = self.loop or LoopConfig.preset(learn_steps=0, **changes)
+        return assemble(self.checkpoint or loop.checkpoint, loop)
 
 
 def run_suite(
-    suite: str,
+    suite: str | None = None,
     *,
     limit: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     json: bool = False,
     arms: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
     checkpoint: str | Path | None = None,
     llm: str | None = None,
     resume: str | None = None,
+    rerun: str | None = None,
     runs: Path = RUNS,
     parts: Parts | None = None,
 ) -> dict[str, Any]:
     """Measure, write the run folder, print the results, and return them with the run's id.
 
-    `limit` is the number of samples a task (the suite's own default where None), `resume` the id of a run that was cut
-    off, or "last". Raises EvalError, and what loading a checkpoint or a language model raises.
+    `limit` is the number of samples a task (the suite's own default where None). `resume` goes on with a run that was
+    cut off, and `rerun` does a finished one again and compares; both name it by its id, its folder, or "last", and take
+    their settings from it. Raises EvalError, and what loading a checkpoint or a language model raises.
     """
-    measured = load_suite(suite)
-    unknown = sorted(set(arms or ()) - set(measured.arms))
-    if unknown:
-        raise EvalError(f"{suite} has no arm {', '.join(unknown)}; there are {', '.join(measured.arms)}")
-    chosen = tuple(arm for arm in measured.arms if arms is None or arm in arms)
-    options = Options(limit or measured.default_limit, seed, chosen)
+    asked = Asked(suite, limit, seed, arms, tasks, checkpoint, llm)
+    begun = RunFolder.open(runs, resume or rerun or "last") if resume or rerun else None
+    asked = asked.like(begun) if begun else asked
+    measured = load_suite(asked.suite or next(iter(SUITES)), asked.tasks)
+    chosen = _those(measured.arms, asked.arms, f"{measured.name} has no arm")
+    options = Options(asked.limit or measured.default_limit, asked.seed or 0, chosen)
     total = measured.count(options)
-    if parts is None:
-        config = LoopConfig.preset(learn_steps=0)
-        config = config.model_copy(update={"llm": llm or config.llm})
-        parts = assemble(checkpoint or config.checkpoint, config)
-    folder = _folder(runs, suite, options, parts, resume)
+    parts = parts or asked.parts()
+    folder = _folder(runs, measured, options, parts, begun, again=bool(rerun))
     done = folder.done()
-    progress = _Progress(f"{suite} {folder.id}", total, len(done))
     try:
-        for sample in measured.measure(parts, options, done):
-            folder.append(sample)
-            progress.advance(str(sample["task"]))
+        with Progress(f"{measured.name} {folder.id}", total, len(done)) as progress:
+            for sample in measured.measure(parts, options, done):
+                folder.append(sample)
+                progress.advance(str(sample["task"]))
     except BaseException:
-        progress.close()
-        print(f"what was measured is kept: go on with the run {folder.id}", file=sys.stderr)
+        print(f"what was measured is kept: go on with `gedanken eval --resume {folder.id}`", file=sys.stderr)
         raise
-    progress.close()
-    results = measured.summarise(folder.samples())
-    summary = folder.finish(results)
-    answer = {"suite": suite, "run": folder.id, "commit": summary["commit"], "seed": seed, **summary["results"]}
+    samples = folder.samples()
+    summary = folder.finish(measured.summarise(samples))
+    about = {"suite": measured.name, "run": folder.id, "commit": summary["commit"], "seed": options.seed}
+    answer = {**about, **summary["results"]}
+    again = compare_rerun(measured, begun.samples(), samples) if begun and rerun else None
+    if begun and again:
+        answer["rerun"] = {"of": begun.id, **again.as_dict()}
     if json:
         print(dumps(answer))
-    else:
-        show(measured.tables(summary["results"]))
-        print(f"run {folder.id}, commit {summary['commit']}; everything in {folder.path}", file=sys.stderr)
+        return answer
+    show(measured.tables(summary["results"]))
+    if begun and again:
+        print(f"{again.words()} {begun.id}")
+    print(f"run {folder.id}, commit {summary['commit']}; everything in {folder.path}", file=sys.stderr)
     return answer
 
 
@@ -102,52 +149,38 @@ def show(tables: Sequence[Table]) -> None:
         console.print(drawn)
 
 
-def _folder(runs: Path, suite: str, options: Options, parts: Parts, resume: str | None) -> RunFolder:
-    """Begin a run, or take one up again."""
+def _those(there: Sequence[str], wanted: Sequence[str] | None, otherwise: str) -> tuple[str, ...]:
+    """Return those wanted in the order of those there are, all for None. Raises EvalError naming those there are."""
+    unknown = sorted(set(wanted or ()) - set(there))
+    if unknown:
+        raise EvalError(f"{otherwise} {', '.join(unknown)}; there are {', '.join(there)}")
+    return tuple(name for name in there if wanted is None or name in wanted)
+
+
+def _folder(
+    runs: Path, suite: Suite, options: Options, parts: Parts, begun: RunFolder | None, *, again: bool
+) -> RunFolder:
+    """Begin a run, or take one up again. Raises RunError where `begun` was begun with other settings."""
     config = {
         "limit": options.limit,
         "arms": list(options.arms),
+        "tasks": list(suite.tasks),
         "checkpoint": parts.trained.name,
         "loop": parts.config.model_dump(mode="json", exclude={"checkpoint"}),
     }
-    seeds = {"seed": options.seed}
-    if resume is None:
-        path = parts.trained.path
-        weights = [path / name for name in ("model.safetensors", "critic.safetensors")] if path else []
-        return RunFolder.create(runs, suite, config, seeds, weights)
-    folder = RunFolder.open(runs, resume)
-    folder.go_on(suite, config, seeds)
-    return folder
-
-
-class _Progress:
-    """A bar where there is a terminal, else a line now and then."""
-
-    def __init__(self, title: str, total: int, done: int) -> None:
-        self.title, self.total, self.done, self.first = title, total, done, done
-        self.began = self.told = time.monotonic()
-        self.bar: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self.bar = Progress(console=Console(stderr=True), transient=True)
-            self.bar.start()
-            self.task = self.bar.add_task(title, total=total, completed=done)
-
-    def advance(self, what: str) -> None:
-        """Count one sample."""
-        self.done += 1
-        if self.bar is not None:
-            self.bar.update(self.task, advance=1, description=what)
-        elif time.monotonic() - self.told > _EVERY_S or self.done == self.total:
-            self.told = time.monotonic()
-            rate = (self.done - self.first) / max(self.told - self.began, 1e-9)
-            left = (self.total - self.done) / rate
-            print(f"{what}: {self.done} of {self.total}, {left:.0f} s left", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+    seeds, path = {"seed": options.seed}, parts.trained.path
+    weights = [path / name for name in ("model.safetensors", "critic.safetensors")] if path else []
+    if learnt := parts.trained.card.get("learnt"):
+        print(f"{parts.trained.name}: {learnt}; its levels may be among those measured here", file=sys.stderr)
+    more = {"learnt": str(learnt)} if learnt else {}
+    if begun is None:
+        return RunFolder.create(runs, suite.name, config, seeds, weights, **more)
+    begun.agree(suite.name, config, seeds, weights)
+    if not again:
+        begun.go_on()
+        return begun
+    if (there := len(begun.done())) < suite.count(options):
+        raise RunError(
+            f"run {begun.id} has {there} of {suite.count(options)} samples; finish it with --resume {begun.id}"
+        )
+    return RunFolder.create(runs, suite.name, config, seeds, weights, rerun_of=begun.id, **more)

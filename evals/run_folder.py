@@ -47,6 +47,7 @@ class RunFolder:
         config: Mapping[str, Any],
         seeds: Mapping[str, Any],
         checkpoints: Iterable[Path] = (),
+        **more: str,
     ) -> RunFolder:
         """Begin a run: write all that is known before the first sample. Raises RunError where it can't be written."""
         now = datetime.now(UTC)
@@ -59,7 +60,8 @@ class RunFolder:
             "versions": versions(),
             "commit": commit(),
             "machine": machine(),
-            "checkpoints": {path.parent.name + "/" + path.name: sha256(path) for path in checkpoints if path.is_file()},
+            "checkpoints": _sums(checkpoints),
+            **more,
         }
         path = root / f"{now:%Y%m%d-%H%M%S}-{suite}-{secrets.token_hex(2)}"
         try:
@@ -89,14 +91,27 @@ class RunFolder:
             raise RunError(f"run {path.name} has format {version}, this version knows {FORMAT}; run it again")
         return cls(path, about)
 
-    def go_on(self, suite: str, config: Mapping[str, Any], seeds: Mapping[str, Any]) -> None:
-        """Take the run up again, noting the commit. Raises RunError, naming what differs, for other settings."""
-        wanted = json.loads(json.dumps({"suite": suite, **config, **seeds}))
-        begun = {"suite": self.about["suite"], **self.about["config"], **self.about["seeds"]}
-        keys = [key for key in {**begun, **wanted} if begun.get(key) != wanted.get(key)]
-        if keys:
-            changes = "; ".join(f"{key} was {begun.get(key)!r}, is {wanted.get(key)!r}" for key in keys)
+    def agree(
+        self, suite: str, config: Mapping[str, Any], seeds: Mapping[str, Any], checkpoints: Iterable[Path] = ()
+    ) -> None:
+        """Raise RunError, naming what differs, unless the run was begun with these settings and these weights.
+
+        Settings that a later version added are not compared.
+        """
+        wanted = _settings(suite, config, seeds)
+        begun = _settings(self.about["suite"], self.about["config"], self.about["seeds"])
+        if keys := [key for key in begun if begun[key] != wanted.get(key)]:
+            changes = "; ".join(f"{key} was {begun[key]!r}, is {wanted.get(key)!r}" for key in keys)
             raise RunError(f"run {self.id} was begun with other settings ({changes}); start a new one")
+        there = _sums(checkpoints)
+        if others := [name for name, digest in self.about["checkpoints"].items() if there.get(name) != digest]:
+            raise RunError(
+                f"run {self.id} was begun with another {', '.join(others)}; name those weights with --checkpoint, or"
+                " start a new run"
+            )
+
+    def go_on(self) -> None:
+        """Take the run up again, noting the commit."""
         if (now := commit()) not in self.about["commit"].split(", "):
             self.about["commit"] += f", {now}"
             _write(self.path / "run.json", self.about)
@@ -113,7 +128,10 @@ class RunFolder:
             raise RunError(f"run {self.id}: {error.strerror}; make room and go on with --resume {self.id}") from error
 
     def samples(self) -> list[dict[str, Any]]:
-        """Return the samples so far; a line cut off by a crash is dropped, a repeated sample counts once."""
+        """Return the samples so far, task by task in the order of their seeds, however they came.
+
+        A line cut off by a crash is dropped, a repeated sample counts once.
+        """
         path = self.path / "samples.jsonl"
         if not path.exists():
             return []
@@ -128,7 +146,9 @@ class RunFolder:
                 found.setdefault((sample["task"], sample["seed"], sample["arm"]), sample)
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"{path}, line {number}: {error}; remove that line to go on") from error
-        return list(found.values())
+        tasks = list(dict.fromkeys(task for task, _, _ in found))
+        order = sorted(found, key=lambda key: (tasks.index(key[0]), *key[1:]))
+        return [found[key] for key in order]
 
     def done(self) -> set[Key]:
         """Return the keys of the samples so far."""
@@ -202,6 +222,20 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _settings(suite: str, config: Mapping[str, Any], seeds: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings side by side, as JSON has them."""
+    loop = {f"loop.{key}": value for key, value in config.get("loop", {}).items()}
+    flat = {"suite": suite, **config, **loop, **seeds}
+    flat.pop("loop", None)
+    found: dict[str, Any] = json.loads(json.dumps(flat))
+    return found
+
+
+def _sums(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of the files that are there, by folder and name."""
+    return {f"{path.parent.name}/{path.name}": sha256(path) for path in paths if path.is_file()}
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -59,6 +59,7 @@ class SpeedSuite:
     name = "speed"
     default_limit = 3
     arms = ("decide", *NAMES)
+    clocks = ("seconds", "propose", "rehearse", "judge", "per_second")
 
     def __init__(self, tasks: Sequence[str] = TASKS) -> None:
         self.tasks = tuple(tasks)
@@ -72,9 +73,11 @@ class SpeedSuite:
         """Yield one sample per decision and per repetition of what is timed."""
         seeds = evaluation_seeds(options.seed, options.limit)
         for name, timed in (("imagine", _imagine), ("act, imagine and judge", _rehearse), ("train", _train)):
-            if name in options.arms and any(("machine", repeat, name) not in done for repeat in range(REPEATS)):
+            left = [repeat for repeat in range(REPEATS) if ("machine", repeat, name) not in done]
+            if name in options.arms and left:
                 for repeat, rate in enumerate(timed(parts)):
-                    yield {"task": "machine", "seed": repeat, "arm": name, "per_second": rate}
+                    if repeat in left:
+                        yield {"task": "machine", "seed": repeat, "arm": name, "per_second": rate}
         if "decide" in options.arms:
             for task in self.tasks:
                 for seed in seeds:

@@ -36,6 +36,11 @@ def evaluation_seeds(seed: int, limit: int) -> range:
     return seeds
 
 
+def chunks(seeds: range, size: int) -> list[range]:
+    """Cut seeds into parts that are measured together; they are the same when a run goes on, and so are the draws."""
+    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
+
+
 @dataclass
 class Parts:
     """What is measured: worlds, a checkpoint, and a language model and a critic, loaded when first asked for."""
@@ -91,6 +96,8 @@ class Suite(Protocol):
     name: str
     default_limit: int
     arms: tuple[str, ...]
+    tasks: tuple[str, ...]
+    clocks: tuple[str, ...]  # what samples say of seconds, never the same twice
 
     def count(self, options: Options) -> int:
         """Return the number of samples."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 from gedanken.evals.babyai_local import TASKS
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import auroc_interval, ratio_interval
-from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
+from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worldmodel.collect import Practice, demonstrate
 from gedanken.worldmodel.data import frames_of
 from gedanken.worldmodel.episode import Episode
@@ -41,6 +40,7 @@ class WorldModelSuite:
     name = "world-model"
     default_limit = 20
     arms = ("model",)
+    clocks: tuple[str, ...] = ()
 
     def __init__(self, tasks: Sequence[str] = TASKS) -> None:
         self.tasks = tuple(tasks)
@@ -53,14 +53,17 @@ class WorldModelSuite:
         """Yield one sample per episode."""
         seeds = evaluation_seeds(options.seed, options.limit)
         for task in self.tasks:
-            left = iter([seed for seed in seeds if (task, seed, "model") not in done])
-            while chunk := list(islice(left, CHUNK)):
+            for chunk in chunks(seeds, CHUNK):
+                left = [seed for seed in chunk if (task, seed, "model") not in done]
+                if not left:
+                    continue
                 episodes = [_episode(parts, task, seed) for seed in chunk]
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(parts.config.seed)
                     measured = observe_and_imagine(parts.trained.model, episodes)
                 for seed, sample in zip(chunk, measured, strict=True):
-                    yield {"task": task, "seed": seed, "arm": "model", **sample}
+                    if seed in left:
+                        yield {"task": task, "seed": seed, "arm": "model", **sample}
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return accuracies by horizon, nats a frame, and how well rewards and endings are foretold."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gedanken.cli import REACHED
+from gedanken.cli import NOT_REACHED, REACHED
 from gedanken.options import json_option, world_option
 
 
@@ -71,16 +71,47 @@ def train_command(name: str, folder: Path | None, family: str, size: str, seed: 
 
 
 @click.command(name="eval")
-@click.argument("suite", default="babyai-local")
-@click.option("--limit", type=click.IntRange(1), help="Episodes a task.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First seed.")
+@click.argument("suite", required=False)
+@click.option("--limit", type=click.IntRange(1), help="Samples a task.  [default: the suite's own]")
+@click.option("--seed", type=click.IntRange(0), help="Which seeds: 100,000 from SEED x 100,000 on.  [default: 0]")
+@click.option("--arm", "arms", multiple=True, metavar="ARM", help="Only this arm; may be repeated.")
+@click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only this task; may be repeated.")
+@click.option("--checkpoint", help="World model: a name that `gedanken models` lists, or a folder.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was cut off, by its id, its folder, or `last`.")
+@click.option("--rerun", metavar="RUN", help="Do a finished run again, and say whether the results are the same.")
 @json_option
-def eval_command(suite: str, limit: int | None, seed: int, as_json: bool) -> int:
-    """Measure the agent on SUITE: success with Wilson 95 % intervals."""
+def eval_command(
+    suite: str | None,
+    limit: int | None,
+    seed: int | None,
+    arms: tuple[str, ...],
+    tasks: tuple[str, ...],
+    checkpoint: str | None,
+    resume: str | None,
+    rerun: str | None,
+    as_json: bool,
+) -> int:
+    """Measure the agent on SUITE, with 95 % intervals: babyai-local (the default), rehearsal, world-model, speed.
+
+    Everything is kept in a folder of its own under runs/. --resume and --rerun take all that is left out from the run;
+    --rerun exits with 3 where the results are not the same.
+    """
     from gedanken.evals.main import run_suite
 
-    run_suite(suite, limit=limit, seed=seed, json=as_json)
-    return REACHED
+    if resume and rerun:
+        raise click.UsageError("--resume goes on with a run and --rerun does it again; choose one")
+    answer = run_suite(
+        suite,
+        limit=limit,
+        seed=seed,
+        arms=arms or None,
+        tasks=tasks or None,
+        checkpoint=checkpoint,
+        resume=resume,
+        rerun=rerun,
+        json=as_json,
+    )
+    return NOT_REACHED if rerun and not answer["rerun"]["same"] else REACHED
 
 
 @click.command(name="worlds")

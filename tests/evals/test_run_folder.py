@@ -37,19 +37,25 @@ def test_a_killed_run_goes_on_and_counts_nothing_twice(tmp_path: Path) -> None:
     with (run.path / "samples.jsonl").open("a") as file:
         file.write('{"task": "a", "se')  # killed in the middle of a line
     again = RunFolder.open(tmp_path / "runs", "last")
-    again.go_on("suite", CONFIG, SEEDS)
+    again.go_on()
     assert again.done() == {("a", 1, "bot")}
     again.append({"task": "a", "seed": 2, "arm": "bot"})
-    assert [(s["seed"], s.get("success")) for s in again.samples()] == [(1, True), (2, None)]
+    again.append({"task": "a", "seed": 0, "arm": "bot"})
+    assert [(s["seed"], s.get("success")) for s in again.samples()] == [(0, None), (1, True), (2, None)]
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     run = begin(tmp_path)
     with pytest.raises(RunError, match="limit was 2, is 3"):
-        run.go_on("suite", {**CONFIG, "limit": 3}, SEEDS)
+        run.agree("suite", {**CONFIG, "limit": 3}, SEEDS)
+    weights = tmp_path / "tiny" / "model.safetensors"
+    run.agree("suite", {**CONFIG, "tasks": ["a setting of later"]}, SEEDS, [weights])
     run.about["commit"] = "elsewhere"
-    run.go_on("suite", CONFIG, SEEDS)
+    run.go_on()
     assert run.about["commit"] == f"elsewhere, {commit()}", "both are told"
+    weights.write_bytes(b"trained anew under the old name")
+    with pytest.raises(RunError, match="begun with another tiny/model.safetensors"):
+        run.agree("suite", CONFIG, SEEDS, [weights])
 
 
 def test_errors_say_what_to_do(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import math
-from itertools import pairwise
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
