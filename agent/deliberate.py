@@ -44,8 +44,8 @@ def imagine(
     """Rehearse plans from a belief; return also the step with which each is best begun.
 
     Where first steps were achieved already, the plan is rehearsed without them as well as whole: whether they still
-    hold shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached after 0
-    actions.
+    hold shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached
+    after 0 actions.
     """
     began = time.perf_counter()
     done = [min(done_before(plan, achieved), len(plan.steps) - 1) for plan in plans]
