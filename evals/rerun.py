@@ -1,0 +1,63 @@
+"""Is a run that was done again the same? Clocks aside, to the last digit. Knows no particular suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gedanken.evals.run_folder import plain
+from gedanken.evals.suite import Suite
+
+SHOWN = 5
+"""Samples whose differences are named."""
+
+Sample = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Whether the results are the same, how many samples are not, and what the first of those differ in."""
+
+    same: bool
+    samples: int
+    other_samples: int
+    differences: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self) | {"differences": list(self.differences)}
+
+    def words(self) -> str:
+        """Say it in one sentence that ends before the name of the run."""
+        first = f" ({'; '.join(self.differences)})" if self.differences else ""
+        apart = f"{self.other_samples} of {self.samples} samples differ{first}"
+        if self.same:
+            also = f", though {apart}," if self.other_samples else ""
+            return f"clocks aside, the results are the same to the last digit{also} as those of"
+        return f"the results are not the same, {apart}, as those of"
+
+
+def compare_rerun(suite: Suite, before: Sequence[Sample], after: Sequence[Sample]) -> Rerun:
+    """Compare samples one by one and what they come to, what clocks said set to nothing."""
+    pairs = [{_key(sample): _timeless(suite, sample) for sample in samples} for samples in (before, after)]
+    keys = list(dict.fromkeys((*pairs[0], *pairs[1])))
+    others = [key for key in keys if pairs[0].get(key) != pairs[1].get(key)]
+    results = [plain(suite.summarise(list(samples.values()))) for samples in pairs]
+    differences = tuple(_difference(key, pairs[0].get(key, {}), pairs[1].get(key, {})) for key in others[:SHOWN])
+    return Rerun(results[0] == results[1], len(keys), len(others), differences)
+
+
+def _key(sample: Sample) -> tuple[str, int, str]:
+    return sample["task"], sample["seed"], sample["arm"]
+
+
+def _timeless(suite: Suite, sample: Sample) -> dict[str, Any]:
+    return {name: 0.0 if name in suite.clocks else value for name, value in plain(sample).items()}
+
+
+def _difference(key: tuple[str, int, str], before: Sample, after: Sample) -> str:
+    if not before or not after:
+        return f"{key[0]} {key[1]} {key[2]} is only in the {'first' if before else 'second'}"
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return f"{key[0]} {key[1]} {key[2]} in {', '.join(names)}"

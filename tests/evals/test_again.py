@@ -1,0 +1,130 @@
+"""Runs done again: cut off and resumed, or rerun from their own folder, they come to the same."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gedanken.cli import run
+from gedanken.evals.errors import EvalError, RunError
+from gedanken.evals.main import run_suite
+from gedanken.evals.suite import Parts
+from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.checkpoint import Trained
+
+TASK = "BabyAI-GoToObj-v0"
+
+
+@pytest.fixture
+def tiny(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A debug-size checkpoint that commands find by name, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    checkpoint.save(Trained(trained.model, trained.controller, "tiny"), checkpoint.home() / "checkpoints" / "tiny")
+    return "tiny"
+
+
+def cut(folder: Path, keep: int) -> None:
+    """Forget a run's last samples and its summary, as a kill would."""
+    lines = (folder / "samples.jsonl").read_text().splitlines(keepends=True)
+    (folder / "samples.jsonl").write_text("".join(lines[:keep]))
+    (folder / "summary.json").unlink()
+
+
+def timeless(answer: dict[str, Any]) -> dict[str, Any]:
+    clocks = ("seconds_per_decision", "run", "commit")
+    rows = [{k: v for k, v in row.items() if k not in clocks} for row in answer["tasks"]]
+    return {k: v for k, v in answer.items() if k not in clocks} | {"tasks": rows}
+
+
+def test_a_run_again_is_the_same_to_the_last_digit(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = ["eval", "world-model", "--limit", "3", "--seed", "5", "--task", TASK, "--checkpoint", tiny, "--json"]
+    assert run(measure) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["seed"] == 5 and first["episodes"] == 3
+    assert run(["eval", "--rerun", first["run"], "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["rerun"] == {"of": first["run"], "same": True, "samples": 3, "other_samples": 0, "differences": []}
+    assert again["run"] != first["run"] and again["horizons"] == first["horizons"]
+    about = json.loads((tmp_path / "runs" / again["run"] / "run.json").read_text())
+    assert about["rerun_of"] == first["run"] and about["seeds"] == {"seed": 5}
+    samples = tmp_path / "runs" / first["run"] / "samples.jsonl"
+    lines = samples.read_text().splitlines()
+    changed = json.loads(lines[1]) | {"nats": 1e9}
+    samples.write_text("\n".join([lines[0], json.dumps(changed), lines[2]]) + "\n")
+    assert run(["eval", "--rerun", str(samples.parent)]) == 3
+    said = capsys.readouterr().out
+    assert f"the results are not the same, 1 of 3 samples differ ({TASK} 500001 model in nats)" in " ".join(
+        said.split()
+    )
+
+
+def test_every_arm_again_is_the_same(make_parts: Callable[..., Parts], tmp_path: Path) -> None:
+    first = run_suite("babyai-local", limit=2, tasks=[TASK], runs=tmp_path, parts=make_parts())
+    again = run_suite(rerun=first["run"], runs=tmp_path, parts=make_parts())
+    assert again["rerun"]["same"] and again["rerun"]["samples"] == 10 and timeless(first)["arms"] == again["arms"]
+    with pytest.raises(RunError, match="loop.samples was 4, is 5"):
+        run_suite(rerun=first["run"], runs=tmp_path, parts=make_parts(samples=5))
+
+
+@pytest.mark.parametrize("suite", ["babyai-local", "rehearsal", "world-model"])
+def test_what_was_cut_off_comes_to_the_same(suite: str, make_parts: Callable[..., Parts], tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {"limit": 3, "tasks": [TASK], "runs": tmp_path}
+    whole = run_suite(suite, **chosen, parts=make_parts())
+    folder = tmp_path / whole["run"]
+    count = len((folder / "samples.jsonl").read_text().splitlines())
+    cut(folder, 1)
+    resumed = run_suite(resume=str(folder), runs=tmp_path, parts=make_parts())
+    assert resumed["run"] == whole["run"] and timeless(resumed) == timeless(whole)
+    assert len((folder / "samples.jsonl").read_text().splitlines()) == count, "nothing is measured twice"
+
+
+def test_other_weights_under_the_old_name_are_refused(
+    tiny: str, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["eval", "--limit", "1", "--task", TASK, "--arm", "random", "--checkpoint", tiny]) == 0
+    said = capsys.readouterr()
+    assert TASK in said.out and "babyai-local" in said.err
+    weights = checkpoint.home() / "checkpoints" / tiny / "model.safetensors"
+    head, values = weights.read_bytes()[:-2], weights.read_bytes()[-2:]
+    weights.write_bytes(head + bytes(255 - value for value in values[:1]) + values[1:])
+    assert run(["eval", "--rerun", "last"]) == 1
+    assert "was begun with another tiny/model.safetensors" in capsys.readouterr().err
+
+
+def test_only_what_is_finished_is_run_again(make_parts: Callable[..., Parts], tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {"limit": 2, "tasks": [TASK], "arms": ["random"], "runs": tmp_path}
+    begun = run_suite("babyai-local", **chosen, parts=make_parts())
+    cut(tmp_path / begun["run"], 1)
+    with pytest.raises(RunError, match="has 1 of 2 samples; finish it with --resume"):
+        run_suite(rerun="last", runs=tmp_path, parts=make_parts())
+    with pytest.raises(RunError, match="seed was 0, is 1"):
+        run_suite(resume="last", seed=1, runs=tmp_path, parts=make_parts())
+
+
+def test_a_checkpoint_that_learnt_from_a_person_says_so(
+    make_parts: Callable[..., Parts], trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = make_parts()
+    parts.trained = Trained(trained.model, trained.controller, "tiny-1", None, {"learnt": "20 gradient steps"})
+    answer = run_suite("babyai-local", limit=1, tasks=[TASK], arms=["random"], runs=tmp_path, parts=parts)
+    assert "its levels may be among those measured" in capsys.readouterr().err
+    assert json.loads((tmp_path / answer["run"] / "run.json").read_text())["learnt"] == "20 gradient steps"
+
+
+def test_what_there_is_not_is_named_with_what_there_is(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        (["babyai"], "no suite 'babyai'; there are babyai-local, rehearsal, world-model, speed"),
+        (["--arm", "oracle"], "babyai-local has no arm oracle; there are loop, llm-alone"),
+        (["--task", "GoToObj"], f"babyai-local has no task GoToObj; there are {TASK}"),
+        (["--resume", "nothing"], "no run 'nothing'"),
+        (["--checkpoint", "absent"], "no checkpoint 'absent'; there are:"),
+    ):
+        assert run(["eval", *arguments]) == 1
+        assert said in capsys.readouterr().err
+    assert run(["eval", "--resume", "a", "--rerun", "b"]) == 2
+    with pytest.raises(EvalError, match="no task Pong"):
+        run_suite("speed", tasks=["Pong"])
