@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gedanken.evals.arms import ARMS, Sample
+from gedanken.evals.measures import Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
@@ -28,6 +29,12 @@ class BabyAILocal:
     default_limit = 200
     arms = tuple(ARMS)
     clocks = ("seconds",)
+    measures: tuple[Measure, ...] = (
+        Share("success", lambda sample: sample["success"]),
+        Estimate(
+            "actions where both succeed", mean(lambda s: s["steps"]), more_is_better=False, only=lambda s: s["success"]
+        ),
+    )
 
     def __init__(self, tasks: Sequence[str] = TASKS) -> None:
         self.tasks = tuple(tasks)

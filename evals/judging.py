@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gedanken.evals.measures import Estimate, Measure, Share, over_parts
 from gedanken.evals.statistics import (
     auroc,
     auroc_interval,
@@ -27,6 +28,23 @@ SCORES = ("predicted", "carried_out", "satisfies")
 """
 
 Sample = Mapping[str, Any]
+
+
+def _told(sample: Sample) -> list[tuple[float, bool]]:
+    return [(plan["predicted"], plan["success"]) for plan in sample["plans"]]
+
+
+def _as_good(sample: Sample) -> bool:
+    best = max(plan["success"] for plan in sample["plans"])
+    return bool(sample["plans"][sample["picked"]["all"]]["success"] >= best)
+
+
+MEASURES: tuple[Measure, ...] = (
+    Share("pick as good as the best", _as_good),
+    Estimate("AUROC of predicted success", over_parts(_told, auroc)),
+    Estimate("calibration error", over_parts(_told, calibration_error), more_is_better=False),
+    Estimate("Brier score", over_parts(_told, brier), more_is_better=False),
+)
 
 
 def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -102,11 +120,7 @@ def _choice(samples: Sequence[Sample], group: str) -> dict[str, Any]:
 def _task(samples: Sequence[Sample], task: str) -> dict[str, Any]:
     mine = [sample for sample in samples if sample["task"] == task]
     plans = [plan for sample in mine for plan in sample["plans"]]
-    good = [
-        sample["plans"][sample["picked"]["all"]]["success"] >= max(plan["success"] for plan in sample["plans"])
-        for sample in mine
-    ]
-    rate = wilson(sum(good), len(good))
+    rate = wilson(sum(map(_as_good, mine)), len(mine))
     return {
         "task": task,
         "n": rate.n,

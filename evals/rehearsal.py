@@ -18,7 +18,7 @@ from gedanken.agent.session import Session
 from gedanken.agent.situations import WRITTEN, Executed, Job, Situation, execute_many, situations
 from gedanken.agent.verdict import Verdict
 from gedanken.evals.babyai_local import TASKS
-from gedanken.evals.judging import summarise, tables
+from gedanken.evals.judging import MEASURES, summarise, tables
 from gedanken.evals.run_folder import Key
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worldmodel.protocol import Belief
@@ -53,6 +53,7 @@ class RehearsalSuite:
     default_limit = 50
     arms = ("critic",)
     clocks: tuple[str, ...] = ()
+    measures = MEASURES
 
     def __init__(self, tasks: Sequence[str] = TASKS, size: int = 6) -> None:
         self.tasks, self.size = tuple(tasks), size

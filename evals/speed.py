@@ -18,6 +18,7 @@ from gedanken.agent.agent import Agent
 from gedanken.agent.events import Event, Judged, Proposed, Rehearsed
 from gedanken.agent.situations import first_beliefs
 from gedanken.evals.babyai_local import TASKS
+from gedanken.evals.measures import Estimate, Measure, mean
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import mean_interval, quantiles
 from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
@@ -60,6 +61,12 @@ class SpeedSuite:
     default_limit = 3
     arms = ("decide", *NAMES)
     clocks = ("seconds", "propose", "rehearse", "judge", "per_second")
+    measures: tuple[Measure, ...] = (
+        Estimate(
+            "seconds", mean(lambda s: s["seconds"]), more_is_better=False, only=lambda sample: "seconds" in sample
+        ),
+        Estimate("steps or frames a second", mean(lambda s: s["per_second"]), only=lambda s: "per_second" in s),
+    )
 
     def __init__(self, tasks: Sequence[str] = TASKS) -> None:
         self.tasks = tuple(tasks)

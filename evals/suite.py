@@ -13,6 +13,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.mind import Judge
 from gedanken.evals.errors import EvalError
+from gedanken.evals.measures import Measure
 from gedanken.evals.run_folder import Key
 from gedanken.evals.together import Together
 from gedanken.worldmodel.checkpoint import Trained
@@ -98,6 +99,7 @@ class Suite(Protocol):
     arms: tuple[str, ...]
     tasks: tuple[str, ...]
     clocks: tuple[str, ...]  # what samples say of seconds, never the same twice
+    measures: tuple[Measure, ...]  # what is compared between two runs
 
     def count(self, options: Options) -> int:
         """Return the number of samples."""

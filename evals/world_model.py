@@ -6,7 +6,7 @@ to a frame, suppose the rest of the world, then imagine the episode's real actio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gedanken.evals.babyai_local import TASKS
+from gedanken.evals.measures import Estimate, Measure, ratio
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import auroc_interval, ratio_interval
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
@@ -34,6 +35,16 @@ CHUNK = 32
 COUNTS = ("changed", "changed_right", "visible", "visible_right", "frozen_right")
 
 
+def _right(horizon: int) -> Measure:
+    """Return the share of changed cells that are right so many actions ahead."""
+
+    def count(name: str) -> Callable[[Mapping[str, Any]], float]:
+        return lambda sample: float(sample["horizons"][str(horizon)][name])
+
+    name = f"changed cells right, {horizon} ahead"
+    return Estimate(name, ratio(count("changed_right"), count("changed")), percent=True)
+
+
 class WorldModelSuite:
     """See the module; implements `Suite`."""
 
@@ -41,6 +52,10 @@ class WorldModelSuite:
     default_limit = 20
     arms = ("model",)
     clocks: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = (
+        *(_right(horizon) for horizon in HORIZONS),
+        Estimate("nats a frame", ratio(lambda s: s["nats"], lambda s: s["frames"]), more_is_better=False),
+    )
 
     def __init__(self, tasks: Sequence[str] = TASKS) -> None:
         self.tasks = tuple(tasks)

@@ -22,6 +22,7 @@ COMMANDS = {
     "collect": ("gedanken.upkeep", "Make practice episodes with the demonstrator."),
     "train": ("gedanken.upkeep", "Train a world model, its controller and its critic."),
     "eval": ("gedanken.upkeep", "Measure the agent on a suite, with intervals."),
+    "compare": ("gedanken.upkeep", "Say what changed between two runs beyond noise."),
     "worlds": ("gedanken.upkeep", "List the worlds there are."),
     "models": ("gedanken.upkeep", "List the checkpoints and language models there are."),
     "doctor": ("gedanken.doctor", "Check that everything needed is here and sound."),

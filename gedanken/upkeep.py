@@ -114,6 +114,28 @@ def eval_command(
     return NOT_REACHED if rerun and not answer["rerun"]["same"] else REACHED
 
 
+@click.command(name="compare")
+@click.argument("before", metavar="RUN_A")
+@click.argument("after", metavar="RUN_B")
+@click.option("--fail-on-regression", is_flag=True, help="Exit with 3 where something got worse beyond noise.")
+@json_option
+def compare_command(before: str, after: str, fail_on_regression: bool, as_json: bool) -> int:
+    """Say what changed from RUN_A to RUN_B beyond noise, and what did not, paired by task, seed and arm.
+
+    Runs of one suite are named by their id, or by their folder.
+    """
+    from gedanken.evals.compare import compare
+    from gedanken.evals.main import show
+
+    comparison = compare(before, after)
+    if as_json:
+        click.echo(json.dumps(comparison.as_dict()))
+    else:
+        show(comparison.tables())
+        click.echo(comparison.words())
+    return NOT_REACHED if fail_on_regression and comparison.those("worse") else REACHED
+
+
 @click.command(name="worlds")
 @json_option
 def worlds_command(as_json: bool) -> int:

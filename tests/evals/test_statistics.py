@@ -100,3 +100,19 @@ def test_quantiles_and_ratios() -> None:
     assert math.isnan(st.quantiles([])[0])
     assert st.ratio_interval([1, 0, 3], [2, 0, 4], ["a", "b", "c"]).value == pytest.approx(4 / 6)
     assert math.isnan(st.ratio_interval([0], [0]).value)
+
+
+def test_paired_bootstrap_is_the_paired_standard_error() -> None:
+    rng = np.random.default_rng(1)
+    hard = rng.normal(size=200)
+    first, second = hard + rng.normal(0.1, 0.1, 200), hard
+    found = st.paired_bootstrap(lambda rows: float(first[rows].mean()), lambda rows: float(second[rows].mean()), 200)
+    error = (first - second).std(ddof=1) / np.sqrt(200)
+    assert found.value == pytest.approx((first - second).mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1), "what both share is no noise"
+    wide = st.paired_bootstrap(
+        lambda rows: float(first[rows].mean()), lambda rows: float(second[rows].mean()), 200, level=0.9987
+    )
+    assert (wide.high - wide.low) / (found.high - found.low) == pytest.approx(3.216 / 1.96, rel=1e-3)
+    narrow, level = st.paired_difference([1] * 9 + [0], [0] * 9 + [1]), 0.999
+    assert st.paired_difference([1] * 9 + [0], [0] * 9 + [1], level=level).low < narrow.low
