@@ -129,7 +129,7 @@ def babyai(**changes: Any) -> RecipeConfig:
         "levels": named(practice),
         "corrections": (
             Correction(
-                levels=named(corrected), episodes=5_000, missions=0.4, jostled=0.3, hindered=0.25, steps=500, rate=1e-3
+                levels=named(corrected), episodes=5_000, missions=0.4, jostled=0.3, hindered=0.25, steps=600, rate=1e-3
             ),
             Correction(
                 levels=named(corrected), episodes=5_000, missions=0.6, jostled=0.15, hindered=0.35, steps=500, rate=1e-3

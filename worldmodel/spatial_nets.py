@@ -128,7 +128,8 @@ class Sight(nn.Module):
 class Completion(nn.Module):
     """What is in the cells nobody has seen? A masked model of whole maps, sampled in a few joint rounds.
 
-    Fine features meet a summary of the whole map, made at half the resolution. Chang et al., "MaskGIT", CVPR 2022.
+    Fine features meet a summary of the whole map, made at half the resolution and from what is known to be anywhere (one
+    unlocked door says much of the others). Chang et al., "MaskGIT", CVPR 2022.
     """
 
     rounds = 5
@@ -139,10 +140,10 @@ class Completion(nn.Module):
         self.codes = Codes(grid, embed)
         self.stem = nn.Conv2d(embed, width, 3, padding=1)
         self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.anywhere = nn.Linear(embed, 64)
         coarse = 2 * width * ((grid.side + 1) // 2) ** 2
-        self.whole = nn.Sequential(
-            nn.Linear(coarse, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, coarse)
-        )
+        self.summary = nn.Sequential(nn.Linear(coarse + 64, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU())
+        self.where, self.what = nn.Linear(256, coarse), nn.Linear(256, 2 * width)
         self.near = nn.Conv2d(width, width, 3, padding=1)
         self.join = nn.Conv2d(3 * width, 2 * width, 1)
         self.head = nn.Linear(2 * width, 2 * embed)
@@ -151,12 +152,15 @@ class Completion(nn.Module):
     def forward(self, codes: Tensor, cells: Tensor | None = None) -> Tensor:
         """Return logits [B, P·P, V + 1] for maps [B, P·P]; with `cells`, just [n, V + 1] for those of all B·P·P."""
         side = self.grid.side
-        fine = F.relu(self.stem(self.codes(codes).transpose(1, 2).unflatten(2, (side, side)).contiguous()))
+        known = self.codes(codes)
+        fine = F.relu(self.stem(known.transpose(1, 2).unflatten(2, (side, side)).contiguous()))
         coarse = F.relu(self.down(fine))
-        coarse = coarse + self.whole(coarse.flatten(1)).view_as(coarse)
+        summary = self.summary(torch.cat([coarse.flatten(1), F.relu(self.anywhere(known)).amax(1)], 1))
+        coarse = coarse + self.where(summary).view_as(coarse)
         fine = fine + F.relu(self.near(fine))
         spread = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, :side, :side]
-        features = F.relu(self.join(torch.cat([fine, spread], 1))).flatten(2).transpose(1, 2)
+        joined = self.join(torch.cat([fine, spread], 1)) + self.what(summary)[..., None, None]
+        features = F.relu(joined).flatten(2).transpose(1, 2)
         return self.values.scores(self.head(features if cells is None else features.flatten(0, 1)[cells]))
 
     @torch.no_grad()
