@@ -1,0 +1,127 @@
+"""A thin client of the HTTP service, with the service's names. Knows no model and no agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import httpx
+
+from gedanken.agent.events import Event, from_line
+from gedanken.tools.messages import ActRequest, PlanRequest, RehearseRequest, Report, Request, SimulateRequest, Worlds
+
+PATIENCE, LONGEST_WAIT = 2.5, 30.0
+"""Seconds that the service waits for a run to be over: when nothing is said, and at most."""
+
+
+class ServiceError(RuntimeError):
+    """The service did not take a request up; the message is its own, `retry_after` its advice in seconds."""
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
+
+
+class Client:
+    """Asks a service that `gedanken serve` started.
+
+    Every method raises ServiceError for what the service refuses, httpx.HTTPError where it can't be reached, and
+    pydantic's ValidationError for a request that can't be one.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8642", *, token: str | None = None) -> None:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=LONGEST_WAIT + 10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # ---- starting runs: the report is of a run that is over, or goes on after `wait` seconds -------------------------
+
+    def plan(self, goal: str, *, wait: float = PATIENCE) -> Report:
+        """Imagine how a goal could be reached, and how likely that is; nothing is done."""
+        return self._begin(PlanRequest(goal=goal), wait)
+
+    def act(self, goal: str, *, wait: float = PATIENCE) -> Report:
+        """Reach a goal in the environment, without asking anybody."""
+        return self._begin(ActRequest(goal=goal), wait)
+
+    def rehearse(self, goal: str, plans: Sequence[str], *, wait: float = PATIENCE) -> Report:
+        """Judge your own plans for a goal; nothing is done."""
+        return self._begin(RehearseRequest(goal=goal, plans=list(plans)), wait)
+
+    def simulate(
+        self,
+        *,
+        plans: Sequence[str] = (),
+        actions: Sequence[str] = (),
+        samples: int = 16,
+        horizon: int = 40,
+        seed: int = 0,
+        wait: float = PATIENCE,
+    ) -> Report:
+        """Imagine plans, or a sequence of actions, from what is believed now; nothing is done."""
+        request = SimulateRequest(plans=list(plans), actions=list(actions), samples=samples, horizon=horizon, seed=seed)
+        return self._begin(request, wait)
+
+    # ---- looking -----------------------------------------------------------------------------------------------------
+
+    def worlds(self) -> Worlds:
+        """Describe the environment and the plan language, and name the worlds there are."""
+        return Worlds.model_validate(self._ask("GET", "/worlds"))
+
+    def run(self, run_id: str, *, wait: float = 0.0) -> Report:
+        """Tell how a run stands, with its result when it is over."""
+        return Report.model_validate(self._ask("GET", f"/runs/{run_id}", params={"wait": wait}))
+
+    def stop(self, run_id: str) -> Report:
+        """End a run: at once where it waits, at the next action or thought where it is in progress."""
+        return Report.model_validate(self._ask("DELETE", f"/runs/{run_id}"))
+
+    def finish(self, report: Report) -> Report:
+        """Wait until a run is over."""
+        while not report.over:
+            report = self.run(report.run_id, wait=LONGEST_WAIT)
+        return report
+
+    def events(self, run_id: str, *, since: int = 0) -> Iterator[Event]:
+        """Yield what happens in a run, without the first `since` events, until it is over."""
+        with self._http.stream("GET", f"/runs/{run_id}/events", headers={"Last-Event-ID": str(since)}) as response:
+            if response.is_error:
+                response.read()
+                raise _error(response)
+            kind = ""
+            for line in response.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data" and kind != "report":
+                    yield from_line(value)
+
+    def _begin(self, request: Request, wait: float) -> Report:
+        answer = self._ask("POST", f"/{request.work}", json=request.model_dump(), params={"wait": wait})
+        return Report.model_validate(answer)
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        response = self._http.request(method, path, **more)
+        if response.is_error:
+            raise _error(response)
+        return response.json()
+
+
+def _error(response: httpx.Response) -> ServiceError:
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text[:200] or response.reason_phrase
+    if isinstance(detail, list):  # what is wrong with which field
+        detail = "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in detail)
+    after = response.headers.get("Retry-After", "")
+    return ServiceError(response.status_code, str(detail), int(after) if after.isdigit() else None)

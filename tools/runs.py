@@ -1,0 +1,321 @@
+"""Runs: work done one after the other in one thread, followed from anywhere. Knows no agent and no protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from typing import Protocol, Self
+
+from gedanken.agent.events import Event
+from gedanken.tools.messages import Answer, Report, Request, Result, State, Worlds, tell
+
+KEPT = 100
+"""Runs that are remembered; the oldest that are over go first."""
+
+RETRY_AFTER = 5
+"""Seconds after which a caller who was sent away may ask again."""
+
+LONG = 3600.0
+"""Seconds of patience of those who follow a run to its end."""
+
+log = logging.getLogger("gedanken.runs")
+
+
+class Refused(RuntimeError):
+    """Something that was asked can't be done; the message says what to do instead."""
+
+
+class Busy(Refused):
+    """Too many runs are waiting already."""
+
+
+class Asleep(Refused):
+    """The agent is not there: it is still being loaded, or could not be."""
+
+
+class UnknownRun(Refused):
+    """No run has this id."""
+
+
+class Workplace(Protocol):
+    """An agent in its environment, as the thread that works there uses it."""
+
+    def about(self) -> Worlds:
+        """Describe the place as it is now."""
+        ...
+
+    def check(self, request: Request) -> None:
+        """Raise Refused for a request that makes no sense here."""
+        ...
+
+    def do(self, request: Request, run: Run) -> Result | None:
+        """Work, let `run` hear of it, end when it is `stopping`; raise Refused for what can be helped."""
+        ...
+
+
+class Run:
+    """One piece of work: what was asked, what happened so far, how it ended."""
+
+    def __init__(self, request: Request, limit: float) -> None:
+        self.id, self.request = secrets.token_hex(8), request
+        self.state: State = "queued"
+        self.result: Result | None = None
+        self.error: str | None = None
+        self._limit, self._events = limit, list[Event]()
+        self._began, self._ended = time.monotonic(), 0.0
+        self._stop: str | None = None
+        self._lock, self._bells = threading.Lock(), set[Callable[[], object]]()
+
+    # ---- the thread that works ---------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The time limit counts from now on."""
+        self.state, self._began = "running", time.monotonic()
+
+    def hear(self, event: Event) -> None:
+        """Note what happened and tell those who follow."""
+        with self._lock:
+            self._events.append(event)
+            self._ring()
+
+    def end(self, state: State, result: Result | None = None, error: str | None = None) -> None:
+        """Note how it ended and tell those who follow."""
+        with self._lock:
+            self.result, self.error, self.state, self._ended = result, error, state, time.monotonic()
+            self._ring()
+
+    @property
+    def stopping(self) -> str | None:
+        """Why the run should end at the next opportunity, or None."""
+        if self._stop is None and self.state == "running" and time.monotonic() - self._began > self._limit:
+            self._stop = f"stopped after {self._limit:.0f} s, the limit of a run; ask for less, or raise --limit"
+        return self._stop
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell()
+
+    # ---- everybody else ----------------------------------------------------------------------------------------------
+
+    def stop(self, why: str) -> None:
+        """Ask the run to end at the next opportunity."""
+        self._stop = self._stop or why
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state not in ("queued", "running")
+
+    def events(self, since: int = 0) -> list[Event]:
+        """Return what happened, without the first `since` events."""
+        with self._lock:
+            return self._events[since:]
+
+    async def changed(self, seen: int, seconds: float) -> None:
+        """Wait until more than `seen` events have happened or the run is over, but no longer than `seconds`."""
+        loop, bell = asyncio.get_running_loop(), asyncio.Event()
+
+        def ring() -> None:
+            loop.call_soon_threadsafe(bell.set)
+
+        with self._lock:
+            if len(self._events) > seen or self.over:
+                return
+            self._bells.add(ring)
+        try:
+            async with asyncio.timeout(seconds):
+                await bell.wait()
+        except TimeoutError:
+            pass
+        finally:
+            with self._lock:
+                self._bells.discard(ring)
+
+    async def follow(self, since: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """Yield events with their numbers, counted from 1, as they happen, until the run is over."""
+        while True:
+            over = self.over
+            for event in self.events(since):
+                since += 1
+                yield since, event
+            if over:
+                return
+            await self.changed(since, LONG)
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until the run is over, but no longer than `seconds`."""
+        until = time.monotonic() + seconds
+        while not self.over and (left := until - time.monotonic()) > 0:
+            await self.changed(len(self.events()), left)
+
+    def report(self, ahead: int) -> Report:
+        """Return how it stands, with `ahead` runs to come first."""
+        with self._lock:
+            news = tell(self._events[-1]) if self._events else self.state
+            until = self._ended if self.over else time.monotonic()
+            return Report(
+                run_id=self.id,
+                work=self.request.work,
+                goal=getattr(self.request, "goal", None),
+                state=self.state,
+                ahead=ahead,
+                news=self.error or news,
+                events=len(self._events),
+                seconds=round(until - self._began, 3),
+                result=self.result,
+                error=self.error,
+            )
+
+
+class Runs:
+    """All runs of a server: a bounded queue, and the one thread that opens the workplace and works there.
+
+    `waiting` bounds the queue; `limit` the seconds of one run, noticed whenever something happens in it.
+    """
+
+    def __init__(
+        self, opening: Callable[[], AbstractContextManager[Workplace]], *, waiting: int = 8, limit: float = 600.0
+    ) -> None:
+        self._opening, self._waiting, self._limit = opening, waiting, limit
+        self._change = threading.Condition()
+        self._queue, self._runs = deque[Run](), dict[str, Run]()
+        self._now: Run | None = None
+        self._place: Workplace | None = None
+        self._about: Worlds | None = None
+        self._failure: str | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._live, name="gedanken-runs", daemon=True)
+
+    def start(self) -> None:
+        """Begin to open the workplace, once."""
+        with self._change:
+            if self._thread.ident is None and not self._closed:
+                self._thread.start()
+
+    def close(self) -> None:
+        """End the run in progress, drop those that wait, and leave the workplace."""
+        with self._change:
+            self._closed = True
+            while self._queue:
+                self._queue.popleft().end("stopped", error="the server is shutting down")
+            if self._now:
+                self._now.stop("the server is shutting down")
+            self._change.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- asking ------------------------------------------------------------------------------------------------------
+
+    def wake(self, seconds: float | None = None) -> Worlds:
+        """Wait until the workplace is open, and describe it. Raises Asleep where it isn't."""
+        with self._change:
+            self._change.wait_for(lambda: self._about or self._failure, seconds)
+            if self._failure:
+                raise Asleep(self._failure)
+            if self._about is None:
+                raise Asleep("still waking up (loading the models); ask again in a few seconds")
+            return self._about
+
+    def submit(self, request: Request) -> Run:
+        """Queue a run. Raises Refused for one that makes no sense, Busy when too many wait, and Asleep."""
+        with self._change:
+            if self._failure or self._closed:
+                raise Asleep(self._failure or "the server is shutting down")
+            if self._place:
+                self._place.check(request)
+            if len(self._queue) >= self._waiting:
+                raise Busy(f"{len(self._queue)} runs are waiting already; ask again in {RETRY_AFTER} s")
+            run = Run(request, self._limit)
+            self._queue.append(run)
+            self._remember(run)
+            self._change.notify_all()
+            return run
+
+    def find(self, id: str) -> Run:
+        """Return a run. Raises UnknownRun."""
+        with self._change:
+            if id not in self._runs:
+                raise UnknownRun(f"no run has the id {id[:40]!r}; the last {KEPT} are remembered until the server ends")
+            return self._runs[id]
+
+    def report(self, run: Run) -> Report:
+        """Return how a run stands."""
+        with self._change:
+            ahead = self._queue.index(run) + (self._now is not None) if run in self._queue else 0
+            return run.report(ahead)
+
+    def stop(self, run: Run) -> None:
+        """End a run: at once where it waits, at the next opportunity where it is in progress."""
+        with self._change:
+            if run in self._queue:
+                self._queue.remove(run)
+                run.end("stopped", error="stopped before it began, as was asked")
+            elif not run.over:
+                run.stop("stopped, as was asked")
+
+    def _remember(self, run: Run) -> None:
+        self._runs[run.id] = run
+        spare = [id for id, known in self._runs.items() if known.over][: max(0, len(self._runs) - KEPT)]
+        for id in spare:
+            del self._runs[id]
+
+    # ---- the thread --------------------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        try:
+            with self._opening() as place:
+                with self._change:
+                    self._place, self._about = place, place.about()
+                    self._change.notify_all()
+                while run := self._next():
+                    self._do(place, run)
+        except Exception as error:
+            with self._change:
+                self._place, self._failure = None, explained(error)
+                while self._queue:
+                    self._queue.popleft().end("failed", error=self._failure)
+                self._change.notify_all()
+
+    def _next(self) -> Run | None:
+        with self._change:
+            self._now = None
+            self._change.wait_for(lambda: self._queue or self._closed)
+            if not self._queue:
+                return None
+            self._now = self._queue.popleft()
+            self._now.begin()
+            return self._now
+
+    def _do(self, place: Workplace, run: Run) -> None:
+        try:
+            place.check(run.request)
+            result = place.do(run.request, run)
+            about = place.about()
+        except Exception as error:
+            run.end("failed", error=explained(error))
+            return
+        with self._change:
+            self._about = about
+        cut = result is None or (isinstance(result, Answer) and result.status == "interrupted")
+        run.end("stopped" if cut else "done", result, run.stopping if cut else None)
+
+
+def explained(error: Exception) -> str:
+    """Say an error to a caller: in its own words where they are meant for people, otherwise where to look."""
+    if isinstance(error, Refused):
+        return str(error)
+    log.error("unexpected error", exc_info=error)
+    return f"an unexpected error ({type(error).__name__}); the server's stderr says where it happened"

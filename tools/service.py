@@ -1,0 +1,138 @@
+"""Gedanken as an HTTP service: goals, plans and actions in, runs and their events out. Knows runs, and no agent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Query, Response
+from fastapi import Request as Call
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel
+
+from gedanken.agent.events import to_line
+from gedanken.tools.messages import (
+    ActRequest,
+    PlanRequest,
+    RehearseRequest,
+    Report,
+    Request,
+    SimulateRequest,
+    Worlds,
+)
+from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Refused, Run, Runs, UnknownRun
+
+PATIENCE, LONGEST_WAIT = 2.5, 30.0
+"""Seconds that a request waits for its run to be over: when nothing is said, and at most."""
+
+STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404}
+ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.
+
+Work is done one run after the other. A request that starts a run waits a little (`wait`): 200 has the result, 202 a run
+that goes on, to be asked for at `/runs/{id}` or followed at `/runs/{id}/events`.
+"""
+
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the run to be over.")]
+
+
+def _found(id: str, call: Call) -> Run:
+    runs: Runs = call.app.state.runs
+    return runs.find(id)
+
+
+Found = Annotated[Run, Depends(_found)]
+
+
+class Problem(BaseModel):
+    """Why a request was not taken up, and what to do."""
+
+    detail: str
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Problem} for status in statuses}
+
+
+def service(runs: Runs) -> FastAPI:
+    """Return the HTTP service over `runs`; put it behind a `Guard` before anybody can reach it."""
+    app = FastAPI(
+        title="Gedanken",
+        description=ABOUT,
+        version=version("gedanken"),
+        docs_url=None,  # it would load scripts from elsewhere
+        redoc_url=None,
+        dependencies=[Depends(HTTPBearer(auto_error=False))],  # for the description; the guard decides
+        responses=_problems(401, 413),
+    )
+
+    app.state.runs = runs
+
+    @app.exception_handler(Refused)
+    async def refused(_: Call, error: Refused) -> JSONResponse:
+        headers = {"Retry-After": str(RETRY_AFTER)} if isinstance(error, Busy | Asleep) else None
+        return JSONResponse({"detail": str(error)}, STATUS.get(type(error), 422), headers)
+
+    async def settled(run: Run, wait: float, response: Response) -> Report:
+        await run.settled(wait)
+        report = runs.report(run)
+        if not report.over:
+            response.status_code = 202
+            response.headers["Location"] = f"/runs/{run.id}"
+        return report
+
+    async def begin(request: Request, wait: float, response: Response) -> Report:
+        return await settled(runs.submit(request), wait, response)
+
+    starting: dict[int | str, dict[str, Any]] = {
+        202: {"model": Report, "description": "The run goes on"},
+        **_problems(429, 503),
+    }
+
+    @app.post("/plan", responses=starting)
+    async def plan(request: PlanRequest, response: Response, wait: Wait = PATIENCE) -> Report:
+        """Imagine how a goal could be reached, and how likely that is; nothing is done."""
+        return await begin(request, wait, response)
+
+    @app.post("/act", responses=starting)
+    async def act(request: ActRequest, response: Response, wait: Wait = PATIENCE) -> Report:
+        """Reach a goal in the environment, without asking anybody."""
+        return await begin(request, wait, response)
+
+    @app.post("/rehearse", responses=starting)
+    async def rehearse(request: RehearseRequest, response: Response, wait: Wait = PATIENCE) -> Report:
+        """Judge the caller's own plans for a goal; nothing is done."""
+        return await begin(request, wait, response)
+
+    @app.post("/simulate", responses=starting)
+    async def simulate(request: SimulateRequest, response: Response, wait: Wait = PATIENCE) -> Report:
+        """Imagine plans, or a sequence of actions, from what is believed now; nothing is done."""
+        return await begin(request, wait, response)
+
+    @app.get("/worlds", responses=_problems(503))
+    def worlds() -> Worlds:
+        """Describe the environment and the plan language, and name the worlds there are."""
+        return runs.wake(PATIENCE)
+
+    @app.get("/runs/{id}", responses=_problems(404))
+    async def run(run: Found, wait: Wait = 0.0) -> Report:
+        """Tell how a run stands, with its result when it is over."""
+        await run.settled(wait)
+        return runs.report(run)
+
+    @app.delete("/runs/{id}", responses=_problems(404))
+    async def stop(run: Found) -> Report:
+        """End a run: at once where it waits, at the next action or thought where it is in progress."""
+        runs.stop(run)
+        return runs.report(run)
+
+    @app.get("/runs/{id}/events", response_class=EventSourceResponse, responses=_problems(404))
+    async def events(run: Found, last_event_id: Annotated[int, Header(ge=0)] = 0) -> AsyncIterator[ServerSentEvent]:
+        """Stream what happens, an event each (`id` counts from 1), and at the end one `report`."""
+        async for number, event in run.follow(last_event_id):
+            yield ServerSentEvent(raw_data=to_line(event), event=event.kind, id=str(number))
+        yield ServerSentEvent(raw_data=runs.report(run).model_dump_json(), event="report")
+
+    return app

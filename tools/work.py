@@ -1,0 +1,260 @@
+"""What a run does: plan, act, rehearse or simulate, with an agent in one environment. Knows no thread, no protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from gedanken.agent import deliberate, loading
+from gedanken.agent.agent import Agent
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.events import Event, GoalReceived, Grid, Learned, Outcome, Rehearsed, Stored
+from gedanken.agent.goals import GoalError, abilities, check_goal
+from gedanken.agent.llm.protocol import LLMError
+from gedanken.agent.mind import Stopped, grid_of
+from gedanken.agent.session import Session, SessionError
+from gedanken.tools.messages import (
+    ActionFutures,
+    ActRequest,
+    Answer,
+    Ending,
+    Judgement,
+    Judgements,
+    Place,
+    PlanFutures,
+    PlanRequest,
+    RehearseRequest,
+    Request,
+    Result,
+    SimulateRequest,
+    Simulation,
+    Spread,
+    StepReached,
+    Worlds,
+)
+from gedanken.tools.runs import Refused, Run
+from gedanken.worldmodel.checkpoint import CheckpointError
+from gedanken.worldmodel.experience_file import StoreError
+from gedanken.worldmodel.rehearse import Rehearsal, rehearse
+from gedanken.worlds.babyai import level_ids
+from gedanken.worlds.spec import Plan, SpecError
+
+FRAMES = 8
+"""Imagined views that an answer shows."""
+
+ENDINGS = 5
+"""Different endings that an answer names, the most frequent first."""
+
+KNOWN = (CheckpointError, GoalError, LLMError, SessionError, SpecError, StoreError)
+"""Errors whose message is made for people."""
+
+NO_STOP = (GoalReceived, Outcome, Stored, Learned)
+"""Events at which a run isn't ended: there it has not begun, or its end is being told."""
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Turn errors that are made for people into Refused."""
+    try:
+        yield
+    except KNOWN as error:
+        raise Refused(str(error)) from error
+
+
+@contextlib.contextmanager
+def open_workshop(world: str, config: LoopConfig, *, seed: int) -> Iterator[Workshop]:
+    """Load an agent and begin its life in a world. Raises Refused."""
+    with plainly(), loading.open_agent(world, config) as agent:
+        session = agent.session(seed)
+        try:
+            yield Workshop(agent, session)
+        finally:
+            session.close()
+
+
+class Workshop:
+    """An agent and its one session; not to be used by two threads at once, but for `check`."""
+
+    def __init__(self, agent: Agent, session: Session) -> None:
+        self.agent, self.session = agent, session
+        self._spec = agent.world.spec
+
+    def about(self) -> Worlds:
+        """Describe the environment as it is known now."""
+        spec, world = self._spec, self.agent.world
+        here = Place(
+            id=world.id,
+            seed=self.session.seed,
+            sees=world.describe(*self.session.known()),
+            skills=abilities(spec),
+            words={attribute.name: list(attribute.values) for attribute in spec.attributes},
+            actions=list(spec.actions),
+            grammar=spec.grammar(),
+        )
+        return Worlds(here=here, worlds=list(level_ids()))
+
+    def check(self, request: Request) -> None:
+        """Raise Refused for a goal, a plan or an action that this world doesn't know."""
+        with plainly():
+            if not isinstance(request, SimulateRequest):
+                check_goal(request.goal)
+            if isinstance(request, SimulateRequest | RehearseRequest):
+                self._plans(request.plans)
+            if isinstance(request, SimulateRequest):
+                self._codes(request.actions)
+
+    def do(self, request: Request, run: Run) -> Result | None:
+        """Do what is asked; None where it was ended before there was a result."""
+        with plainly():
+            match request:
+                case PlanRequest():
+                    return self._pursue(request.goal, run, execute=False)
+                case ActRequest():
+                    return self._pursue(request.goal, run, execute=True)
+                case RehearseRequest():
+                    return self._rehearse(request, run)
+                case SimulateRequest(plans=[]):
+                    return self._simulate_actions(request, run)
+                case SimulateRequest():
+                    return self._simulate_plans(request, run)
+
+    # ---- goals -------------------------------------------------------------------------------------------------------
+
+    def _pursue(self, goal: str, run: Run, *, execute: bool) -> Answer | None:
+        def emit(event: Event) -> None:
+            run.hear(event)
+            if run.stopping and not isinstance(event, NO_STOP):
+                raise Stopped
+
+        work = self.agent.run if execute else self.agent.plan
+        with contextlib.suppress(Stopped):
+            work(goal, self.session, on_event=emit)
+        return Answer.of(run.events())
+
+    def _rehearse(self, request: RehearseRequest, run: Run) -> Judgements | None:
+        config = self.agent.config
+        rehearsal = self._imagine(request.plans, run, config.samples, config.horizon, config.seed)
+        if run.stopping:
+            return None
+        goal = check_goal(request.goal)
+        judged = deliberate.judge(self.agent.critic, goal, rehearsal, self.agent.world.describe, 1)
+        run.hear(judged)
+        return Judgements(goal=goal, judged=[Judgement.of(v) for v in judged.verdicts], futures=config.samples)
+
+    # ---- futures -----------------------------------------------------------------------------------------------------
+
+    def _imagine(self, plans: Sequence[str], run: Run, samples: int, horizon: int, seed: int) -> Rehearsal:
+        """Rehearse plans from here; their places ("behind you") speak of the present pose."""
+        self.session.imagine_goal()
+        began = time.perf_counter()
+        rehearsal = rehearse(
+            self.agent.trained.controller,
+            self.session.belief,
+            self._plans(plans),
+            samples=samples,
+            horizon=horizon,
+            standstill=self.agent.config.standstill,
+            seed=seed,
+            views=True,
+        )
+        event = Rehearsed(
+            round=1,
+            plans=list(plans),
+            futures=samples,
+            actions=int(rehearsal.length.sum()),
+            seconds=time.perf_counter() - began,
+            views=_frames(rehearsal, 0),
+        )
+        run.hear(event)
+        return rehearsal
+
+    def _simulate_plans(self, request: SimulateRequest, run: Run) -> Simulation:
+        rehearsal = self._imagine(request.plans, run, request.samples, request.horizon, request.seed)
+        plans = [self._futures(rehearsal, index) for index in range(len(rehearsal.plans))]
+        return Simulation(futures=request.samples, plans=plans)
+
+    def _futures(self, rehearsal: Rehearsal, index: int) -> PlanFutures:
+        plan, success = rehearsal.plans[index], rehearsal.success[index]
+        length = rehearsal.length[index].float()
+        lengths = length[success]
+        steps = []
+        for step, reached in zip(plan.steps, rehearsal.reached[index].T, strict=False):
+            after = reached[reached >= 0].float()
+            mean = float(after.mean()) if len(after) else None
+            steps.append(StepReached(step=str(step), share=len(after) / len(reached), actions=mean))
+        spread = None
+        if len(lengths):
+            spread = Spread(mean=float(lengths.mean()), least=float(lengths.min()), most=float(lengths.max()))
+        return PlanFutures(
+            plan=str(plan),
+            success=float(success.float().mean()),
+            steps=steps,
+            actions=spread,
+            disagreement=float(rehearsal.disagreement[index].sum() / length.sum().clamp(min=1)),
+            ends=self._endings(rehearsal.ends[index]),
+            views=_frames(rehearsal, index),
+        )
+
+    @torch.no_grad()
+    def _simulate_actions(self, request: SimulateRequest, run: Run) -> Simulation | None:
+        model, samples = self.agent.trained.model, request.samples
+        codes = self._codes(request.actions)
+        device = next(self.agent.trained.controller.parameters()).device
+        nothing = torch.full((samples, 1, len(self._spec.step_sizes)), -1, device=device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(request.seed)
+            belief = model.suppose(self.session.belief.repeat(samples), nothing)
+            now = model.readout(belief)
+            views, reward, continues, doubt = [now.observation[0]], [], [], []
+            for code in codes:
+                if run.stopping:
+                    return None
+                action = torch.full((samples,), code, device=device)
+                doubt.append(float(model.disagreement(belief, action).mean()))
+                belief = model.imagine(belief, action)
+                now = model.readout(belief)
+                views.append(now.observation[0])
+                reward.append(float(now.reward.mean()))
+                continues.append(float(now.continues.mean()))
+        futures = ActionFutures(
+            actions=request.actions,
+            reward=reward,
+            continues=continues,
+            disagreement=doubt,
+            ends=self._endings(now.observation),
+            views=[grid_of(view) for view in views],
+        )
+        return Simulation(futures=samples, actions=futures)
+
+    def _endings(self, views: Tensor) -> list[Ending]:
+        """Put the last views [S, height, width, C] into words, and count them."""
+        agent = self._spec.observation.agent
+        said = Counter(self.agent.world.describe(view, agent) for view in views.to(torch.uint8).cpu().numpy())
+        return [Ending(sees=sees, share=count / len(views)) for sees, count in said.most_common(ENDINGS)]
+
+    # ---- words -------------------------------------------------------------------------------------------------------
+
+    def _plans(self, texts: Sequence[str]) -> list[Plan]:
+        return [self._spec.parse_plan(text) for text in texts]
+
+    def _codes(self, actions: Sequence[str]) -> list[int]:
+        known = self._spec.actions
+        unknown = sorted(set(actions) - set(known))
+        if unknown:
+            raise SpecError(f"no action {unknown[0][:40]!r} here; there are {', '.join(known)}")
+        return [known.index(action) for action in actions]
+
+
+def _frames(rehearsal: Rehearsal, index: int) -> list[Grid]:
+    """Return a few views of a plan's first future, spread evenly over it."""
+    if rehearsal.views is None:
+        return []
+    length = int(rehearsal.length[index, 0]) + 1
+    shown = min(length, FRAMES)
+    times = {round(i * (length - 1) / max(1, shown - 1)) for i in range(shown)}
+    return [grid_of(rehearsal.views[index, now]) for now in sorted(times)]
