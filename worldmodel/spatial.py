@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
 from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
-from gedanken.worldmodel.spatial_nets import Acting, Change, Codes, Completion, Motion, Sight, Signals
+from gedanken.worldmodel.spatial_nets import Acting, Change, Codes, Completion, Motion, Sight, Signals, draw
 from gedanken.worlds.spec import WorldSpec
 
 
@@ -408,7 +408,7 @@ def _sample(logits: Tensor, floor: float = 0.03) -> Tensor:
     probabilities = logits.softmax(-1)
     probabilities = torch.where(probabilities < floor, 0.0, probabilities)
     flat = probabilities.sum(-1, keepdim=True) == 0
-    return torch.multinomial(torch.where(flat, logits.softmax(-1), probabilities), 1).squeeze(-1)
+    return draw(torch.where(flat, logits.softmax(-1), probabilities))
 
 
 def _mutual_information(logits: Tensor) -> Tensor:

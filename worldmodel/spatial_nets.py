@@ -9,6 +9,13 @@ from torch import Tensor, nn
 from gedanken.worldmodel.spatial_grid import MOTIONS, Grid
 
 
+def draw(weights: Tensor) -> Tensor:
+    """Draw a category [n] from each row of weights [n, V] (a tenth of `torch.multinomial`'s time)."""
+    heights = weights.cumsum(-1)
+    at = torch.rand(len(weights), 1, device=weights.device) * heights[:, -1:] * (1 - 1e-6)
+    return torch.searchsorted(heights, at, right=True).squeeze(1).clamp(max=weights.shape[1] - 1)
+
+
 class EnsembleLinear(nn.Module):
     """E linear layers side by side: ``[E, n, inputs] → [E, n, outputs]``."""
 
@@ -178,7 +185,7 @@ class Completion(nn.Module):
             due = (codes == grid.unknown) & (when >= begin) & (when < end)
             cells = due.flatten().nonzero().squeeze(1)
             if len(cells):
-                drawn = torch.multinomial(self(codes, cells).softmax(-1), 1).squeeze(1)
+                drawn = draw(self(codes, cells).softmax(-1))
                 codes.view(-1)[cells] = torch.where(grid.hidden[drawn], grid.unknown, drawn)
         return codes
 
@@ -201,7 +208,7 @@ class Completion(nn.Module):
             chance = odds * expected / (1 - expected + odds * expected)
             exists = torch.rand_like(chance) < chance
             if exists.any():
-                drawn = torch.multinomial(mass[exists].flatten(1), 1).squeeze(1)
+                drawn = draw(mass[exists].flatten(1))
                 codes[rows[exists], drawn // (grid.codes + 1)] = drawn % (grid.codes + 1)
 
     def _allowed(self, step: Tensor, position: int, places: Tensor) -> Tensor:

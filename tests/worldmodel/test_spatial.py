@@ -12,6 +12,7 @@ from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.protocol import Batch
 from gedanken.worldmodel.spatial import SIZES, SpatialBelief, SpatialModel
+from gedanken.worldmodel.spatial_nets import draw
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 LEVEL = "BabyAI-PickupLoc-v0"
@@ -299,3 +300,11 @@ def test_a_walk_is_remembered_as_a_map_of_what_was_in_sight(trained: Trained, se
                 assert known[row, column].tolist() == expected, (t, position)
         action = following
         raw, *_ = env.step(action)
+
+
+def test_categories_are_drawn_as_often_as_they_weigh() -> None:
+    torch.manual_seed(0)
+    weights = torch.tensor([[0.0, 1.0, 2.0, 0.0, 1.0, 0.0]])
+    shares = draw(weights.expand(20_000, -1)).bincount(minlength=6) / 20_000
+    assert shares.tolist() == pytest.approx((weights[0] / 4).tolist(), abs=0.02)
+    assert shares[weights[0] == 0].sum() == 0
