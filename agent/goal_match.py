@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gedanken.agent.goal_practice import Heard
+from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.protocol import Encoder
 from gedanken.worlds.spec import MAX_STEPS, Plan, WorldSpec
 
-LONGEST_GOAL = 96
+MOST_TOKENS = 96
 """Tokens of a goal that are read; the rest of a longer one is not."""
 
 
@@ -45,7 +46,7 @@ class GoalMatch(nn.Module):
         self.spec, self.config = spec, config
         width = config.width
         self.read = nn.Linear(config.features, width)
-        self.place = nn.Embedding(LONGEST_GOAL, width)
+        self.place = nn.Embedding(MOST_TOKENS, width)
         sizes = torch.tensor(spec.step_sizes)
         self.offsets: Tensor
         self.register_buffer("offsets", torch.cumsum(sizes, 0) - sizes, persistent=False)
@@ -76,9 +77,11 @@ class GoalMatch(nn.Module):
         return logits.squeeze(-1)
 
     def encode(self, encoder: Encoder, goals: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return the features and mask of goals, cut to LONGEST_GOAL tokens."""
+        """Return the features and mask of goals. Raises GoalError for one of more than MOST_TOKENS tokens."""
         features, mask = encoder.embed(goals, layer=self.config.layer)
-        return features[:, :LONGEST_GOAL].float(), mask[:, :LONGEST_GOAL].bool()
+        if mask.shape[1] > MOST_TOKENS:
+            raise GoalError(f"the goal has {mask.shape[1]} tokens and I can read {MOST_TOKENS}; say it in fewer words")
+        return features.float(), mask.bool()
 
     @torch.no_grad()
     def probability(self, encoder: Encoder, goal: str, plans: Sequence[Plan]) -> Tensor:

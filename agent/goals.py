@@ -10,8 +10,8 @@ import numpy as np
 from gedanken.worlds.protocol import Observation
 from gedanken.worlds.spec import Phrase, Plan, WorldSpec
 
-LONGEST_GOAL = 2_000
-"""Most characters of a goal."""
+LONGEST_GOAL = 300
+"""Most characters of a goal: nothing of it is ever cut off."""
 
 
 class GoalError(ValueError):

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gedanken.agent.goal_match import LONGEST_GOAL, GoalMatch, GoalMatchConfig, pad_plans, train_goal_match
+from gedanken.agent.goal_match import MOST_TOKENS, GoalMatch, GoalMatchConfig, pad_plans, train_goal_match
 from gedanken.agent.goal_practice import Heard
+from gedanken.agent.goals import GoalError
 from gedanken.worlds.babyai import SPEC
 from gedanken.worlds.spec import Plan
 
@@ -122,9 +123,9 @@ def test_plans_are_padded_to_the_longest() -> None:
     assert (steps[0, 1] == -1).all() and tuple(steps[1, 1].tolist()) == SPEC.step_codes(SPEC.parse_step(B))
 
 
-def test_of_a_long_goal_the_beginning_is_read(head: GoalMatch) -> None:
-    encoder, goal = Words(), " ".join(f"word{i}" for i in range(LONGEST_GOAL))
-    features, mask = head.encode(encoder, [f"{goal} and much more"])
-    assert features.shape == (1, LONGEST_GOAL, 16) and mask.all()
-    said = [head.probability(encoder, text, [plan(A)]) for text in (goal, f"{goal} and much more")]
-    torch.testing.assert_close(*said)
+def test_a_goal_too_long_to_be_read_whole_is_refused(head: GoalMatch) -> None:
+    encoder, goal = Words(), " ".join(f"word{i}" for i in range(MOST_TOKENS))
+    features, mask = head.encode(encoder, [goal])
+    assert features.shape == (1, MOST_TOKENS, 16) and mask.all()
+    with pytest.raises(GoalError, match="fewer words"):
+        head.probability(encoder, f"{goal} and much more", [plan(A)])
