@@ -16,16 +16,11 @@ from typing import Any
 from gedanken.evals.arms import ABOUT
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import SUITES, load_suite
+from gedanken.evals.page import HEADINGS
 from gedanken.evals.run_folder import RunFolder, plain
 from gedanken.evals.suite import Table
 
 MARKS = ("<!-- results -->", "<!-- /results -->")
-HEADINGS = {
-    "babyai-local": "The loop, its floors and its ceilings",
-    "rehearsal": "Is rehearsal worth something?",
-    "world-model": "Open-loop prediction",
-    "speed": "Speed and cost",
-}
 Summary = Mapping[str, Any]
 
 
@@ -72,9 +67,15 @@ def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
         for summary in found[suite]:
             if len(found[suite]) > 1:
                 parts.append(f"### Checkpoint `{summary['config']['checkpoint']}`")
-            parts += [markdown(table) for table in load_suite(suite).tables(summary["results"])]
-            if suite == "babyai-local":
-                parts += _about_arms(summary["results"])
+            try:
+                parts += [markdown(table) for table in load_suite(suite).tables(summary["results"])]
+                if suite == "babyai-local":
+                    parts += _about_arms(summary["results"])
+            except KeyError as error:
+                raise EvalError(
+                    f"the summary of {summary['run']} was made by another version ({error} is missing); sum its samples"
+                    f" up anew with `python -m gedanken.evals.report runs/{summary['run']}`"
+                ) from error
             parts.append(provenance(summary))
     return "\n\n".join(parts) + "\n"
 

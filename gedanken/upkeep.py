@@ -136,6 +136,26 @@ def compare_command(before: str, after: str, fail_on_regression: bool, as_json: 
     return NOT_REACHED if fail_on_regression and comparison.those("worse") else REACHED
 
 
+@click.command(name="report")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="File to write.",
+)
+def report_command(runs: tuple[str, ...], out: Path) -> int:
+    """Write one HTML page of some RUNs that needs no network: charts, tables with intervals, the worst failures.
+
+    A RUN is named by its id, its folder, or a summary's file. Runs of one suite are compared, each with the one before.
+    """
+    from gedanken.evals.page import write_page
+
+    click.echo(write_page(runs, out))
+    return REACHED
+
+
 @click.command(name="worlds")
 @json_option
 def worlds_command(as_json: bool) -> int:

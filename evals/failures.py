@@ -1,0 +1,105 @@
+"""The worst of a run, sample by sample: where what was predicted and what happened are furthest apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gedanken.evals.arms import ARMS
+
+MOST = 8
+"""Failures that are shown."""
+
+Sample = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One thing that went wrong, in words; `command` shows it again."""
+
+    where: str
+    goal: str | None
+    plan: str | None
+    predicted: str | None
+    happened: str
+    command: str | None = None
+
+
+def worst(suite: str, samples: Sequence[Sample]) -> list[Failure]:
+    """Return the worst failures of a suite's samples, worst first; none for suites that can't fail."""
+    return _WORST[suite](samples)[:MOST] if suite in _WORST else []
+
+
+def _episodes(samples: Sequence[Sample]) -> list[Failure]:
+    """Return goals that the first arm there is did not reach, those that it was surest of first."""
+    arm = next((arm for arm in ARMS if any(sample["arm"] == arm for sample in samples)), None)
+    failed = [sample for sample in samples if sample["arm"] == arm and not sample["success"]]
+    failed.sort(key=lambda sample: -(sample.get("predicted") or 0))
+    return [
+        Failure(
+            where=f"{sample['task']}, seed {sample['seed']}, {arm}",
+            goal=sample["goal"],
+            plan=sample.get("plan"),
+            predicted=_percent(sample.get("predicted")),
+            happened=_ending(sample),
+            command=f"gedanken run --world {sample['task']} --seed {sample['seed']}" if arm == "loop" else None,
+        )
+        for sample in failed
+    ]
+
+
+def _ending(sample: Sample) -> str:
+    words = [f"not reached after {_actions(sample['steps'])}"]
+    if sample.get("status") == "declined":
+        words = ["declined"]
+    if sample.get("replans"):
+        words.append(f"planned anew {sample['replans']} {'time' if sample['replans'] == 1 else 'times'}")
+    return ", ".join(words)
+
+
+def _judgements(samples: Sequence[Sample]) -> list[Failure]:
+    """Return the plans whose predicted success was furthest from what happened."""
+    plans = [(plan, sample) for sample in samples for plan in sample["plans"]]
+    plans.sort(key=lambda pair: -abs(pair[0]["predicted"] - pair[0]["success"]))
+    return [
+        Failure(
+            where=f"{sample['task']}, seed {sample['seed']}, {plan['kind']} plan",
+            goal=sample.get("goal"),
+            plan=plan["plan"],
+            predicted=_percent(plan["predicted"]),
+            happened=f"{'reached in' if plan['success'] else 'not reached after'} {_actions(plan['steps'])}",
+        )
+        for plan, sample in plans
+        if plan["success"] != (plan["predicted"] >= 0.5)
+    ]
+
+
+def _surprises(samples: Sequence[Sample]) -> list[Failure]:
+    """Return the episodes that surprised the world model most."""
+    ordered = sorted(samples, key=lambda sample: -sample["nats"] / max(sample["frames"], 1))
+    return [
+        Failure(
+            where=f"{sample['task']}, seed {sample['seed']}",
+            goal=None,
+            plan=None,
+            predicted=None,
+            happened=f"{sample['nats'] / max(sample['frames'], 1):.1f} nats a frame over {_actions(sample['frames'])}",
+        )
+        for sample in ordered
+    ]
+
+
+def _actions(count: int) -> str:
+    return f"{count} {'action' if count == 1 else 'actions'}"
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+_WORST: dict[str, Callable[[Sequence[Sample]], list[Failure]]] = {
+    "babyai-local": _episodes,
+    "rehearsal": _judgements,
+    "world-model": _surprises,
+}

@@ -1,0 +1,225 @@
+"""Runs as one HTML page that needs nothing else: charts, tables with intervals, the worst failures."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from gedanken.evals.arms import ABOUT
+from gedanken.evals.charts import Bar, Curve, Dot, bars, horizon_curves, reliability_diagram
+from gedanken.evals.compare import compare
+from gedanken.evals.errors import EvalError, RunError
+from gedanken.evals.failures import Failure, worst
+from gedanken.evals.main import RUNS, load_suite
+from gedanken.evals.run_folder import RunFolder, plain
+from gedanken.evals.statistics import reliability, wilson
+from gedanken.evals.suite import Table
+
+HEADINGS = {
+    "babyai-local": "The loop, its floors and its ceilings",
+    "rehearsal": "Is rehearsal worth something?",
+    "world-model": "Open-loop prediction",
+    "speed": "Speed and cost",
+}
+WORST = {"world-model": "What surprised most"}
+"""What the worst of a suite is called where it isn't failures."""
+
+KINDS = {"loop": "main", "llm-alone": "second", "oracle-plan": "third", "bot": "third", "random": "floor"}
+"""CSS class of each arm's bar."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and what it shows."""
+
+    title: str
+    chart: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run on the page."""
+
+    id: str
+    heading: str
+    facts: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
+    figures: tuple[Figure, ...]
+    tables: tuple[Table, ...]
+    arms: tuple[tuple[str, str], ...]
+    worst: str
+    failures: tuple[Failure, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed from one run to the next."""
+
+    tables: tuple[Table, ...]
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it was kept: its summary, and its samples where there are any."""
+
+    summary: Mapping[str, Any]
+    samples: Sequence[Mapping[str, Any]]
+    folder: Path | None
+
+    @classmethod
+    def read(cls, name: str, runs: Path = RUNS) -> Run:
+        """Read a run folder by its id or path, or a summary's file. Raises RunError for neither."""
+        path = Path(name)
+        if path.suffix == ".json" and path.is_file():
+            try:
+                summary = json.loads(path.read_text(encoding="utf-8"))
+                load_suite(summary["suite"])
+                return cls(summary, (), None)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{path} is no run summary ({error!r}); name a run's folder") from error
+        folder = RunFolder.open(runs, name)
+        samples = folder.samples()
+        if not samples:
+            raise RunError(f"run {folder.id} has no samples yet; go on with `gedanken eval --resume {folder.id}`")
+        results = plain(load_suite(folder.about["suite"]).summarise(samples))
+        return cls({"run": folder.id, **folder.about, "results": results}, samples, folder.path)
+
+
+def write_page(names: Sequence[str], target: Path, runs: Path = RUNS) -> Path:
+    """Write the page of some runs. Raises EvalError for a run that can't be shown, and OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page([Run.read(name, runs) for name in names]), encoding="utf-8")
+    return target
+
+
+def page(found: Sequence[Run]) -> str:
+    """Return the page of some runs. Raises EvalError for a summary that another version made."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = resources.files("gedanken.evals").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    sections = [_section(run) for run in found]
+    return environment.from_string(text).render(sections=sections, changes=list(_changes(found))) + "\n"
+
+
+def _section(run: Run) -> Section:
+    summary, suite = run.summary, load_suite(run.summary["suite"])
+    config, machine = summary["config"], summary["machine"]
+    facts = {
+        "run": summary["run"],
+        "commit": summary["commit"].replace("+changes", " and changes that were not committed"),
+        "checkpoint": ", ".join(f"{name} {digest[:12]}" for name, digest in summary["checkpoints"].items())
+        or config["checkpoint"],
+        "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task",
+        "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
+        "begun": summary["started"],
+    }
+    settings = {**config.get("loop", {}), **{f"version of {name}": v for name, v in summary["versions"].items()}}
+    try:
+        results = summary["results"]
+        figures, tables = tuple(_figures(run)), tuple(suite.tables(results))
+        arms = [results["arm"], *results["arms"]] if suite.name == "babyai-local" else []
+    except KeyError as error:
+        raise EvalError(
+            f"the summary of {summary['run']} was made by another version ({error} is missing); name the run's folder"
+        ) from error
+    return Section(
+        id=summary["run"],
+        heading=HEADINGS[suite.name],
+        facts=tuple(facts.items()),
+        settings=tuple((name, str(value)) for name, value in settings.items()),
+        figures=figures,
+        tables=tables,
+        arms=tuple((arm, ABOUT[arm]) for arm in arms),
+        worst=WORST.get(suite.name, "The worst failures"),
+        failures=tuple(worst(suite.name, run.samples)),
+        note="" if run.samples else "Only the summary was kept; the run's folder would show its worst failures, too.",
+    )
+
+
+def _figures(run: Run) -> Iterator[Figure]:
+    suite, results = run.summary["suite"], run.summary["results"]
+    if suite == "babyai-local":
+        yield from _success(results)
+        told = [sample for sample in run.samples if sample.get("predicted") is not None]
+        if told:
+            yield _reliability([sample["predicted"] for sample in told], [sample["success"] for sample in told])
+    elif suite == "rehearsal":
+        rows = results["reliability"]
+        dots = [Dot(r["predicted"], r["happened"], r["ci_low"], r["ci_high"], r["n"]) for r in rows]
+        yield _diagram(dots, "plans")
+        kinds = [Bar(_short(r["kind"]), r["happened"], r["ci_low"], r["ci_high"]) for r in results["kinds"]]
+        yield Figure("Really succeeded, by kind of plan", bars(kinds, "success by kind of plan"), "Wilson 95 %")
+    elif suite == "world-model":
+        yield _horizons(results["horizons"])
+
+
+def _success(results: Mapping[str, Any]) -> Iterator[Figure]:
+    """Draw success by arm: all levels together, then level by level."""
+    arms = {results["arm"]: results["tasks"], **results["arms"]}
+    together = []
+    for arm, rows in arms.items():
+        rate = wilson(round(sum(row["n"] * row["success"] for row in rows)), sum(row["n"] for row in rows))
+        together.append(Bar(arm, rate.value, rate.low, rate.high, KINDS[arm]))
+    counts = {row["n"] for rows in arms.values() for row in rows}
+    each = f"n = {' or '.join(map(str, sorted(counts)))} a level and arm, Wilson 95 %"
+    yield Figure("Success, all levels", bars(together, "success of every arm over all levels"), each)
+    for task in [row["task"] for row in results["tasks"]]:
+        mine = [(arm, row) for arm, rows in arms.items() for row in rows if row["task"] == task]
+        level = [Bar(arm, row["success"], row["ci_low"], row["ci_high"], KINDS[arm]) for arm, row in mine]
+        yield Figure(task, bars(level, f"success of every arm in {task}"))
+
+
+def _reliability(predicted: Sequence[float], happened: Sequence[bool]) -> Figure:
+    table = reliability(predicted, happened)
+    rows = [(row.predicted, row.happened, row.n) for row in table]
+    return _diagram([Dot(at, rate.value, rate.low, rate.high, n) for at, rate, n in rows], "episodes of the loop")
+
+
+def _diagram(dots: Sequence[Dot], what: str) -> Figure:
+    total = sum(dot.n for dot in dots)
+    note = f"{total:,} {what} in bins of 10 %; whiskers: Wilson 95 %; grey: how many predictions; dashed: as predicted"
+    return Figure("Is predicted success true?", reliability_diagram(dots, "reliability diagram"), note)
+
+
+def _horizons(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    names = {
+        "changed": ("cells that changed", "main"),
+        "visible": ("all visible cells", "second"),
+        "frozen": ("all visible cells, if the world froze", "floor"),
+    }
+    curves = []
+    for key, (label, kind) in names.items():
+        known = [(row["horizon"], row[key]) for row in rows if None not in (row[key]["value"], row[key]["low"])]
+        points = tuple((horizon, found["value"], found["low"], found["high"]) for horizon, found in known)
+        curves += [Curve(label, points, kind)] if points else []
+    chart = horizon_curves(curves, "cells predicted right over the number of actions ahead")
+    return Figure("Cells right, open loop", chart, "bands: 95 %; a frozen world has no changed cell right")
+
+
+def _changes(found: Sequence[Run]) -> Iterator[Change]:
+    """Compare each run with the next one of its suite, where they have pairs."""
+    for suite in HEADINGS:
+        mine = [run.folder for run in found if run.summary["suite"] == suite and run.folder is not None]
+        for before, after in itertools.pairwise(mine):
+            try:
+                comparison = compare(str(before), str(after))
+            except EvalError:
+                continue
+            yield Change(tuple(comparison.tables()), tuple(comparison.words().split("\n")))
+
+
+def _short(kind: str) -> str:
+    return kind.replace("prerequisite", "key").replace("language model", "LLM's")
