@@ -343,9 +343,11 @@ class SpatialModel(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1))
 
     def _change_loss(self, frames: _Frames, view: Tensor, visible: Tensor, going: Tensor) -> Tensor:
-        grid = self.grid
-        rows = _some(going.nonzero().squeeze(1), 0.4)
-        motion = frames.motion[rows].argmax(1)
+        """Learn what cells near the agent become; frames in which it stayed where it was tell most of that."""
+        grid, motions = self.grid, frames.motion.argmax(1)
+        telling = going * torch.where(motions == 0, 4.0, 1.0)
+        rows = torch.multinomial(telling, max(1, round(0.4 * int(going.sum()))))
+        motion = motions[rows]
         before, belief = frames.before[rows], frames.belief[rows]
         logits = self.change(frames.moved[rows], before.hand, belief.action, motion)  # [E, n, near + 1, V + 1]
         shown = torch.full((len(rows), grid.cells), grid.unknown, device=view.device)
@@ -403,7 +405,7 @@ def _some(rows: Tensor, share: float) -> Tensor:
     return rows[torch.randperm(len(rows), device=rows.device)[: max(1, round(share * len(rows)))]]
 
 
-def _sample(logits: Tensor, floor: float = 0.03) -> Tensor:
+def _sample(logits: Tensor, floor: float = 0.08) -> Tensor:
     """Sample categories [n] from logits [n, V]; what is rarer than `floor` is left out, or rare slips would add up."""
     probabilities = logits.softmax(-1)
     probabilities = torch.where(probabilities < floor, 0.0, probabilities)
