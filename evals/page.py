@@ -92,7 +92,8 @@ class Run:
         if not samples:
             raise RunError(f"run {folder.id} has no samples yet; go on with `gedanken eval --resume {folder.id}`")
         results = plain(load_suite(folder.about["suite"]).summarise(samples))
-        return cls({"run": folder.id, **folder.about, "results": results}, samples, folder.path)
+        finished = f"{len(samples)} samples, {'finished' if folder.finished else 'NOT FINISHED'}"
+        return cls({"run": folder.id, **folder.about, "finished": finished, "results": results}, samples, folder.path)
 
 
 def write_page(names: Sequence[str], target: Path, runs: Path = RUNS) -> Path:
@@ -125,6 +126,7 @@ def _section(run: Run) -> Section:
         "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task",
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
         "begun": summary["started"],
+        "finished": summary["finished"],
     }
     settings = {**config.get("loop", {}), **{f"version of {name}": v for name, v in summary["versions"].items()}}
     try:

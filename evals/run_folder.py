@@ -111,7 +111,10 @@ class RunFolder:
             )
 
     def go_on(self) -> None:
-        """Take the run up again, noting the commit."""
+        """Take the run up again: note the commit, cut off a line that a kill left unfinished."""
+        path = self.path / "samples.jsonl"
+        if path.exists() and (whole := _whole_lines(data := path.read_bytes())) != data:
+            path.write_bytes(whole)
         if (now := commit()) not in self.about["commit"].split(", "):
             self.about["commit"] += f", {now}"
             _write(self.path / "run.json", self.about)
@@ -130,15 +133,12 @@ class RunFolder:
     def samples(self) -> list[dict[str, Any]]:
         """Return the samples so far, task by task in the order of their seeds, however they came.
 
-        A line cut off by a crash is dropped, a repeated sample counts once.
+        A line that is not whole is left out, a repeated sample counts once.
         """
         path = self.path / "samples.jsonl"
         if not path.exists():
             return []
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
-            path.write_bytes(whole)
+        whole = _whole_lines(path.read_bytes())
         found: dict[Key, dict[str, Any]] = {}
         for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
             try:
@@ -153,6 +153,11 @@ class RunFolder:
     def done(self) -> set[Key]:
         """Return the keys of the samples so far."""
         return {(sample["task"], sample["seed"], sample["arm"]) for sample in self.samples()}
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the run came to its end."""
+        return (self.path / "summary.json").is_file()
 
     # ---- summary ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +227,10 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _whole_lines(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]
 
 
 def _settings(suite: str, config: Mapping[str, Any], seeds: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def written(runs: list[str], tmp_path: Path) -> Path:
 def test_the_page_stands_alone_and_says_what_the_runs_say(written: Path, runs: list[str]) -> None:
     text = written.read_text()
     assert "://" not in text and "<script" not in text and "src=" not in text and "url(" not in text, "no network"
-    assert "default-src 'none'" in text
+    assert "default-src 'none'" in text and "NOT FINISHED" in text, "nobody finished these runs"
     for id in runs:
         assert f'id="{id}"' in text and f'href="#{id}"' in text
     assert "66.7 [39.1, 86.2]" in text, "8 of 12, Wilson"

@@ -37,6 +37,8 @@ def test_a_killed_run_goes_on_and_counts_nothing_twice(tmp_path: Path) -> None:
     with (run.path / "samples.jsonl").open("a") as file:
         file.write('{"task": "a", "se')  # killed in the middle of a line
     again = RunFolder.open(tmp_path / "runs", "last")
+    assert len(again.samples()) == 1
+    assert (run.path / "samples.jsonl").read_text().endswith('"se'), "to look at a run changes nothing"
     again.go_on()
     assert again.done() == {("a", 1, "bot")}
     again.append({"task": "a", "seed": 2, "arm": "bot"})
