@@ -8,10 +8,17 @@ from typing import Any, Self
 import httpx
 
 from gedanken.agent.events import Event, from_line
-from gedanken.tools.messages import ActRequest, PlanRequest, RehearseRequest, Report, Request, SimulateRequest, Worlds
-
-PATIENCE, LONGEST_WAIT = 2.5, 30.0
-"""Seconds that the service waits for a run to be over: when nothing is said, and at most."""
+from gedanken.tools.messages import (
+    LONGEST_WAIT,
+    PATIENCE,
+    ActRequest,
+    PlanRequest,
+    RehearseRequest,
+    Report,
+    Request,
+    SimulateRequest,
+    Worlds,
+)
 
 
 class ServiceError(RuntimeError):

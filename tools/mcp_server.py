@@ -16,7 +16,9 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from gedanken.tools.messages import (
+    LONGEST_WAIT,
     MOST_PLANS,
+    PATIENCE,
     ActRequest,
     GoalText,
     PlanRequest,
@@ -28,10 +30,7 @@ from gedanken.tools.messages import (
 )
 from gedanken.tools.runs import Refused, Run, Runs
 
-PATIENCE, LONGEST_WAIT = 2.5, 30.0
-"""Seconds that a call waits for its run to be over: where nothing is said, and at most."""
-
-PULSE = 2.0
+PULSE = 1.5
 """Most seconds without a progress notification while a call waits."""
 
 ABOUT = """Gedanken plans in words, rehearses its plans in a learned world model, and only then acts.

@@ -32,6 +32,8 @@ from gedanken.agent.verdict import Verdict
 
 MOST_PLANS, MOST_FUTURES, MOST_HORIZON, MOST_ACTIONS = 16, 256, 80, 100
 LONGEST_PLAN = 1_000
+PATIENCE, LONGEST_WAIT = 2.0, 30.0
+"""Seconds that a call waits for its run to be over: where nothing is said, and at most."""
 
 GoalText = Annotated[
     str,
@@ -282,7 +284,7 @@ class Report(_Answer):
     ahead: int = Field(description="Runs that come first.")
     news: str = Field(description="What happened last.")
     events: int = Field(description="How much has happened so far.")
-    seconds: float = Field(description="Time since it began.")
+    seconds: float = Field(description="Time since it began; while it is queued, since it was asked for.")
     result: Result | None
     error: str | None
 

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from gedanken.agent.events import to_line
 from gedanken.tools.messages import (
+    LONGEST_WAIT,
+    PATIENCE,
     ActRequest,
     PlanRequest,
     RehearseRequest,
@@ -24,9 +26,6 @@ from gedanken.tools.messages import (
     Worlds,
 )
 from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Refused, Run, Runs, UnknownRun
-
-PATIENCE, LONGEST_WAIT = 2.5, 30.0
-"""Seconds that a request waits for its run to be over: when nothing is said, and at most."""
 
 STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404}
 ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.
