@@ -13,7 +13,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from gedanken.agent import nodes, remember
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Event, GoalReceived, Outcome, Resumed
+from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Resumed
 from gedanken.agent.goals import check_goal
 from gedanken.agent.graph import MOST_STEPS, build
 from gedanken.agent.journal import Conversation, Journal
@@ -24,7 +24,7 @@ from gedanken.agent.state import State, fresh
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import SpecError
+from gedanken.worlds.spec import Plan, SpecError
 
 
 def _ignore(event: Event) -> None:
@@ -73,17 +73,34 @@ class Agent:
             saver=self._saver,
         )
 
-    def run(self, goal: str, session: Session, *, on_event: Sink = _ignore, approve: Approver | None = None) -> Outcome:
+    def run(
+        self,
+        goal: str,
+        session: Session,
+        *,
+        on_event: Sink = _ignore,
+        approve: Approver | None = None,
+        given: Plan | None = None,
+    ) -> Outcome:
         """Reach a goal; events come while it happens, the outcome at the end.
 
-        Raises GoalError for a goal that is none, LLMError, StoreError, CheckpointError and SessionError. On Ctrl-C
+        A plan that is `given` is rehearsed and taken as it is, the language model is asked only when it fails on the
+        way. Raises GoalError for a goal that is none, LLMError, StoreError, CheckpointError and SessionError. On Ctrl-C
         (KeyboardInterrupt) what happened so far is stored first.
         """
-        return self._begin(goal, session, on_event, approve, execute=True)
+        return self._begin(goal, session, on_event, approve, execute=True, given=given)
 
-    def plan(self, goal: str, session: Session, *, on_event: Sink = _ignore) -> Outcome:
+    def plan(self, goal: str, session: Session, *, on_event: Sink = _ignore, given: Plan | None = None) -> Outcome:
         """Imagine only: propose, rehearse, judge and choose; nothing is done and nothing stored. Raises as `run`."""
-        return self._begin(goal, session, on_event, None, execute=False)
+        return self._begin(goal, session, on_event, None, execute=False, given=given)
+
+    def learn(self, steps: int | None = None) -> Learned | None:
+        """Take gradient steps on what is stored, into a new checkpoint; None where none are to be taken.
+
+        Without `steps` as many as after an episode. Raises TrainingError and CheckpointError.
+        """
+        taken = self.config.learn_steps if steps is None else steps
+        return remember.learn(self.trained, self.store, steps=taken, seed=self.config.seed)
 
     def events(
         self, goal: str, session: Session, *, approve: Approver | None = None, execute: bool = True
@@ -144,6 +161,7 @@ class Agent:
         *,
         execute: bool,
         stop: threading.Event | None = None,
+        given: Plan | None = None,
     ) -> Outcome:
         goal = check_goal(goal)
         mind = self._mind(session, on_event, approve)
@@ -155,7 +173,7 @@ class Agent:
             session.imagine_goal()
         own = not session.free and goal == session.mission
         on_event(GoalReceived(goal=goal, world=self.world.id, seed=session.seed, own=own))
-        state = fresh(goal, execute=execute, began=time.time())
+        state = fresh(goal, execute=execute, began=time.time(), given=str(given) if given else None)
         return self._invoke(goal, mind, state, self._thread(session) if execute else f"imagined-{time.time_ns()}")
 
     def _invoke(self, goal: str, mind: Mind, state: State | None, thread: str) -> Outcome:
@@ -171,10 +189,13 @@ class Agent:
         return outcome
 
     def _interrupted(self, goal: str, mind: Mind) -> None:
-        outcome = nodes.interrupted(goal, mind)
-        mind.emit(outcome)
-        if stored := remember.store(mind, outcome):
-            mind.emit(stored)
+        outcome = mind.ended
+        if outcome is None:
+            outcome = nodes.interrupted(goal, mind)
+            mind.emit(outcome)
+            if stored := remember.store(mind, outcome):
+                outcome = outcome.model_copy(update={"episode": stored.episode})
+                mind.emit(stored)
         self._close_turn(mind, outcome)
 
     def _close_turn(self, mind: Mind, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Candidate, Judged, Rehearsed
+from gedanken.agent.events import Candidate, Forecast, Judged, Rehearsed
 from gedanken.agent.mind import Describe, Judge, grid_of
 from gedanken.agent.propose import Attempt
 from gedanken.agent.session import done_before
@@ -70,6 +70,7 @@ def imagine(
     views = rehearsal.views
     length = int(rehearsal.length[0, 0])
     frames = [] if views is None else [grid_of(views[0, t]) for t in _spread(length + 1, FRAMES)]
+    imagined = _whole(rehearsal, plans, done)
     event = Rehearsed(
         round=round,
         plans=[str(plan) for plan in plans],
@@ -77,8 +78,24 @@ def imagine(
         actions=int(rehearsal.length.sum()),
         seconds=time.perf_counter() - began,
         views=frames,
+        forecasts=forecasts(imagined),
     )
-    return _whole(rehearsal, plans, done), done, event
+    return imagined, done, event
+
+
+def forecasts(rehearsal: Rehearsal) -> list[list[Forecast]]:
+    """Return for each plan how often each of its steps was achieved, and after how many actions."""
+    return [
+        [
+            Forecast(
+                step=str(step),
+                achieved=float((reached >= 0).float().mean()),
+                actions=float(reached[reached >= 0].float().mean()) if (reached >= 0).any() else None,
+            )
+            for step, reached in zip(plan.steps, futures.T, strict=False)
+        ]
+        for plan, futures in zip(rehearsal.plans, rehearsal.reached, strict=True)
+    ]
 
 
 def judge(critic: Judge, goal: str, rehearsal: Rehearsal, describe: Describe, round: int) -> Judged:

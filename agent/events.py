@@ -60,8 +60,19 @@ class Proposed(_Event):
     model: str
 
 
+class Forecast(_Event):
+    """How often a step was achieved in imagination, and after how many actions of the plan on average."""
+
+    step: str
+    achieved: float
+    actions: float | None
+
+
 class Rehearsed(_Event):
-    """Plans were imagined: `futures` for each, `actions` in all; `views` are of the first plan's first future."""
+    """Plans were imagined: `futures` for each, `actions` in all; `views` are of the first plan's first future.
+
+    `forecasts` hold, for each plan, what was imagined of each of its steps.
+    """
 
     kind: Literal["rehearsed"] = "rehearsed"
     round: int
@@ -70,6 +81,7 @@ class Rehearsed(_Event):
     actions: int
     seconds: float
     views: list[Grid]
+    forecasts: list[list[Forecast]] = []
 
     @property
     def actions_per_second(self) -> float:

@@ -19,7 +19,7 @@ from gedanken.agent.llm.protocol import Encoder
 from gedanken.worlds.spec import MAX_STEPS, Plan, WorldSpec
 
 MOST_TOKENS = 96
-"""Tokens of a goal that are read; the rest of a longer one is not."""
+"""Most tokens of a goal."""
 
 
 class GoalMatchConfig(BaseModel):

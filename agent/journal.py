@@ -68,7 +68,11 @@ def _create_tables(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: list[Migration] = [_create_tables]
+def _create_marks(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE mark (name TEXT PRIMARY KEY, conversation INTEGER NOT NULL, turns INTEGER NOT NULL)")
+
+
+MIGRATIONS: list[Migration] = [_create_tables, _create_marks]
 
 
 class Journal(StoreFile):
@@ -80,8 +84,12 @@ class Journal(StoreFile):
     def begin(self, world: str, spec_hash: str, seed: int, free: bool) -> Conversation:
         """Note a reset."""
         with self._write() as db:
-            query = "INSERT INTO conversation (created, world, spec_hash, seed, free) VALUES (?, ?, ?, ?, ?)"
-            row = db.execute(query, (time.time(), world, spec_hash, seed, int(free))).lastrowid
+            return self._new(db, world, spec_hash, seed, free)
+
+    @staticmethod
+    def _new(db: sqlite3.Connection, world: str, spec_hash: str, seed: int, free: bool) -> Conversation:
+        query = "INSERT INTO conversation (created, world, spec_hash, seed, free) VALUES (?, ?, ?, ?, ?)"
+        row = db.execute(query, (time.time(), world, spec_hash, seed, int(free))).lastrowid
         return Conversation(int(row or 0), world, spec_hash, seed, free)
 
     def begin_turn(self, conversation: int, goal: str, origin: int) -> int:
@@ -112,6 +120,39 @@ class Journal(StoreFile):
                 " WHERE conversation = ? AND number = ?"
             )
             db.execute(query, (checksum, reward, int(achieved), conversation, number))
+
+    def fork(self, conversation: Conversation, turns: int) -> Conversation:
+        """Begin a conversation as a copy of another one's first `turns` goals and the actions confirmed until then."""
+        with self._write() as db:
+            new = self._new(db, conversation.world, conversation.spec_hash, conversation.seed, conversation.free)
+            self._copy(db, conversation.id, None, new.id, None)
+            for turn in self.turns(conversation.id)[:turns]:
+                said = json.dumps(turn.outcome) if turn.outcome else None
+                query = "INSERT INTO turn (conversation, goal, origin, outcome) VALUES (?, ?, ?, ?)"
+                id = db.execute(query, (new.id, turn.goal, turn.origin, said)).lastrowid
+                self._copy(db, conversation.id, turn.id, new.id, id)
+        return new
+
+    @staticmethod
+    def _copy(db: sqlite3.Connection, source: int, turn: int | None, target: int, as_turn: int | None) -> None:
+        query = (
+            "INSERT INTO action SELECT ?, number, ?, action, step, pursuit, done, checksum, reward, achieved FROM action"
+            " WHERE conversation = ? AND turn IS ? AND done = 1"
+        )
+        db.execute(query, (target, as_turn, source, turn))
+
+    def mark(self, name: str, conversation: int, turns: int) -> None:
+        """Give a conversation, as it is after its first `turns` goals, a name; an older mark of that name goes."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", (name, conversation, turns))
+
+    def marks(self) -> dict[str, tuple[Conversation, int]]:
+        """Return the conversations that have a name, each with its number of goals then."""
+        query = (
+            "SELECT name, turns, id, world, spec_hash, seed, free FROM mark JOIN conversation ON id = conversation"
+            " ORDER BY name"
+        )
+        return {name: (_conversation(*row), turns) for name, turns, *row in self._read(query)}
 
     def last(self) -> Conversation | None:
         """Return the conversation begun last."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import ApprovalAsked, Event
+from gedanken.agent.events import ApprovalAsked, Event, Outcome
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.session import Session
 from gedanken.agent.verdict import Verdict
@@ -56,6 +56,7 @@ class Mind:
     approve: Approver | None = None
     cut_off: str | None = None  # the node in which a run that now goes on had been killed
     doing: State | None = None  # the state in which acting began, for a run that is interrupted
+    ended: Outcome | None = None  # how the goal ended, once that is stored and only learning is left
     stop: threading.Event = field(default_factory=threading.Event)
 
     def heed(self) -> None:

@@ -19,6 +19,7 @@ from gedanken.agent.events import (
     Declined,
     Outcome,
     Perceived,
+    Proposed,
     Replanning,
     Revising,
     Status,
@@ -35,6 +36,9 @@ from gedanken.agent.state import (
     options_of,
 )
 
+PERSON = "you"
+"""Who wrote a plan that was given."""
+
 
 def perceive(state: State, mind: Mind) -> State:
     """Put what is known of the surroundings into words."""
@@ -45,8 +49,26 @@ def perceive(state: State, mind: Mind) -> State:
 
 
 def propose(state: State, mind: Mind) -> State:
-    """Ask the language model for plans; what reality refuted, and verdicts where there are any, are told."""
+    """Ask the language model for plans; what reality refuted, and verdicts where there are any, are told.
+
+    A person's own plan is taken as it is, and the language model is not asked.
+    """
     mind.heed()
+    if (given := state.get("given")) and not state["round"]:
+        candidate = Candidate(plan=given, log_probability=None, round=0)
+        mind.emit(
+            Proposed(
+                round=0,
+                candidates=[candidate],
+                merged=0,
+                unreadable=0,
+                prompt_tokens=0,
+                tokens=0,
+                seconds=0.0,
+                model=PERSON,
+            )
+        )
+        return State(candidates=[candidate.model_dump()], round=1)
     judged = options_of(state)
     attempts = attempts_in(state) + deliberate.attempts_of(judged)
     refuted = [item["plan"] for item in state["attempts"] if item["final"]]
@@ -90,7 +112,7 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
         mind.emit(verdicts)
         judged = judged + deliberate.options(candidates, verdicts.verdicts, begins)
     changes = State(candidates=[], judged=[dump_option(option) for option in judged])
-    left = state["revisions"] < mind.config.rounds
+    left = state["revisions"] < mind.config.rounds and not _given(state)
     wanted = deliberate.wants_revision(judged, mind.config) is not None
     return ("revise" if left and wanted and candidates else "choose"), changes
 
@@ -109,7 +131,7 @@ def choose(state: State, mind: Mind) -> tuple[Literal["approve", "finish"], Stat
     known, _ = mind.session.known()
     missing = goals.missing(mind.world.spec, known, best.plan) if best and mind.session.free else []
     why = deliberate.why_not(best, missing, mind.config)
-    if why is not None and not state["replans"]:
+    if why is not None and not state["replans"] and not _given(state):
         mind.emit(Declined(why=why, can=goals.abilities(mind.world.spec), sees=state["scene"]))
         outcome = _outcome(state, mind, "declined", why)
         return "finish", State(chosen=None, outcome=outcome.model_dump(mode="json"))
@@ -169,8 +191,9 @@ def finish(state: State, mind: Mind) -> State:
     stored = remember.store(mind, outcome)
     learned = None
     if stored:
+        mind.ended = outcome.model_copy(update={"episode": stored.episode})
         mind.emit(stored)
-        learned = remember.learn(mind)
+        learned = remember.learn(mind.trained, mind.store, steps=mind.config.learn_steps, seed=mind.config.seed)
     if learned:
         mind.emit(learned)
     told = {
@@ -179,6 +202,11 @@ def finish(state: State, mind: Mind) -> State:
         "seconds": time.time() - state["began"],
     }
     return State(outcome=state["outcome"] | told)
+
+
+def _given(state: State) -> bool:
+    """Whether the plan under consideration is a person's own: it is neither revised nor declined."""
+    return bool(state.get("given")) and not state["replans"]
 
 
 def _replan(

@@ -5,10 +5,11 @@ Every stage leaves its result in the folder and is skipped when that is there, s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,9 @@ Say = Callable[[str], None]
 BLOCK = 10_000_000
 """Training seeds that each stage has to itself."""
 
+STAGES = "stages.jsonl"
+"""Seconds that each stage took."""
+
 
 class Correction(BaseModel):
     """A round in which the agent acts, the demonstrator says what it would have done, and both train it on.
@@ -50,7 +54,6 @@ class Correction(BaseModel):
         levels: (world id, weight) of the episodes.
         episodes: how many; `missions`, `jostled` and `hindered` are the shares of `Practice`.
         steps, rate: gradient steps that follow, and their peak learning rate.
-        repeats: how often these episodes count in that training.
     """
 
     levels: tuple[tuple[str, float], ...]
@@ -60,7 +63,6 @@ class Correction(BaseModel):
     hindered: float
     steps: int
     rate: float
-    repeats: int = 1
 
 
 class RecipeConfig(BaseModel):
@@ -160,43 +162,40 @@ def reproduce(
     Raises CheckpointError when it is there already, StoreError, TrainingError and LLMError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    began, spec = time.perf_counter(), make_world(config.suite[0]).spec
+    spec = make_world(config.suite[0]).spec
     (folder / "recipe.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     torch.manual_seed(config.seed)
     untrained = _untrained(spec, config)
     with ExperienceStore(folder / "experience.sqlite") as store:
         first = FIRST_TRAINING_SEED + 4 * BLOCK * config.seed
         seeds, practice = range(first, first + config.episodes), Practice(hindered=config.hindered)
-        _fill(store, EXPERT, seeds, practise(make_world, config.levels, seeds, practice, config.workers), say)
-        trained = _train(
-            untrained, _replay(store, spec, config, []), config.steps, 1e-3, config.seed, folder / "0", say
-        )
-        repeated: list[Episode] = []
+        with _timed(folder, "practise"):
+            _fill(store, EXPERT, seeds, practise(make_world, config.levels, seeds, practice, config.workers), say)
+        with _timed(folder, "train"):
+            replay = _replay(store, spec, config)
+            trained = _train(untrained, replay, config.steps, 1e-3, config.seed, folder / "0", say)
         for number, correction in enumerate(config.corrections, 1):
             seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
             practice = Practice(missions=correction.missions, jostled=correction.jostled, hindered=correction.hindered)
-            _fill(
-                store,
-                f"agent {number}",
-                seeds,
-                _corrected(make_world, correction, seeds, trained, practice, number),
-                say,
-            )
-            repeated += list(_of(store, f"agent {number}")) * (correction.repeats - 1)
-            replay = _replay(store, spec, config, repeated)
-            where = folder / str(number)
-            trained = _train(trained, replay, correction.steps, correction.rate, config.seed + number, where, say)
+            with _timed(folder, f"practise, corrected, {number}"):
+                episodes = _corrected(make_world, correction, seeds, trained, practice, number)
+                _fill(store, f"agent {number}", seeds, episodes, say)
+            with _timed(folder, f"train on, {number}"):
+                replay, where = _replay(store, spec, config), folder / str(number)
+                trained = _train(trained, replay, correction.steps, correction.rate, config.seed + number, where, say)
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
-    critic = _critic(config, spec, make_world, encoder(), trained, first + 2 * BLOCK, folder, say)
+    with _timed(folder, "critic"):
+        critic = _critic(config, spec, make_world, encoder(), trained, first + 2 * BLOCK, folder, say)
     model: Any = trained.model
+    lines = (folder / STAGES).read_text(encoding="utf-8").splitlines()
     steps = [config.steps, *(correction.steps for correction in config.corrections)]
     card = {
         "data": f"{config.episodes} episodes of the demonstrator, {agents} of the agent, corrected ({frames} frames)",
         "training": f"{' + '.join(map(str, steps))} gradient steps of 2048 frames, seed {config.seed}",
         "parameters": sum(p.numel() for module in (model, trained.controller) for p in module.parameters()),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "seconds": round(time.perf_counter() - began),
+        "seconds": round(sum(json.loads(line)["seconds"] for line in lines)),
         "command": f"gedanken train --seed {config.seed}",
         "licence": "Apache-2.0",
     }
@@ -204,6 +203,17 @@ def reproduce(
     critic.save(path, {"pairs": f"{config.heard} plans carried out under a dozen goals each", "fit": critic.fit})
     say(f"checkpoint in {path}, after {card['seconds']} s")
     return path
+
+
+@contextlib.contextmanager
+def _timed(folder: Path, stage: str) -> Iterator[None]:
+    """Note a stage's seconds, so that a run that was interrupted still knows how long everything took."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        with (folder / STAGES).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"stage": stage, "seconds": time.perf_counter() - began}) + "\n")
 
 
 def _untrained(spec: WorldSpec, config: RecipeConfig) -> Trained:
@@ -248,12 +258,8 @@ def _corrected(
         yield replace(episode, source=f"agent {number}")
 
 
-def _of(store: ExperienceStore, source: str) -> Iterable[Episode]:
-    return (episode for _, episode in store.episodes(source=source))
-
-
-def _replay(store: ExperienceStore, spec: WorldSpec, config: RecipeConfig, repeated: Sequence[Episode]) -> Replay:
-    episodes = [episode for _, episode in store.episodes(spec_hash=spec.hash)] + list(repeated)
+def _replay(store: ExperienceStore, spec: WorldSpec, config: RecipeConfig) -> Replay:
+    episodes = [episode for _, episode in store.episodes(spec_hash=spec.hash)]
     order = np.random.default_rng(config.seed).permutation(len(episodes))
     return Replay(spec, (episodes[i] for i in order))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gedanken.agent.events import Learned, Outcome, Stored
 from gedanken.agent.mind import Mind
+from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.experience import ExperienceStore
 
 LOOK_BACK = 5
 """Episodes in which a resumed run looks for its own before it stores it again."""
@@ -36,13 +38,13 @@ def store(mind: Mind, outcome: Outcome) -> Stored | None:
     return Stored(episode=mind.store.append(episode), steps=session.spent)
 
 
-def learn(mind: Mind) -> Learned | None:
-    """Take the configured number of gradient steps on what is stored; None where that is 0 or nothing is stored."""
-    if mind.store is None or mind.config.learn_steps == 0:
+def learn(trained: Trained, store: ExperienceStore | None, *, steps: int, seed: int) -> Learned | None:
+    """Take so many gradient steps on what is stored; None where there is no store or none are to be taken."""
+    if store is None or steps == 0:
         return None
     from gedanken.worldmodel.learn import learn as learn_from
 
-    report = learn_from(mind.trained, mind.store, steps=mind.config.learn_steps, seed=mind.config.seed)
+    report = learn_from(trained, store, steps=steps, seed=seed)
     return Learned(
         steps=report.steps,
         before=report.losses_before,

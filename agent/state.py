@@ -15,6 +15,7 @@ class State(TypedDict, total=False):
 
     goal: str
     execute: bool  # False: imagine only
+    given: str | None  # a person's own plan, taken instead of what a language model would write
     began: float  # seconds since the epoch
     scene: str
     round: int  # rounds of proposals so far, replanning included
@@ -29,11 +30,12 @@ class State(TypedDict, total=False):
     outcome: dict[str, Any]
 
 
-def fresh(goal: str, *, execute: bool, began: float) -> State:
+def fresh(goal: str, *, execute: bool, began: float, given: str | None = None) -> State:
     """Return the state in which a goal begins."""
     return State(
         goal=goal,
         execute=execute,
+        given=given,
         began=began,
         scene="",
         round=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def test_the_debug_recipe_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None
     assert any("calibrated" in line for line in said)
     stages = [(tmp_path / str(n) / "metrics.jsonl").read_text().count("\n") for n in range(3)]
     assert stages == [8, 4, 4]
+    took = [json.loads(line) for line in (tmp_path / "stages.jsonl").read_text().splitlines()]
+    assert [row["stage"].split(",")[0] for row in took] == [
+        "practise",
+        "train",
+        *["practise", "train on"] * 2,
+        "critic",
+    ]
+    assert trained.card["seconds"] == round(sum(row["seconds"] for row in took))
     with pytest.raises(CheckpointError, match="never overwritten"):
         reproduce(debug(), BabyAIWorld, Letters, tmp_path, "tiny")
     assert [(tmp_path / str(n) / "metrics.jsonl").read_text().count("\n") for n in range(3)] == stages
