@@ -111,7 +111,7 @@ def page(found: Sequence[Run]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = resources.files("gedanken.evals").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    sections = [_section(run) for run in found]
+    sections = [_section(run) for run in {run.summary["run"]: run for run in found}.values()]
     return environment.from_string(text).render(sections=sections, changes=list(_changes(found))) + "\n"
 
 
