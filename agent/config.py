@@ -37,7 +37,7 @@ class LoopConfig(BaseModel):
         default=0.2, ge=0, le=1, description="Least probability that the plan is what the goal says."
     )
     tie: float = Field(
-        default=0.05, ge=0, le=1, description="Plans this close in predicted success: the shorter one wins."
+        default=0.02, ge=0, le=1, description="Plans this close in predicted success: the shorter one wins."
     )
     patience: int = Field(default=48, ge=1, le=1000, description="Most real actions for one step before planning anew.")
     standstill: int = Field(

@@ -179,11 +179,10 @@ class SpatialModel(nn.Module):
     def imagine(self, belief: SpatialBelief, action: Tensor) -> SpatialBelief:
         """Sample a motion, the cells it changes and what comes into sight; each row follows one ensemble member."""
         grid, batch = self.grid, len(action)
-        rows = torch.arange(batch, device=action.device)
-        member = torch.randint(self.config.members, (batch,), device=action.device)
-        motion = _sample(self.motion(belief.world, belief.hand, action)[member, rows])
+        turn = int(torch.randint(self.config.members, ()))
+        motion = _sample(self.motion(belief.world, belief.hand, action, turn)[0])
         world, seen = grid.move(belief.world, motion), grid.move(belief.seen, motion)
-        logits = self.change(world, belief.hand, action, motion)[member, rows]  # [B, near + 1, V + 1]
+        logits = self.change(world, belief.hand, action, motion, turn)[0]  # [B, near + 1, V + 1]
         changed = _sample(logits.flatten(0, 1)).view(batch, -1)
         old = world[:, self.near]
         keep = (old == grid.unknown) | grid.hidden[changed[:, :-1]]
@@ -416,9 +415,10 @@ def _sample(logits: Tensor, floor: float = 0.08) -> Tensor:
 def _mutual_information(logits: Tensor) -> Tensor:
     """Return the mutual information in nats between the ensemble member [E, …, V] and the category, […]."""
     each = logits.log_softmax(-1)
-    mean = each.exp().mean(0)
+    shares = each.exp()
+    mean = shares.mean(0)
     entropy = -(mean * mean.clamp(min=1e-9).log()).sum(-1)
-    return (entropy + (each.exp() * each).sum(-1).mean(0)).clamp(min=0.0)
+    return (entropy + (shares * each).sum(-1).mean(0)).clamp(min=0.0)
 
 
 __all__ = ["MOTIONS", "SIZES", "SpatialBelief", "SpatialConfig", "SpatialModel"]

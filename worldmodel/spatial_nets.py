@@ -65,6 +65,20 @@ def _ensemble(members: int, inputs: int, hidden: int, outputs: int) -> nn.Sequen
     return nn.Sequential(EnsembleLinear(members, inputs, hidden), nn.SiLU(), last)
 
 
+def by_members(net: nn.Module, x: Tensor, members: int, turn: int | None) -> Tensor:
+    """Ask every member about all rows x [B, inputs], or each row's own member, ``(row + turn) mod E``.
+
+    Returns [E, B, outputs], or [1, B, outputs].
+    """
+    if turn is None:
+        out: Tensor = net(x.expand(members, -1, -1))
+        return out
+    rows = len(x)
+    padded = F.pad(x, (0, 0, 0, -rows % members)).view(-1, members, x.shape[1]).transpose(0, 1)
+    out = net(padded.roll(turn, 0)).roll(-turn, 0)
+    return out.transpose(0, 1).flatten(0, 1)[None, :rows]
+
+
 class Motion(nn.Module):
     """Which rigid motion does an action cause, given the 3×3 cells around the agent and its hand? [E, B, M] logits."""
 
@@ -74,12 +88,11 @@ class Motion(nn.Module):
         self.codes = Codes(grid, embed)
         self.net = _ensemble(members, 10 * embed + actions, 96, len(MOTIONS))
 
-    def forward(self, codes: Tensor, hand: Tensor, action: Tensor) -> Tensor:
-        """Answer for maps [B, P·P], hands [B], actions [B]."""
+    def forward(self, codes: Tensor, hand: Tensor, action: Tensor, turn: int | None = None) -> Tensor:
+        """Answer for maps [B, P·P], hands [B], actions [B]; see `by_members`."""
         x = self.codes(torch.cat([codes[:, self.cells], hand[:, None]], 1)).flatten(1)
         x = torch.cat([x, F.one_hot(action, self.actions).float()], 1)
-        out: Tensor = self.net(x.expand(self.members, -1, -1))
-        return out.log_softmax(-1)
+        return by_members(self.net, x, self.members, turn).log_softmax(-1)
 
 
 class Change(nn.Module):
@@ -98,16 +111,18 @@ class Change(nn.Module):
         self.values = Codes(grid, embed)
         self.stay = nn.Parameter(torch.tensor(4.0))
 
-    def forward(self, codes: Tensor, hand: Tensor, action: Tensor, motion: Tensor) -> Tensor:
-        """Answer for moved maps [B, P·P], hands [B], actions [B], motions [B]."""
+    def forward(self, codes: Tensor, hand: Tensor, action: Tensor, motion: Tensor, turn: int | None = None) -> Tensor:
+        """Answer for moved maps [B, P·P], hands [B], actions [B], motions [B]; see `by_members`."""
         x = self.codes(torch.cat([codes[:, self.patch], hand[:, None]], 1)).flatten(1)
         like = self.grid.alike(codes[:, self.patch], hand).flatten(1)
         chosen = [F.one_hot(action, self.actions), F.one_hot(motion, len(MOTIONS))]
         x = torch.cat([x, like, *chosen], 1)
-        y = self.net(x.expand(self.members, -1, -1)).unflatten(-1, (self.near + 1, -1))  # [E, B, near + 1, embed + 1]
+        y = by_members(self.net, x, self.members, turn).unflatten(
+            -1, (self.near + 1, -1)
+        )  # [E, B, near + 1, embed + 1]
         old = torch.cat([codes[:, self.near_cells], hand[:, None]], 1)
         logits = self.values.scores(y[..., :-1])
-        index = old.expand(self.members, -1, -1)[..., None]
+        index = old.expand(len(y), -1, -1)[..., None]
         return logits.scatter_add(-1, index, self.stay + y[..., -1:])
 
 

@@ -12,7 +12,7 @@ from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.protocol import Batch
 from gedanken.worldmodel.spatial import SIZES, SpatialBelief, SpatialModel
-from gedanken.worldmodel.spatial_nets import draw
+from gedanken.worldmodel.spatial_nets import _ensemble, by_members, draw
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 LEVEL = "BabyAI-PickupLoc-v0"
@@ -308,3 +308,14 @@ def test_categories_are_drawn_as_often_as_they_weigh() -> None:
     shares = draw(weights.expand(20_000, -1)).bincount(minlength=6) / 20_000
     assert shares.tolist() == pytest.approx((weights[0] / 4).tolist(), abs=0.02)
     assert shares[weights[0] == 0].sum() == 0
+
+
+def test_a_row_may_ask_its_own_member_only() -> None:
+    net, x = _ensemble(3, 4, 5, 2), torch.randn(7, 4)
+    torch.nn.init.normal_(net[-1].weight)
+    every = by_members(net, x, 3, None)
+    for turn in range(3):
+        [own] = by_members(net, x, 3, turn)
+        expected = torch.stack([every[(row + turn) % 3, row] for row in range(7)])
+        torch.testing.assert_close(own, expected)
+    assert not torch.allclose(every[0], every[1])
