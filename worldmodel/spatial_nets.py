@@ -117,9 +117,8 @@ class Change(nn.Module):
         like = self.grid.alike(codes[:, self.patch], hand).flatten(1)
         chosen = [F.one_hot(action, self.actions), F.one_hot(motion, len(MOTIONS))]
         x = torch.cat([x, like, *chosen], 1)
-        y = by_members(self.net, x, self.members, turn).unflatten(
-            -1, (self.near + 1, -1)
-        )  # [E, B, near + 1, embed + 1]
+        y: Tensor = by_members(self.net, x, self.members, turn)
+        y = y.view(*y.shape[:2], self.near + 1, -1)  # [E, B, near + 1, embed + 1]
         old = torch.cat([codes[:, self.near_cells], hand[:, None]], 1)
         logits = self.values.scores(y[..., :-1])
         index = old.expand(len(y), -1, -1)[..., None]
@@ -150,8 +149,8 @@ class Sight(nn.Module):
 class Completion(nn.Module):
     """What is in the cells nobody has seen? A masked model of whole maps, sampled in a few joint rounds.
 
-    Fine features meet a summary of the whole map, made at half the resolution and from what is known to be anywhere (one
-    unlocked door says much of the others). Chang et al., "MaskGIT", CVPR 2022.
+    Fine features meet a summary of the whole map, made at half the resolution and from what is known to be anywhere
+    (one unlocked door says much of the others). Chang et al., "MaskGIT", CVPR 2022.
     """
 
     rounds = 5
