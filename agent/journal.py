@@ -136,8 +136,8 @@ class Journal(StoreFile):
     @staticmethod
     def _copy(db: sqlite3.Connection, source: int, turn: int | None, target: int, as_turn: int | None) -> None:
         query = (
-            "INSERT INTO action SELECT ?, number, ?, action, step, pursuit, done, checksum, reward, achieved FROM action"
-            " WHERE conversation = ? AND turn IS ? AND done = 1"
+            "INSERT INTO action SELECT ?, number, ?, action, step, pursuit, done, checksum, reward, achieved"
+            " FROM action WHERE conversation = ? AND turn IS ? AND done = 1"
         )
         db.execute(query, (target, as_turn, source, turn))
 
