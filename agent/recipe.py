@@ -259,7 +259,8 @@ def _corrected(
 
 
 def _replay(store: ExperienceStore, spec: WorldSpec, config: RecipeConfig) -> Replay:
-    episodes = [episode for _, episode in store.episodes(spec_hash=spec.hash)]
+    kept = (episode for _, episode in store.episodes(spec_hash=spec.hash))
+    episodes = [episode for episode in kept if episode.seed >= FIRST_TRAINING_SEED]  # no person's are among them
     order = np.random.default_rng(config.seed).permutation(len(episodes))
     return Replay(spec, (episodes[i] for i in order))
 

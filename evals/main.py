@@ -17,7 +17,7 @@ from gedanken.evals.errors import EvalError, RunError
 from gedanken.evals.progress import Progress
 from gedanken.evals.rerun import compare_rerun
 from gedanken.evals.run_folder import RunFolder
-from gedanken.evals.suite import Options, Parts, Suite, Table, assemble
+from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds
 
 SUITES = {
     "babyai-local": ("gedanken.evals.babyai_local", "BabyAILocal"),
@@ -157,6 +157,18 @@ def _those(there: Sequence[str], wanted: Sequence[str] | None, otherwise: str) -
     return tuple(name for name in there if wanted is None or name in wanted)
 
 
+def _unseen(suite: Suite, options: Options, parts: Parts) -> None:
+    """Raise EvalError where the checkpoint learnt from a person's episode with a seed to be measured."""
+    seeds = evaluation_seeds(options.seed, options.limit)
+    for world, seen in parts.trained.card.get("seen", {}).items():
+        known = [seed for seed in seen if seed in seeds]
+        if world in suite.tasks and known:
+            raise EvalError(
+                f"{parts.trained.name} learnt from {world} with seed {known[0]}, which would be measured here; choose"
+                " another --seed, or the checkpoint that was shipped"
+            )
+
+
 def _folder(
     runs: Path, suite: Suite, options: Options, parts: Parts, begun: RunFolder | None, *, again: bool
 ) -> RunFolder:
@@ -170,9 +182,8 @@ def _folder(
     }
     seeds, path = {"seed": options.seed}, parts.trained.path
     weights = [path / name for name in ("model.safetensors", "critic.safetensors")] if path else []
-    if learnt := parts.trained.card.get("learnt"):
-        print(f"{parts.trained.name}: {learnt}; its levels may be among those measured here", file=sys.stderr)
-    more = {"learnt": str(learnt)} if learnt else {}
+    _unseen(suite, options, parts)
+    more = {"learnt": str(learnt)} if (learnt := parts.trained.card.get("learnt")) else {}
     if begun is None:
         return RunFolder.create(runs, suite.name, config, seeds, weights, **more)
     begun.agree(suite.name, config, seeds, weights)

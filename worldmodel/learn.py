@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.data import Replay
+from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.train import TrainConfig, train
 
@@ -55,6 +59,15 @@ def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, ra
 
     path = checkpoint.next_path(trained.name)
     learnt = f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"
-    card = {**trained.card, "learnt": learnt}
+    card = {**trained.card, "learnt": learnt, "seen": _seen(trained.card, episodes)}
     checkpoint.save(Trained(model, controller, path.name, path, card), path, beside=trained.path)
     return LearnReport(steps, means(rows[:quarter]), means(rows[-quarter:]), path, time.perf_counter() - began)
+
+
+def _seen(card: Mapping[str, Any], episodes: Iterable[Episode]) -> dict[str, list[int]]:
+    """Return by world the seeds below the training seeds that were learnt from so far: evaluations leave them out."""
+    seen = {world: set(seeds) for world, seeds in card.get("seen", {}).items()}
+    for episode in episodes:
+        if episode.seed < FIRST_TRAINING_SEED:
+            seen.setdefault(episode.world, set()).add(episode.seed)
+    return {world: sorted(seeds) for world, seeds in sorted(seen.items())}

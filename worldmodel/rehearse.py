@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -59,12 +59,14 @@ def rehearse(
     seed: int = 0,
     intervention: Mapping[str, float] | None = None,
     views: bool = False,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Rehearsal:
     """Imagine every plan `samples` times from a belief of one row.
 
     Each future supposes its own world out of sight, acts on its own step and goes on to the next when the model says
     that it is achieved; it ends with its plan, after `horizon` actions a step, or after `standstill` in a row that
-    change nothing. Raises ValueError for no plans, and for an intervention on what the world does not name as
+    change nothing. With `views`, `watch` is shown those of the first futures ``[N, height, width, C]`` after every action.
+    Raises ValueError for no plans, and for an intervention on what the world does not name as
     exogenous.
     """
     model = controller.model
@@ -113,6 +115,8 @@ def rehearse(
             still[alive] = torch.where(done | ~model.same(before, state), 0, still[alive] + 1)
             if views:
                 frames.append(_first_views(model.readout(state).observation, alive, samples, frames[-1]))
+                if watch:
+                    watch(frames[-1])
             going = (current[alive] < lengths[alive]) & (spent[alive] < horizon) & (still[alive] < standstill)
             if not going.all():
                 ends[alive[~going]] = model.readout(state[~going]).observation

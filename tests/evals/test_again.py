@@ -105,14 +105,18 @@ def test_only_what_is_finished_is_run_again(make_parts: Callable[..., Parts], tm
         run_suite(resume="last", seed=1, runs=tmp_path, parts=make_parts())
 
 
-def test_a_checkpoint_that_learnt_from_a_person_says_so(
-    make_parts: Callable[..., Parts], trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_checkpoint_is_not_measured_on_what_it_learnt_from(
+    make_parts: Callable[..., Parts], trained: Trained, tmp_path: Path
 ) -> None:
     parts = make_parts()
-    parts.trained = Trained(trained.model, trained.controller, "tiny-1", None, {"learnt": "20 gradient steps"})
-    answer = run_suite("babyai-local", limit=1, tasks=[TASK], arms=["random"], runs=tmp_path, parts=parts)
-    assert "its levels may be among those measured" in capsys.readouterr().err
+    card = {"learnt": "20 gradient steps", "seen": {TASK: [3, 100_001]}}
+    parts.trained = Trained(trained.model, trained.controller, "tiny-1", None, card)
+    chosen: dict[str, Any] = {"tasks": [TASK], "arms": ["random"], "runs": tmp_path, "parts": parts}
+    answer = run_suite("babyai-local", limit=3, **chosen)
     assert json.loads((tmp_path / answer["run"] / "run.json").read_text())["learnt"] == "20 gradient steps"
+    for limit, seed, met in ((4, 0, 3), (2, 1, 100_001)):
+        with pytest.raises(EvalError, match=f"tiny-1 learnt from {TASK} with seed {met}, .* choose another --seed"):
+            run_suite("babyai-local", limit=limit, seed=seed, **chosen)
 
 
 def test_what_there_is_not_is_named_with_what_there_is(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
