@@ -1,186 +1,187 @@
-"""The conversation: goal after goal in one environment, with a few commands. Knows no language model and no options."""
+"""The conversation: goal after goal in one environment. Knows no language model, no terminal and no options."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 
 from gedanken.agent.agent import Agent
+from gedanken.agent.brief import Brief
+from gedanken.agent.chat_commands import Quit, obey, show_world
 from gedanken.agent.events import ApprovalAsked, Event, Judged, Outcome
-from gedanken.agent.goals import GoalError, abilities
-from gedanken.agent.journal import Turn
-from gedanken.agent.llm.protocol import LLMError
-from gedanken.agent.render import Story, verdicts
+from gedanken.agent.goals import GoalError
+from gedanken.agent.interrupts import Interrupts
+from gedanken.agent.journal import Conversation, Journal, Turn
+from gedanken.agent.llm.protocol import LanguageModel, LLMError
 from gedanken.agent.session import Session, SessionError
+from gedanken.agent.window import waiting
+from gedanken.worldmodel.checkpoint import CheckpointError
+from gedanken.worldmodel.train import TrainingError
 from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import SpecError
+from gedanken.worlds.spec import Plan, SpecError
 
-Ask = Callable[[str], str]
-"""Shows a prompt and returns a line; raises EOFError where there are no more."""
+EXPLAINED = (CheckpointError, GoalError, LLMError, SessionError, SpecError, TrainingError)
+"""Errors whose message says what to do: the conversation goes on after them."""
 
 
-class Quit(Exception):
-    """The person has had enough."""
+class Person(Protocol):
+    """Who types. Both methods raise EOFError where there is nothing more, and KeyboardInterrupt on Ctrl-C."""
+
+    stays: bool
+    """Whether Ctrl-C comes back to the prompt, and does not end the conversation."""
+
+    def line(self) -> str:
+        """Return the next thing that is said."""
+        ...
+
+    def answer(self, question: str, text: str = "") -> str:
+        """Return the answer to a question; `text` is there to be changed, where the terminal can do that."""
+        ...
 
 
 class Chat:
-    """One conversation; `ask` reads lines, `story` tells what happens."""
+    """One conversation of a person with an agent; `last` is how the last goal ended, `judged` all that was judged."""
 
     def __init__(
         self,
         agent: Agent,
         session: Session,
         console: Console,
-        ask: Ask,
+        person: Person,
         *,
         yes: bool,
         find_world: Callable[[str], World],
+        find_llm: Callable[[str], LanguageModel],
+        worlds: Sequence[str],
     ) -> None:
-        self.agent, self.session, self.console, self.ask, self.yes = agent, session, console, ask, yes
-        self.find_world = find_world
-        self.story = Story(agent.world.spec, console)
+        self.agent, self.session, self.console, self.person, self.yes = agent, session, console, person, yes
+        self.find_world, self.find_llm = find_world, find_llm
+        self.worlds: Sequence[str] = worlds
         self.judged: list[Judged] = []
         self.last: Outcome | None = None
+        self.settle(session)
 
-    def run(self) -> None:
-        """Talk until `/quit` or the end of the input."""
-        self._greet()
-        while True:
-            try:
-                line = self.ask("› ").strip()
-                if line.startswith("/"):
-                    self._command(line)
-                elif line:
-                    self.goal(line)
-            except EOFError:
-                return
-            except Quit:
-                return
-            except (GoalError, LLMError, SessionError, SpecError) as error:
-                self.story.close()
-                self.console.print(f"[red]{escape(str(error))}[/]")
+    def run(self, unfinished: str | None = None) -> None:
+        """Go on with a goal that was cut off, then talk until `/quit` or the end of the input.
 
-    def goal(self, text: str) -> None:
-        """Reach a goal."""
+        Raises KeyboardInterrupt where the person does not stay.
+        """
+        self.console.print("Say a goal in plain words, or [bold]/help[/].", highlight=False)
+        show_world(self)
+        if unfinished:
+            self._take(lambda: self._resume(unfinished))
+        while self._take(self._listen):
+            pass
+
+    def pursue(self, goal: str, given: Plan | None = None) -> None:
+        """Reach a goal, with the person's own plan where one is given."""
         if self.session.over:
             self.console.print("[dim]That episode is over; a new one begins.[/]")
-            self._begin(self.session.seed + 1)
+            self.begin(self.session.seed + 1)
         self.judged = []
-        self.last = self.agent.run(text, self.session, on_event=self._hear, approve=None if self.yes else self._approve)
+        with Interrupts() as self._interrupts:
+            self.agent.run(goal, self.session, on_event=self._hear, approve=self._approver(given), given=given)
 
-    def resume(self, goal: str) -> None:
-        """Go on with a goal that was cut off."""
-        approve = None if self.yes else self._approve
-        self.last = self.agent.resume(goal, self.session, on_event=self._hear, approve=approve)
-
-    # ---- commands: each is a method whose docstring is its help ----------------------------------------------------
-
-    def help(self, rest: str) -> None:
-        """[COMMAND]: say what can be typed."""
-        names = [rest.strip().removeprefix("/")] if rest.strip() else list(COMMANDS)
-        for name in names:
-            usage, _, what = _doc(_find(name)).partition(": ")
-            self.console.print(f"  [bold]{escape(f'/{name} {usage}'.strip()):<24}[/] {escape(what)}", highlight=False)
-        if not rest.strip():
-            self.console.print("  Anything else is a goal. Plans are made of:")
-            for line in abilities(self.agent.world.spec):
-                self.console.print(f"    {escape(line)}", highlight=False)
-
-    def world(self, rest: str) -> None:
-        """[ID [SEED]]: show the surroundings, or begin anew in another world or with another seed."""
-        words = rest.split()
-        if len(words) > 2 or (len(words) == 2 and not words[1].isdigit()):
-            raise SpecError("write /world, /world SEED, or /world ID SEED")
-        if words:
-            seed = int(words[-1]) if words[-1].isdigit() else self.session.seed
-            if not words[0].isdigit():
-                self.agent = self.agent.elsewhere(self.find_world(words[0]))
-            self._begin(seed)
-        scene = self.agent.world.describe(*self.session.known())
-        self.console.print(
-            f"[bold]{self.agent.world.id}[/], seed {self.session.seed}. {escape(scene)}", highlight=False
-        )
-
-    def plan(self, rest: str) -> None:
-        """GOAL: imagine only; nothing is done."""
+    def imagine(self, goal: str, given: Plan | None = None) -> None:
+        """Imagine only; nothing is done."""
         self.judged = []
-        self.last = self.agent.plan(rest, self.session, on_event=self._hear)
+        with Interrupts() as self._interrupts:
+            self.agent.plan(goal, self.session, on_event=self._hear, given=given)
 
-    def why(self, rest: str) -> None:
-        """: show every plan that was judged for the last goal, and what was decided."""
-        if self.last is None:
-            self.console.print("Nothing has been decided yet.")
-            return
-        for event in self.judged:
-            self.console.print(f"[dim]round {event.round + 1}[/]", highlight=False)
-            self.console.print(Padding(verdicts(event.verdicts), (0, 0, 0, 2)))
-        plan = " → ".join(self.last.plan.split("\n")) if self.last.plan else "no plan"
-        self.console.print(f"{escape(self.last.goal)}: {escape(plan)}. {escape(self.last.message)}", highlight=False)
+    # ---- the conversation and what is kept of it -------------------------------------------------------------------
 
-    def history(self, rest: str) -> None:
-        """: list the goals of this conversation and how they ended."""
-        turns: list[Turn] = []
-        if self.session.journal and self.session.conversation:
-            turns = self.session.journal.turns(self.session.conversation.id)
-        for number, turn in enumerate(turns, 1):
-            said = turn.outcome or {"status": "under way", "steps": self.session.spent}
-            status = str(said["status"]).replace("_", " ")
-            self.console.print(f"{number:>3}  {escape(turn.goal)}: {status}, {said['steps']} actions", highlight=False)
-        if not turns:
-            self.console.print("No goals yet.")
+    def begin(self, seed: int) -> None:
+        """Begin anew with another seed."""
+        with waiting(self.console, f"Preparing {self.agent.world.id}, seed {seed}"):
+            session = self.agent.session(seed)
+        self.session.close()
+        self.settle(session)
 
-    def quit(self, rest: str) -> None:
-        """: leave; `gedanken chat --continue` comes back."""
-        raise Quit
+    def go_back(self, conversation: Conversation, turns: int) -> None:
+        """Go on from a conversation as it was after its first `turns` goals; it stays in the journal as it is."""
+        journal, _ = self.kept()
+        agent = self.agent
+        if conversation.world != agent.world.id:
+            agent = agent.elsewhere(self.find_world(conversation.world))
+        with waiting(self.console, f"Replaying {conversation.world}, seed {conversation.seed}"):
+            session = Session.replay(agent.world, agent.trained, journal.fork(conversation, turns), journal)
+        self.session.close()
+        self.agent = agent
+        self.settle(session)
+
+    def settle(self, session: Session) -> None:
+        """Talk about this session from now on; its last goal, if it has one, is the one that is spoken of."""
+        self.session, self.judged, self.last = session, [], None
+        self.story = Brief(self.agent.world.spec, self.console)
+        turns = self.turns()
+        if turns and turns[-1].outcome:
+            self.last = Outcome.model_validate(turns[-1].outcome)
+
+    def kept(self) -> tuple[Journal, Conversation]:
+        """Return where the conversation is kept. Raises SessionError where it is not."""
+        if self.session.journal is None or self.session.conversation is None:
+            raise SessionError("this conversation is kept nowhere, so there is nothing to go back to")
+        return self.session.journal, self.session.conversation
+
+    def turns(self) -> list[Turn]:
+        """Return the goals so far."""
+        if self.session.journal is None or self.session.conversation is None:
+            return []
+        return self.session.journal.turns(self.session.conversation.id)
 
     # ---- within ----------------------------------------------------------------------------------------------------
 
-    def _command(self, line: str) -> None:
-        name, _, rest = line[1:].partition(" ")
-        _find(name)(self, rest)
+    def _take(self, turn: Callable[[], None]) -> bool:
+        """Take a turn and return whether the conversation goes on."""
+        try:
+            turn()
+        except (EOFError, Quit):
+            return False
+        except KeyboardInterrupt:
+            self.story.close()
+            if not self.person.stays:
+                raise
+        except EXPLAINED as error:
+            self.story.close()
+            self.console.print(f"[red]{escape(str(error))}[/]", highlight=False)
+        return True
+
+    def _listen(self) -> None:
+        line = self.person.line().strip()
+        if line.startswith("/"):
+            obey(self, line)
+        elif line:
+            self.pursue(line)
+
+    def _resume(self, goal: str) -> None:
+        with Interrupts() as self._interrupts:
+            self.agent.resume(goal, self.session, on_event=self._hear, approve=self._approver(None))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Judged):
             self.judged.append(event)
+        elif isinstance(event, Outcome):
+            self.last = event
         self.story(event)
+        self._interrupts(event)
 
-    def _approve(self, asked: ApprovalAsked) -> bool:
-        try:
-            return self.ask(f"Do it? {asked.success:.0%} expected [y/n] ").strip().lower() in ("y", "yes")
-        except EOFError:
-            return False
+    def _approver(self, given: Plan | None) -> Callable[[ApprovalAsked], bool] | None:
+        """Ask always, or never but for a plan of the person's that hardly ever works out."""
+        if not self.yes:
+            return self._ask
+        if given is None:
+            return None
+        return lambda asked: asked.success >= self.agent.config.decline or self._ask(asked)
 
-    def _begin(self, seed: int) -> None:
-        self.session.close()
-        self.session = self.agent.session(seed)
-        self.story = Story(self.agent.world.spec, self.console)
-
-    def _greet(self) -> None:
-        self.console.print("Say a goal in plain words, or [bold]/help[/].")
-        self.world("")
-
-
-Command = Callable[[Chat, str], None]
-
-COMMANDS: dict[str, Command] = {
-    "help": Chat.help,
-    "world": Chat.world,
-    "plan": Chat.plan,
-    "why": Chat.why,
-    "history": Chat.history,
-    "quit": Chat.quit,
-}
-
-
-def _find(name: str) -> Command:
-    if name not in COMMANDS:
-        raise SpecError(f"no command /{name}; there are {', '.join('/' + known for known in COMMANDS)}")
-    return COMMANDS[name]
-
-
-def _doc(command: Command) -> str:
-    return inspect.getdoc(command) or ""
+    def _ask(self, asked: ApprovalAsked) -> bool:
+        while True:
+            try:
+                said = self.person.answer(f"Do it? {asked.success:.0%} expected [y/n] ").strip().lower()
+            except EOFError:
+                return False
+            if said in ("y", "yes", "n", "no", ""):
+                return said in ("y", "yes")
+            self.console.print("Please answer y or n.")

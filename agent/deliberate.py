@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Candidate, Forecast, Judged, Rehearsed
-from gedanken.agent.mind import Describe, Judge, grid_of
+from gedanken.agent.events import Candidate, Forecast, Grid, Imagining, Judged, Rehearsed
+from gedanken.agent.mind import Describe, Judge, Sink, grid_of
 from gedanken.agent.propose import Attempt
 from gedanken.agent.session import done_before
 from gedanken.agent.verdict import Verdict
@@ -39,15 +40,29 @@ class Option:
 
 
 def imagine(
-    controller: Controller, belief: Belief, plans: Sequence[Plan], achieved: list[str], config: LoopConfig, round: int
+    controller: Controller,
+    belief: Belief,
+    plans: Sequence[Plan],
+    achieved: list[str],
+    config: LoopConfig,
+    round: int,
+    emit: Sink,
 ) -> tuple[Rehearsal, list[int], Rehearsed]:
     """Rehearse plans from a belief; return also the step with which each is best begun.
 
     Where first steps were achieved already, the plan is rehearsed without them as well as whole: whether they still
     hold shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached
-    after 0 actions.
+    after 0 actions. `emit` hears of every moment of the first plan's first future in which something changes.
     """
     began = time.perf_counter()
+    shown: list[Grid] = []
+
+    def show(views: Tensor) -> None:
+        view = grid_of(views[0])
+        if not shown or view != shown[-1]:
+            shown.append(view)
+            emit(Imagining(round=round, plan=str(plans[0]), view=view))
+
     done = [min(done_before(plan, achieved), len(plan.steps) - 1) for plan in plans]
     whole = [index for index, skip in enumerate(done) if skip]
     rest = [Plan(steps=plan.steps[skip:]) for plan, skip in zip(plans, done, strict=True)]
@@ -60,6 +75,7 @@ def imagine(
         standstill=config.standstill,
         seed=config.seed,
         views=True,
+        watch=show,
     )
     share = rehearsal.success.float().mean(1).tolist()
     rows = list(range(len(plans)))

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.columns import Columns
+import numpy as np
+from rich.table import Table
 from rich.text import Text
 
 from gedanken.agent.events import Grid
+from gedanken.worlds.protocol import Observation
 from gedanken.worlds.spec import WorldSpec
 
 GLYPHS = {"ball": "●", "box": "■", "key": "⚷", "door": "▯", "wall": "▒", "goal": "★", "lava": "≈", "agent": "▲"}
-COLOURS = {"grey": "bright_black", "purple": "magenta"}
+COLOURS = {"grey": "grey70", "purple": "magenta", "red": "bright_red", "blue": "dodger_blue1"}
+FLOOR, WALL = "grey11", "grey35"
 
 
-def draw(spec: WorldSpec, view: Grid) -> Text:
+def draw(spec: WorldSpec, view: Grid, agent: tuple[int, int] | None = None) -> Text:
     """Return a view as text, two columns a cell, the agent at its place facing up."""
-    lines = []
+    place, lines = agent or spec.observation.agent, []
     for row, cells in enumerate(view):
         line = Text()
         for column, cell in enumerate(cells):
-            line.append_text(_cell(spec, cell, at_agent=(row, column) == spec.observation.agent))
+            line.append_text(_cell(spec, cell, at_agent=(row, column) == place))
         lines.append(line)
     return Text("\n").join(lines)
 
 
-def strip(spec: WorldSpec, views: Sequence[Grid]) -> Columns:
-    """Return imagined frames side by side."""
-    return Columns([draw(spec, view) for view in views], padding=(0, 2))
+def draw_known(spec: WorldSpec, known: Observation, agent: tuple[int, int]) -> Text:
+    """Return a map ``[P, P, C]`` as `draw` does, without the rows and columns that nothing is known of."""
+    seen = known[..., 0] != spec.observation.hidden
+    seen[agent] = True
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    part = known[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return draw(spec, part.tolist(), (agent[0] - int(rows[0]), agent[1] - int(columns[0])))
+
+
+def strip(spec: WorldSpec, views: Sequence[Grid], width: int) -> Table:
+    """Return imagined frames side by side, as many as fit into `width` columns, the last one among them."""
+    fitting = max(1, width // (2 * len(views[0][0]) + 2))
+    shown = [*views[: fitting - 1], views[-1]]
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row(*(draw(spec, view) for view in shown))
+    return table
 
 
 def _cell(spec: WorldSpec, cell: Sequence[int], *, at_agent: bool) -> Text:
@@ -40,17 +56,17 @@ def _cell(spec: WorldSpec, cell: Sequence[int], *, at_agent: bool) -> Text:
     kind, background = words.get(first, ""), cell[0] in spec.observation.background
     if at_agent:
         held = None if background else words.get("colour")
-        return Text("▲ ", style=f"bold {_colour(held)}" if held else "bold red")
+        return Text("▲ ", style=f"bold {_colour(held)} on {FLOOR}")
     if cell[0] == spec.observation.hidden:
         return Text("  ")
     if kind == "wall":
-        return Text("▒▒", style="bright_black")
+        return Text("▒▒", style=f"{WALL} on {WALL}")
     if background:
-        return Text(GLYPHS.get(kind, "·") + " ", style="dim")
+        return Text(GLYPHS.get(kind, "·") + " ", style=f"grey30 on {FLOOR}")
     glyph = GLYPHS.get(kind, kind[:1].upper())
     if kind == "door":
         glyph = {"open": "▯", "closed": "▮", "locked": "◫"}.get(words.get("state", ""), glyph)
-    return Text(glyph + " ", style=f"bold {_colour(words.get('colour'))}")
+    return Text(glyph + " ", style=f"bold {_colour(words.get('colour'))} on {FLOOR}")
 
 
 def _colour(name: str | None) -> str:

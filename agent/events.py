@@ -68,6 +68,15 @@ class Forecast(_Event):
     actions: float | None
 
 
+class Imagining(_Event):
+    """A moment of the first plan's first future, while plans are being rehearsed."""
+
+    kind: Literal["imagining"] = "imagining"
+    round: int
+    plan: str
+    view: Grid
+
+
 class Rehearsed(_Event):
     """Plans were imagined: `futures` for each, `actions` in all; `views` are of the first plan's first future.
 
@@ -250,6 +259,7 @@ Event = Annotated[
     GoalReceived
     | Perceived
     | Proposed
+    | Imagining
     | Rehearsed
     | Judged
     | Revising

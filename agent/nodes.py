@@ -105,7 +105,7 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
         plans = [mind.world.spec.parse_plan(candidate.plan) for candidate in candidates]
         achieved = mind.session.achieved_steps()
         rehearsal, begins, rehearsed = deliberate.imagine(
-            mind.trained.controller, mind.session.belief, plans, achieved, mind.config, number
+            mind.trained.controller, mind.session.belief, plans, achieved, mind.config, number, mind.emit
         )
         mind.emit(rehearsed)
         verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number)

@@ -1,14 +1,12 @@
-"""The story of a run for people: live and in colour in a terminal, plain lines in a pipe. Reads events only."""
+"""The story of a run for people: every step of it, live and in colour in a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -16,10 +14,8 @@ from gedanken.agent.draw import draw, strip
 from gedanken.agent.events import (
     Acted,
     ApprovalAnswered,
-    ApprovalAsked,
     Chosen,
     Declined,
-    Event,
     Failed,
     GoalReceived,
     Judged,
@@ -35,45 +31,21 @@ from gedanken.agent.events import (
     StepStarted,
     Stored,
 )
+from gedanken.agent.teller import Teller, beside
 from gedanken.agent.verdict import Verdict
 from gedanken.worlds.spec import WorldSpec
 
 INDENT = 10
-NEXT = {
-    "goal": "looking…",
-    "perceived": "the language model writes plans…",
-    "proposed": "the world model imagines them…",
-    "rehearsed": "the critic judges…",
-    "revising": "the language model writes other plans…",
-    "stored": "learning…",
-}
-"""What is under way after an event."""
 
 
-class Story:
-    """Tells events on a console as they come; without a terminal nothing moves and nothing is drawn."""
+class Story(Teller):
+    """Tells everything: what was seen, proposed, imagined, judged, chosen, done, stored and learnt."""
+
+    indent = INDENT
 
     def __init__(self, spec: WorldSpec, console: Console) -> None:
-        self.spec, self.console = spec, console
-        self._live: Live | None = None
-        self._status: Status | None = None
-        self._now = ""
+        super().__init__(spec, console)
         self._path: list[str] = []
-
-    def __call__(self, event: Event) -> None:
-        """Tell one event."""
-        self._wait(None)
-        if not isinstance(event, Acted | StepStarted):
-            self.close()
-        getattr(self, f"_{event.kind}")(event)
-        self._wait(NEXT.get(event.kind))
-
-    def close(self) -> None:
-        """End what moves, if anything does."""
-        self._wait(None)
-        if self._live:
-            self._live.stop()
-            self._live = None
 
     # ---- thinking --------------------------------------------------------------------------------------------------
 
@@ -101,10 +73,11 @@ class Story:
     def _rehearsed(self, event: Rehearsed) -> None:
         what = f"{len(event.plans)} × {event.futures} futures, {event.actions:,} actions"
         self._say("Imagines", f"{what} in {event.seconds:.1f} s ({event.actions_per_second:,.0f}/s)")
+        super()._rehearsed(event)
         if self.console.is_terminal and event.views:
-            fitting = max(1, (self.console.width - INDENT) // (2 * len(event.views[0][0]) + 2))
-            self._more(f"[dim]one future of {escape(_line(event.plans[0]))}:[/]")
-            self._put(strip(self.spec, event.views[:fitting]))
+            plan = event.plans[0]
+            left = self.console.width - INDENT - max(len(step) for step in plan.split("\n")) - 3
+            self._put(beside(plan, strip(self.spec, event.views, left)))
 
     def _judged(self, event: Judged) -> None:
         self._say("Judges", f"[dim]round {event.round + 1}, in {event.seconds:.1f} s[/]")
@@ -114,6 +87,7 @@ class Story:
         self._say("Revises", f"[yellow]round {event.round + 1}: {escape(event.why)}[/]")
 
     def _chosen(self, event: Chosen) -> None:
+        super()._chosen(event)
         verdict = event.verdict
         self._say("Chooses", f"[bold]{escape(verdict.plan.line())}[/]")
         self._more(
@@ -131,32 +105,22 @@ class Story:
 
     # ---- acting ----------------------------------------------------------------------------------------------------
 
-    def _approval_asked(self, event: ApprovalAsked) -> None:
-        """The one who asks shows the question."""
-
     def _approval_answered(self, event: ApprovalAnswered) -> None:
         self._say("Approved" if event.approved else "Refused", "")
 
     def _step_started(self, event: StepStarted) -> None:
-        self._now = f"step {event.index + 1} of {event.of}: {event.step}"
+        super()._step_started(event)
         self._path = []
 
     def _acted(self, event: Acted) -> None:
+        super()._acted(event)
         self._path.append(event.action)
-        if not self.console.is_terminal:
-            return
-        if self._live is None:
-            self._live = Live(console=self.console, transient=True, refresh_per_second=12)
-            self._live.start()
-        surprise = f"surprise {event.surprise:.1f} nats"
-        caption = Text.from_markup(
-            f"{escape(self._now)}  [bold]{event.action}[/]  [dim]{event.number} actions, {surprise}[/]"
-        )
-        self._live.update(Padding(Group(caption, draw(self.spec, event.view)), (0, 0, 0, INDENT)), refresh=True)
 
     def _step_ended(self, event: StepEnded) -> None:
-        mark = "[green]✓[/]" if event.result == "achieved" else f"[red]✗ {event.result}[/]"
-        self._say("Acts", f"{escape(event.step)} {mark} [dim]{event.actions} actions: {_runs(self._path)}[/]")
+        super()._step_ended(event)
+        if not self.console.is_terminal:  # where the list of the plan shows it
+            mark = "[green]✓[/]" if event.result == "achieved" else f"[red]✗ {event.result}[/]"
+            self._say("Acts", f"{escape(event.step)} {mark} [dim]{event.actions} actions: {_runs(self._path)}[/]")
 
     def _replanning(self, event: Replanning) -> None:
         self._say("Replans", f"[yellow]{escape(event.why)}[/]")
@@ -189,15 +153,6 @@ class Story:
     def _error(self, event: Failed) -> None:
         self._say("Error", f"[red]{escape(event.message)}[/]")
 
-    def _wait(self, what: str | None) -> None:
-        """Show that something slow is under way, in a terminal."""
-        if self._status:
-            self._status.stop()
-            self._status = None
-        if what and self.console.is_terminal:
-            self._status = self.console.status(f"[dim]{what}[/]")
-            self._status.start()
-
     # ---- layout ----------------------------------------------------------------------------------------------------
 
     def _say(self, label: str, markup: str) -> None:
@@ -214,21 +169,27 @@ class Story:
         self.console.print(Padding(thing, (0, 0, 0, INDENT)))  # type: ignore[arg-type]
 
 
-def verdicts(said: Sequence[Verdict]) -> Table:
-    """Return verdicts as a table, the likeliest success first, each plan with its reasons below it."""
+def verdicts(said: Sequence[Verdict], chosen: str | None = None, *, whole: bool = False) -> Table:
+    """Return verdicts side by side, the likeliest success first, each plan with its reasons below it.
+
+    `whole` adds how often the plan worked out in imagination, and how unsure the world model was (in nats an action).
+    """
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("success", "90 %", "means it", "actions"):
+    numbers = ["success", "90 %", "means it", *(["works out", "unsure"] if whole else []), "actions"]
+    for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("plan, and why", overflow="fold")
     for verdict in sorted(said, key=lambda v: -v.success):
         colour = "green" if verdict.success >= 0.75 else "yellow" if verdict.success >= 0.3 else "red"
-        plan = Text(verdict.plan.line()).append(f"\n{verdict.reasons}", style="dim")
+        plan = Text(verdict.plan.line(), style="bold" if str(verdict.plan) == chosen else "")
+        more = [_percent(verdict.carried_out), f"{verdict.disagreement:.2f}"] if whole else []
         table.add_row(
             Text(_percent(verdict.success), style=colour),
             Text(f"{100 * verdict.low:.0f}–{100 * verdict.high:.0f}", style="dim"),
-            Text(_percent(verdict.satisfies)),
-            Text("–" if verdict.steps is None else f"{verdict.steps:.0f}"),
-            plan,
+            _percent(verdict.satisfies),
+            *more,
+            "–" if verdict.steps is None else f"{verdict.steps:.0f}",
+            plan.append(f"\n{verdict.reasons}", style="not bold dim"),
         )
     return table
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gedanken.cli import REACHED
 from gedanken.options import loop_options, seed_option, split, world_option, yes_option
 from gedanken.pursue import PIPE_WIDTH
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gedanken.agent.agent import Agent
+    from gedanken.agent.chat import Chat
+    from gedanken.agent.session import Session
 
 
 @click.command(name="chat")
@@ -25,40 +32,62 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
     from rich.console import Console
 
     from gedanken.agent.loading import open_agent
+    from gedanken.agent.window import waiting
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print("[dim]Waking up: world model, critic and language model…[/]")
-    with open_agent(last_world() if go_on else world, config) as agent:
-        converse(agent, console, reader(), seed=seed, yes=yes, go_on=go_on)
+    with contextlib.ExitStack() as stack:
+        with waiting(console, "Waking up world model, critic and language model"):
+            agent = stack.enter_context(open_agent(last_world() if go_on else world, config))
+        converse(agent, console, seed=seed, yes=yes, go_on=go_on)
     return REACHED
 
 
-def converse(agent: Any, console: Any, ask: Callable[[str], str], *, seed: int, yes: bool, go_on: bool) -> None:
-    """Talk until the end of the input; on Ctrl-C say how to come back, and let it pass."""
-    from gedanken.agent.chat import Chat
+def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: bool) -> None:
+    """Talk until the end of the input; in a pipe say on Ctrl-C how to come back, and let it pass."""
+    from gedanken.agent import llm
+    from gedanken.agent.chat import Chat, Person
     from gedanken.agent.loading import load_world
-    from gedanken.agent.session import Session
+    from gedanken.agent.suggest import suggestions
+    from gedanken.terminal import Pipe, Terminal
+    from gedanken.worldmodel.checkpoint import home
+    from gedanken.worlds.babyai import level_ids
 
-    conversation = agent.journal.last() if go_on and agent.journal else None
     unfinished = agent.unfinished() if go_on else None
-    if conversation:
-        console.print(f"[dim]Replaying {conversation.world}, seed {conversation.seed}…[/]")
-        session = Session.replay(agent.world, agent.trained, conversation, agent.journal)
-    else:
-        if go_on:
-            console.print("There is no conversation to go on with; this is a new one.")
-        session = agent.session(seed)
-    chat = Chat(agent, session, console, ask, yes=yes, find_world=load_world)
+    session = begin(agent, console, seed, go_on=go_on)
+    person: Person = Pipe()
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        person = Terminal(home() / "chat_history", lambda line: suggestions(line, chat), lambda: standing(chat))
+    chat = Chat(agent, session, console, person, yes=yes, find_world=load_world, find_llm=llm.load, worlds=level_ids())
     try:
-        if unfinished:
-            chat.resume(unfinished[1])
-        chat.run()
+        chat.run(unfinished[1] if unfinished else None)
     except KeyboardInterrupt:
         chat.story.close()
         console.print("[dim]`gedanken chat --continue` comes back here.[/]")
         raise
     finally:
         chat.session.close()
+
+
+def begin(agent: Agent, console: Console, seed: int, *, go_on: bool) -> Session:
+    """Begin a session, or replay the last conversation's."""
+    from gedanken.agent.session import Session
+    from gedanken.agent.window import waiting
+
+    last = agent.journal.last() if go_on and agent.journal else None
+    if last and agent.journal:
+        with waiting(console, f"Replaying {last.world}, seed {last.seed}"):
+            return Session.replay(agent.world, agent.trained, last, agent.journal)
+    if go_on:
+        console.print("There is no conversation to go on with; this is a new one.")
+    with waiting(console, f"Preparing {agent.world.id}, seed {seed}"):
+        return agent.session(seed)
+
+
+def standing(chat: Chat) -> str:
+    """Say in a line where the conversation stands."""
+    asks = "acts without asking" if chat.yes else "asks before it acts"
+    actions = f"{len(chat.session.actions)} actions"
+    return f" {chat.agent.world.id}, seed {chat.session.seed} · {actions} · {asks} · {chat.agent.llm.name}"
 
 
 def last_world() -> str:
@@ -69,24 +98,3 @@ def last_world() -> str:
     with Journal(places().journal) as journal:
         last = journal.last()
     return last.world if last else "BabyAI-GoToLocal-v0"
-
-
-def reader() -> Callable[[str], str]:
-    """Return what reads a line: with editing and history in a terminal, plainly in a pipe."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-
-        def plain(prompt: str) -> str:
-            print(prompt, end="", flush=True)
-            line = sys.stdin.readline()
-            if not line:
-                print()
-                raise EOFError
-            print(line.rstrip("\n"))
-            return line
-
-        return plain
-
-    from prompt_toolkit import PromptSession
-
-    talk: PromptSession[str] = PromptSession()
-    return talk.prompt

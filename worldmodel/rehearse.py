@@ -65,9 +65,8 @@ def rehearse(
 
     Each future supposes its own world out of sight, acts on its own step and goes on to the next when the model says
     that it is achieved; it ends with its plan, after `horizon` actions a step, or after `standstill` in a row that
-    change nothing. With `views`, `watch` is shown those of the first futures ``[N, height, width, C]`` after every action.
-    Raises ValueError for no plans, and for an intervention on what the world does not name as
-    exogenous.
+    change nothing. With `views`, `watch` is shown the first futures' ``[N, height, width, C]`` after every action.
+    Raises ValueError for no plans, and for an intervention on what the world does not name as exogenous.
     """
     model = controller.model
     unknown = sorted(set(intervention or {}) - set(model.spec.exogenous))

@@ -97,7 +97,7 @@ def test_rehearse_judges_and_accepts(scene: Scene) -> None:
     goto, changes = nodes.rehearse(state, mind)
     assert goto == "choose"
     assert [round(option["verdict"]["success"], 1) for option in changes["judged"]] == [0.9, 0.1]
-    assert scene.kinds() == ["proposed", "rehearsed", "judged"]
+    assert scene.kinds() == ["proposed", "imagining", "rehearsed", "judged"]
 
 
 def test_rehearse_wants_revision_while_rounds_are_left(scene: Scene) -> None:

@@ -1,0 +1,67 @@
+"""The part of a terminal that moves: what is waited for, and what is seen meanwhile. In a pipe it is not there."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+PATIENT = 2.0
+"""Seconds after which a wait also says how long it has lasted."""
+
+
+class Waiting:
+    """What is waited for, with a spinner."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._began = what, time.monotonic()
+        self._spinner = Spinner("dots", style="cyan")
+
+    def __rich__(self) -> Spinner:
+        """Say how long it has lasted, too, where that is long."""
+        seconds = time.monotonic() - self._began
+        lasted = f" {seconds:.0f} s" if seconds >= PATIENT else ""
+        self._spinner.update(text=Text(f"{self._what}…{lasted}", style="dim"))
+        return self._spinner
+
+
+class Window:
+    """One moving region at the end of a console; nothing may be printed while it is open."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+
+    def show(self, *parts: RenderableType) -> None:
+        """Show parts below each other, in place of what was shown."""
+        if not self._console.is_terminal:
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, refresh_per_second=10)
+            self._live.start()
+        self._live.update(Group(*parts), refresh=True)
+
+    def close(self, *, keep: bool = False) -> None:
+        """End what moves; `keep` leaves the last picture where it is."""
+        if self._live:
+            self._live.transient = not keep
+            self._live.stop()
+            self._live = None
+
+
+@contextlib.contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """Show what is waited for until the end of the block; in a pipe as a line."""
+    window = Window(console)
+    if not console.is_terminal:
+        console.print(f"{what}…", highlight=False)
+    window.show(Waiting(what))
+    try:
+        yield
+    finally:
+        window.close()
