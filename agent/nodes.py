@@ -135,8 +135,8 @@ def choose(state: State, mind: Mind) -> tuple[Literal["approve", "finish"], Stat
         mind.emit(Declined(why=why, can=goals.abilities(mind.world.spec), sees=state["scene"]))
         outcome = _outcome(state, mind, "declined", why)
         return "finish", State(chosen=None, outcome=outcome.model_dump(mode="json"))
-    if best is None:
-        outcome = _outcome(state, mind, "not_reached", "no other plan could be made")
+    if best is None or (state["replans"] and best.verdict.satisfies < mind.config.meaning):
+        outcome = _outcome(state, mind, "not_reached", why or "no other plan could be made")
         return "finish", State(outcome=outcome.model_dump(mode="json"))
     mind.emit(Chosen(plan=str(best.plan), verdict=best.verdict, round=best.round, among=len(judged)))
     changes = State(chosen=dump_option(best), among=len(judged))

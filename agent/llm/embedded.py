@@ -113,12 +113,13 @@ class EmbeddedModel:
         distinct = list(dict.fromkeys(prompts))
         at_once = max(1, _ROWS_AT_ONCE // n)
         answers: dict[str, list[Completion]] = {}
+        unwanted = {text.strip() for text in exclude}
         with self._lock, torch.inference_mode():
             automaton = self._automaton(grammar) if grammar is not None else None
             for first in range(0, len(distinct), at_once):
                 batch = distinct[first : first + at_once]
                 searches = [Search(n, temperature, generator(seed, prompt), self.spread, self.rest) for prompt in batch]
-                results = self._decode(batch, searches, automaton, baseline, max_tokens, tuple(stop), set(exclude))
+                results = self._decode(batch, searches, automaton, baseline, max_tokens, tuple(stop), unwanted)
                 answers.update(zip(batch, results, strict=True))
         return [list(answers[prompt]) for prompt in prompts]
 
@@ -144,7 +145,7 @@ class EmbeddedModel:
         encoded = [self._encode(prompt, max_tokens) for prompt in prompts]
         for search in searches:
             search.spare = len(exclude)
-            search.unwanted = lambda tokens: self._said(tokens, stop) in exclude
+            search.unwanted = lambda tokens: self._said(tokens, stop).strip() in exclude
         closing = np.asarray(sorted({self._encode(mark, room=0)[0] for mark in stop if mark}), dtype=np.int64)
         guide = self._guide(baseline, automaton, closing, max_tokens) if baseline is not None and automaton else None
         root = automaton.start if automaton else None

@@ -143,7 +143,7 @@ class ServerModel:
         }
         with ThreadPoolExecutor(min(len(prompts), _MAX_AT_ONCE)) as pool:
             answers = list(pool.map(lambda prompt: self._ask(prompt, settings, grammar), prompts))
-        return [[completion for completion in answer if completion.text not in exclude] for answer in answers]
+        return [[completion for completion in answer if completion.text.strip() not in exclude] for answer in answers]
 
     def _ask(self, prompt: str, settings: Mapping[str, Any], grammar: str | None) -> list[Completion]:
         began = time.perf_counter()

@@ -54,10 +54,10 @@ class LanguageModel(Protocol):
 
         `grammar` is a Lark grammar that every completion must match; `temperature` 0 is deterministic; `stop` strings
         end a completion and are not part of it. `baseline` is the prompt without what matters (its goal): backends that
-        can, steer away from what they would say to that; others ignore it. `exclude` are texts that nobody wants again:
-        no completion is one of them, and backends that can, go on looking for others. The same arguments give the same
-        texts on the same machine. Backends may give fewer than `n` where the grammar allows fewer distinct texts.
-        Raises an `LLMError`.
+        can, steer away from what they would say to that; others ignore it. `exclude` are texts that nobody wants again,
+        whatever white space is around them: no completion is one of them, and backends that can, go on looking for
+        others. The same arguments give the same texts on the same machine. Backends may give fewer than `n` where the
+        grammar allows fewer distinct texts. Raises an `LLMError`.
         """
         ...
 

@@ -67,7 +67,7 @@ class ScriptedModel:
         results: list[list[Completion]] = []
         for prompt in prompts:
             self.prompts.append(prompt)
-            texts = [text for text in self._answers(prompt) if text not in exclude][:n]
+            texts = [text for text in self._answers(prompt) if text.strip() not in exclude][:n]
             if grammar is not None:
                 from gedanken.agent.llm.grammar import check
 

@@ -231,3 +231,12 @@ def test_finish_stores_what_happened_with_what_was_believed(scene: Scene) -> Non
     assert episode.steps == ("go_to(red key)",) and episode.achieved[-1] and episode.terminated
     assert episode.record["verdict"]["success"] == 0.9 and episode.record["outcome"]["success"] is True
     assert scene.kinds()[-2:] == ["outcome", "stored"]
+
+
+def test_choose_does_not_take_to_something_else_on_the_way(scene: Scene) -> None:
+    mind = scene.mind([scene.right], critic=WordCritic(satisfies=0.1))
+    state = judged(scene, mind)
+    state["replans"] = 1
+    goto, changes = nodes.choose(state, mind)
+    assert goto == "finish" and changes["outcome"]["status"] == "not_reached"
+    assert "likely to be what you mean" in changes["outcome"]["message"]
