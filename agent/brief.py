@@ -16,6 +16,7 @@ from gedanken.agent.events import (
     ApprovalAnswered,
     Chosen,
     Declined,
+    Event,
     Failed,
     GoalReceived,
     Judged,
@@ -45,9 +46,14 @@ class Brief(Teller):
     def __init__(self, spec: WorldSpec, console: Console) -> None:
         super().__init__(spec, console)
         self._seen: RenderableType | None = None
-        self._plans: list[str] = []
-        self._futures = 0
+        self._interrupted = False
         self._frames: Rehearsed | None = None
+        self.learning = False
+
+    def __call__(self, event: Event) -> None:
+        """Tell one event; `learning` says whether the goal is over and only learning from it is under way."""
+        super().__call__(event)
+        self.learning = isinstance(event, Stored) and not self._interrupted
 
     def _meanwhile(self) -> Sequence[RenderableType]:
         return () if self._seen is None else (self._seen,)
@@ -69,7 +75,7 @@ class Brief(Teller):
 
     def _rehearsed(self, event: Rehearsed) -> None:
         super()._rehearsed(event)
-        self._frames, self._futures = event, event.futures
+        self._frames = event
         if event.views:
             self._seen = self._imagined(event)
 
@@ -86,7 +92,7 @@ class Brief(Teller):
         self._say(f"[bold]{escape(verdict.plan.line())}[/]  [dim]{out_of}imagined {verdict.futures} times[/]")
         frames = self._frames
         if self.console.is_terminal and frames and frames.views and frames.plans[0] == event.plan:
-            self._put(self._imagined(frames))
+            self._put(strip(self.spec, frames.views, self.console.width - self.indent))
         self._say(escape(words.expectation(verdict)))
 
     def _declined(self, event: Declined) -> None:
@@ -112,8 +118,8 @@ class Brief(Teller):
 
     def _outcome(self, event: Outcome) -> None:
         self._seen = None
-        first, rest = words.answer(event).split(":", 1) if ":" in words.answer(event) else (words.answer(event), "")
-        colon = ":" if rest else ""
+        self._interrupted = event.status == "interrupted"
+        first, colon, rest = words.answer(event).partition(":")
         self._say(f"[bold {COLOURS.get(event.status, 'yellow')}]{escape(first)}[/]{colon}{escape(rest)}")
         if event.status == "declined":
             self._say(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from rich.console import Console
@@ -82,20 +83,20 @@ class Chat:
             self.console.print("[dim]That episode is over; a new one begins.[/]")
             self.begin(self.session.seed + 1)
         self.judged = []
-        with Interrupts() as self._interrupts:
+        with self._running():
             self.agent.run(goal, self.session, on_event=self._hear, approve=self._approver(given), given=given)
 
     def imagine(self, goal: str, given: Plan | None = None) -> None:
         """Imagine only; nothing is done."""
         self.judged = []
-        with Interrupts() as self._interrupts:
+        with self._running():
             self.agent.plan(goal, self.session, on_event=self._hear, given=given)
 
     # ---- the conversation and what is kept of it -------------------------------------------------------------------
 
     def begin(self, seed: int) -> None:
         """Begin anew with another seed."""
-        with waiting(self.console, f"Preparing {self.agent.world.id}, seed {seed}"):
+        with Interrupts(), waiting(self.console, f"Preparing {self.agent.world.id}, seed {seed}"):
             session = self.agent.session(seed)
         self.session.close()
         self.settle(session)
@@ -106,8 +107,13 @@ class Chat:
         agent = self.agent
         if conversation.world != agent.world.id:
             agent = agent.elsewhere(self.find_world(conversation.world))
-        with waiting(self.console, f"Replaying {conversation.world}, seed {conversation.seed}"):
-            session = Session.replay(agent.world, agent.trained, journal.fork(conversation, turns), journal)
+        with Interrupts(), waiting(self.console, f"Replaying {conversation.world}, seed {conversation.seed}"):
+            fork = journal.fork(conversation, turns)
+            try:
+                session = Session.replay(agent.world, agent.trained, fork, journal)
+            except BaseException:  # the conversation under way stays the last one
+                journal.forget(fork.id)
+                raise
         self.session.close()
         self.agent = agent
         self.settle(session)
@@ -141,11 +147,9 @@ class Chat:
         except (EOFError, Quit):
             return False
         except KeyboardInterrupt:
-            self.story.close()
             if not self.person.stays:
                 raise
         except EXPLAINED as error:
-            self.story.close()
             self.console.print(f"[red]{escape(str(error))}[/]", highlight=False)
         return True
 
@@ -157,8 +161,20 @@ class Chat:
             self.pursue(line)
 
     def _resume(self, goal: str) -> None:
-        with Interrupts() as self._interrupts:
+        with self._running():
             self.agent.resume(goal, self.session, on_event=self._hear, approve=self._approver(None))
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        try:
+            with Interrupts() as self._interrupts:
+                yield
+        except KeyboardInterrupt:
+            if self.story.learning:
+                self.console.print("  [dim]Learning was stopped, nothing of it was kept.[/]")
+            raise
+        finally:
+            self.story.close()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Judged):
@@ -179,7 +195,7 @@ class Chat:
     def _ask(self, asked: ApprovalAsked) -> bool:
         while True:
             try:
-                said = self.person.answer(f"Do it? {asked.success:.0%} expected [y/n] ").strip().lower()
+                said = self.person.answer(f"Do it? {100 * asked.success:.0f} % expected [y/n] ").strip().lower()
             except EOFError:
                 return False
             if said in ("y", "yes", "n", "no", ""):

@@ -160,8 +160,8 @@ def undo(chat: Chat, rest: str) -> None:
     chat.go_back(conversation, len(turns) - 1)
     episode = (last.outcome or {}).get("episode")
     stays = f" Its episode {episode} stays stored, and learning may use it." if episode is not None else ""
-    actions = f"{done} action{'s' * (done != 1)} undone"
-    chat.console.print(f"Back to before {escape(last.goal)!r}, {actions}.{stays}", highlight=False)
+    undone = f"{words.counted(done, 'action')} undone"
+    chat.console.print(f"Back to before “{escape(last.goal)}”, {undone}.{stays}", highlight=False)
     show_world(chat)
 
 
@@ -169,10 +169,11 @@ def undo(chat: Chat, rest: str) -> None:
 def history(chat: Chat, rest: str) -> None:
     """List the goals of this conversation and how they ended."""
     turns = chat.turns()
-    for number, turn in enumerate(turns, 1):
-        said = turn.outcome or {"status": "not finished", "steps": chat.session.spent}
-        status = str(said["status"]).replace("_", " ")
-        chat.console.print(f"{number:>3}  {escape(turn.goal)}: {status}, {said['steps']} actions", highlight=False)
+    ends = [*(turn.origin for turn in turns[1:]), len(chat.session.actions)]
+    for number, (turn, end) in enumerate(zip(turns, ends, strict=True), 1):
+        status = str(turn.outcome["status"]).replace("_", " ") if turn.outcome else "not finished"
+        actions = words.counted(end - turn.origin, "action")
+        chat.console.print(f"{number:>3}  {escape(turn.goal)}: {status}, {actions}", highlight=False)
     if not turns:
         chat.console.print("No goals yet.")
 
@@ -215,7 +216,7 @@ def load(chat: Chat, rest: str) -> None:
         raise SpecError(f"no conversation is saved as {name}; {there}")
     conversation, turns = marks[name]
     chat.go_back(conversation, turns)
-    chat.console.print(f"Back in {escape(name)}, after {turns} goal{'s' * (turns != 1)}.", highlight=False)
+    chat.console.print(f"Back in {escape(name)}, after {words.counted(turns, 'goal')}.", highlight=False)
     show_world(chat)
 
 
@@ -323,7 +324,7 @@ def read_plan(spec: WorldSpec, text: str) -> Plan:
         try:
             steps.append(spec.parse_step(part))
         except SpecError as error:
-            raise SpecError(f"step {number}, {part}: {error}{_near(spec, part)}") from error
+            raise SpecError(f"step {number}: {error}{_near(spec, part)}") from error
     return Plan(steps=tuple(steps))
 
 

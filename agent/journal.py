@@ -141,6 +141,13 @@ class Journal(StoreFile):
         )
         db.execute(query, (target, as_turn, source, turn))
 
+    def forget(self, conversation: int) -> None:
+        """Remove a conversation that could not be begun."""
+        with self._write() as db:
+            db.execute("DELETE FROM action WHERE conversation = ?", (conversation,))
+            db.execute("DELETE FROM turn WHERE conversation = ?", (conversation,))
+            db.execute("DELETE FROM conversation WHERE id = ?", (conversation,))
+
     def mark(self, name: str, conversation: int, turns: int) -> None:
         """Give a conversation, as it is after its first `turns` goals, a name; an older mark of that name goes."""
         with self._write() as db:

@@ -24,7 +24,7 @@ from gedanken.agent.critic import Critic, Evidence
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig, train_goal_match
 from gedanken.agent.goal_practice import Heard, listen
 from gedanken.agent.llm.protocol import Encoder, LanguageModel
-from gedanken.agent.propose import propose
+from gedanken.agent.propose import Request, propose, propose_request
 from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, first_beliefs, situations
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.aggregate import aggregate
@@ -37,7 +37,7 @@ from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.rehearse import rehearse
 from gedanken.worldmodel.train import TrainConfig, train
 from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import WorldSpec
+from gedanken.worlds.spec import Plan, WorldSpec
 
 Say = Callable[[str], None]
 BLOCK = 10_000_000
@@ -90,7 +90,7 @@ class RecipeConfig(BaseModel):
     corrections: tuple[Correction, ...]
     heard: int = 6_000
     epochs: int = 4
-    situations: int = 300
+    situations: int = 210
     futures: int = 16
 
 
@@ -331,7 +331,8 @@ def calibrate(
         raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}")
     sets = list(situations(make_world, suite, seeds))
     if writer is not None:
-        sets = [_with_written(situation, make_world(situation.world), writer) for situation in sets]
+        known: dict[Request, list[Plan]] = {}
+        sets = [_with_written(situation, make_world(situation.world), writer, known) for situation in sets]
         say(f"{sum(kind == WRITTEN for s in sets for kind in s.kinds)} plans of {writer.name} among them")
     jobs = [Job(s.world, s.seed, plan) for s in sets for plan in s.plans]
     happened = torch.tensor([float(e.success) for e in execute_many(make_world, jobs, controller)])
@@ -348,11 +349,16 @@ def calibrate(
     say(f"calibrated: {json.dumps(critic.fit)}")
 
 
-def _with_written(situation: Situation, world: World, writer: LanguageModel) -> Situation:
-    """Add the plans that a language model proposes at first sight."""
-    scene = world.describe(situation.observation, world.spec.observation.agent)
-    proposed = propose(world, writer, scene, situation.goal, LoopConfig.preset())
-    return situation.with_plans([world.spec.parse_plan(c.plan) for c in proposed.candidates], WRITTEN)
+def _with_written(
+    situation: Situation, world: World, writer: LanguageModel, known: dict[Request, list[Plan]]
+) -> Situation:
+    """Add the plans that a language model proposes at first sight; `known` keeps them for the same question."""
+    scene, config = world.describe(situation.observation, world.spec.observation.agent), LoopConfig.preset()
+    request = propose_request(world, scene, situation.goal, config)
+    if request not in known:
+        candidates = propose(world, writer, scene, situation.goal, config).candidates
+        known[request] = [world.spec.parse_plan(candidate.plan) for candidate in candidates]
+    return situation.with_plans(known[request], WRITTEN)
 
 
 __all__ = ["RecipeConfig", "babyai", "calibrate", "debug", "fit_match", "reproduce"]

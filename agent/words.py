@@ -10,18 +10,17 @@ from gedanken.agent.verdict import Verdict
 UNSURE = 0.1
 """Nats of disagreement an action from which the world model is called unsure."""
 
-SURENESS = ((0.9, "I am quite sure of it"), (0.75, "I expect it to work"), (0.4, "It may work"), (0.0, "I doubt it"))
-"""What a predicted success from so much on is called."""
+LIKELY, POSSIBLE = 0.75, 0.4
+"""Predicted success from which a plan is expected to work, or may work."""
 
 
 def expectation(verdict: Verdict) -> str:
     """Say how likely a plan is to succeed, how sure that is, and why it might not."""
-    words = next(words for least, words in SURENESS if verdict.success >= least)
-    said = f"{words}: {_percent(verdict.success)} ({100 * verdict.low:.0f}–{100 * verdict.high:.0f})"
-    said += f", in about {verdict.steps:.0f} actions." if verdict.steps is not None else "."
-    if verdict.satisfies < 0.75:
+    said = f"{_sureness(verdict)}: {_percent(verdict.success)} ({100 * verdict.low:.0f}–{100 * verdict.high:.0f} %)"
+    said += f", in about {counted(round(verdict.steps), 'action')}." if verdict.steps is not None else "."
+    if verdict.satisfies < LIKELY:
         said += f" That it is what you mean, I give {_percent(verdict.satisfies)}."
-    if verdict.carried_out < 0.75:
+    if verdict.carried_out < LIKELY:
         said += f" {verdict.reasons[:1].upper()}{verdict.reasons[1:].rstrip('.')}."
     if verdict.disagreement > UNSURE:
         said += f" My world model is unsure here ({verdict.disagreement:.2f} nats an action): the numbers are rough."
@@ -32,7 +31,7 @@ def answer(outcome: Outcome) -> str:
     """Say in one line what was done, what had been expected, and what happened."""
     plan = " → ".join(outcome.plan.split("\n")) if outcome.plan else "no plan"
     expected = "" if outcome.predicted is None else f"; {_percent(outcome.predicted)} had been expected"
-    actions = f"{outcome.steps} action{'s' * (outcome.steps != 1)}"
+    actions = counted(outcome.steps, "action")
     anew = f", planned anew {_times(outcome.replans)}" if outcome.replans else ""
     match outcome.status:
         case "reached":
@@ -46,7 +45,7 @@ def answer(outcome: Outcome) -> str:
         case "imagined":
             return "Only imagined, nothing was done."
         case "interrupted":
-            return f"Interrupted after {actions}; what happened until then is kept."
+            return f"Interrupted after {actions}; they are kept." if outcome.steps else "Interrupted; nothing was done."
 
 
 def learnt(event: Learned) -> str:
@@ -57,6 +56,20 @@ def learnt(event: Learned) -> str:
     better = "" if after < before else ", which is no better"
     where = f", into checkpoint {Path(event.checkpoint).name}" if event.checkpoint else ""
     return f"Learnt: {event.steps} gradient steps, loss {before:.3f} → {after:.3f}{better}{where}."
+
+
+def counted(number: int, thing: str) -> str:
+    """Say a number of things."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _sureness(verdict: Verdict) -> str:
+    """Say how sure a prediction is; quite sure only where the interval says so, too."""
+    if verdict.low >= LIKELY:
+        return "I am quite sure of it"
+    if verdict.success >= LIKELY:
+        return "I expect it to work"
+    return "It may work" if verdict.success >= POSSIBLE else "I doubt it"
 
 
 def _percent(share: float) -> str:
