@@ -146,7 +146,7 @@ class Brief(Teller):
         self._put(Text.from_markup(markup))
 
     def _put(self, thing: RenderableType) -> None:
-        self.console.print(Padding(thing, (0, 0, 0, self.indent)))
+        self.console.print(Padding(thing, (0, 0, 0, self.indent), expand=False))
 
 
 def _row(*things: RenderableType) -> Table:

@@ -169,13 +169,14 @@ def undo(chat: Chat, rest: str) -> None:
 def history(chat: Chat, rest: str) -> None:
     """List the goals of this conversation and how they ended."""
     turns = chat.turns()
+    if not turns:
+        chat.console.print("No goals yet.")
+        return
     ends = [*(turn.origin for turn in turns[1:]), len(chat.session.actions)]
     for number, (turn, end) in enumerate(zip(turns, ends, strict=True), 1):
         status = str(turn.outcome["status"]).replace("_", " ") if turn.outcome else "not finished"
         actions = words.counted(end - turn.origin, "action")
         chat.console.print(f"{number:>3}  {escape(turn.goal)}: {status}, {actions}", highlight=False)
-    if not turns:
-        chat.console.print("No goals yet.")
 
 
 # ---- worlds and conversations ----------------------------------------------------------------------------------------

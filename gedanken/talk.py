@@ -61,7 +61,6 @@ def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: boo
     try:
         chat.run(unfinished[1] if unfinished else None)
     except KeyboardInterrupt:
-        chat.story.close()
         console.print("[dim]`gedanken chat --continue` comes back here.[/]")
         raise
     finally:

@@ -24,9 +24,11 @@ from rich.console import Console
 from gedanken.agent.agent import Agent
 from gedanken.agent.chat import Chat
 from gedanken.agent.chat_commands import COMMANDS, table
+from gedanken.agent.events import StepStarted
+from gedanken.agent.interrupts import Interrupts
 from gedanken.agent.journal import Journal
 from gedanken.agent.llm.scripted import ScriptedModel
-from gedanken.agent.session import Session
+from gedanken.agent.session import Session, SessionError
 from gedanken.agent.suggest import suggestions, things
 from gedanken.agent.verdict import Verdict
 from gedanken.terminal import Completions, Terminal
@@ -99,7 +101,7 @@ def talk(agent: Agent, *lines: str | BaseException, yes: bool = True) -> str:
 def test_a_goal_is_answered_in_words(agent: Agent) -> None:
     said = talk(agent, "go to the red key", "/why", "/history", "/quit", "never read")
     assert "Reached: go_to(red key), every step achieved in" in said and "90 % had been expected" in said
-    assert "I am quite sure of it: 90 % (45–95), in about 1 actions." in said and "Kept as episode 1" in said
+    assert "I expect it to work: 90 % (45–95 %), in about 1 action." in said and "Kept as episode 1" in said
     assert "the critic expects 90%" in said and "works out" in said
     assert "1  go to the red key: reached" in said
     assert "\x1b" not in said
@@ -166,15 +168,15 @@ def test_a_plan_of_ones_own_is_neither_revised_nor_declined(tmp_path: Path) -> N
     with agent_in(tmp_path, lambda prompt: ["go_to(red key)\n"], critic=critic) as agent:
         chat = begin(agent, "go to the red key", "/edit go_to(grey ball)", "n", "/edit go_to(grey ball)", "y")
         said = heard(chat)
-    assert "1% expected" in chat.person.asked[0][0]  # type: ignore[attr-defined]  # although nothing else is asked
+    assert "1 % expected" in chat.person.asked[0][0]  # type: ignore[attr-defined]  # although nothing else is asked
     assert "you did not approve" in said and "Reached: go_to(grey ball)" in said and "I plan anew" not in said
 
 
 @pytest.mark.parametrize(
     ("plan", "told"),
     [
-        ("pick_up red key", "step 1, pick_up red key: not a step"),
-        ("go_to(red key); pickup(red key)", "step 2, pickup(red key): no skill 'pickup'"),
+        ("pick_up red key", "step 1: not a step: 'pick_up red key'"),
+        ("go_to(red key); pickup(red key)", "step 2: no skill 'pickup'"),
         ("go_to(red key); pickup(red key)", "Did you mean pick_up?"),
         ("go_to(purpel ball)", "Did you mean purple?"),
         ("go_to(red)", "choose from ball, box, door, key, object"),
@@ -209,6 +211,23 @@ def test_what_was_undone_stays_undone(agent: Agent) -> None:
     again = Session.replay(agent.world, agent.trained, last, agent.journal)
     assert again.actions == chat.session.actions and len(agent.journal.turns(last.id)) == 1
     assert "Reached" in talk(agent, "go to the red key")
+
+
+def test_a_conversation_that_does_not_replay_is_not_gone_back_to(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Session:
+        raise SessionError("it does not replay")
+
+    monkeypatch.setattr(Session, "replay", refuse)
+    chat = begin(agent, "go to the red key", "/undo", "/history")
+    said = heard(chat)
+    assert "it does not replay" in said and "1  go to the red key: reached" in said
+    assert agent.journal is not None and agent.journal.last() == chat.session.conversation
+
+
+def test_what_failed_is_not_finished(agent: Agent) -> None:
+    agent.llm = ScriptedModel([])
+    said = talk(agent, "go to the red key", "/history", "/why")
+    assert "no answer left" in said and "1  go to the red key: not finished, 0 actions" in said
 
 
 def test_save_and_load(agent: Agent) -> None:
@@ -347,9 +366,16 @@ def test_ctrl_c_during_a_run_comes_back_to_the_prompt(agent: Agent) -> None:
     handler = signal.getsignal(signal.SIGINT)
     chat = begin(agent, "go to the red key", "/history", "/undo", "/history")
     said = heard(chat)
-    assert "Interrupted after 1 action;" in said and "1  go to the red key: interrupted, 1 actions" in said
+    assert "Interrupted after 1 action; they are kept" in said and "1  go to the red key: interrupted, 1 action" in said
     assert "1 action undone. Its episode 1 stays stored" in said and "No goals yet" in said
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
+        interrupts(StepStarted(index=0, of=1, step="go_to(red key)"))
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_while_thinking_or_learning(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,11 +385,16 @@ def test_ctrl_c_while_thinking_or_learning(agent: Agent, monkeypatch: pytest.Mon
     agent.config = agent.config.model_copy(update={"learn_steps": 3})
     monkeypatch.setattr("gedanken.worldmodel.learn.learn", press)
     said = talk(agent, "go to the red key", "/history")
-    assert "Reached" in said and "Interrupted" not in said and "1  go to the red key: reached" in said
+    assert (
+        "Reached" in said
+        and "Learning was stopped" in said
+        and "Interrupted" not in said
+        and "1  go to the red key: reached" in said
+    )
     assert agent.store is not None and len(agent.store) == 1
     agent.llm.complete = press  # type: ignore[method-assign]
     said = talk(agent, "go to the red key", "/history")
-    assert "Interrupted after 0 actions" in said and len(agent.store) == 1
+    assert "Interrupted; nothing was done." in said and len(agent.store) == 1
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -435,7 +466,7 @@ def test_ctrl_c_while_acting(tmp_path: Path, chat: Start) -> None:
     wait_for_actions(tmp_path, 1)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=150)
-    assert "interrupted" in out and "--continue" in out
+    assert "Interrupted after" in out and "--continue" in out
     with ExperienceStore(tmp_path / "experience.sqlite") as store:
         [(_, episode)] = store.recent(5)
     assert len(episode) >= 1 and episode.record["outcome"]["status"] == "interrupted"
