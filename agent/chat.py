@@ -198,6 +198,6 @@ class Chat:
                 said = self.person.answer(f"Do it? {100 * asked.success:.0f} % expected [y/n] ").strip().lower()
             except EOFError:
                 return False
-            if said in ("y", "yes", "n", "no", ""):
+            if said in ("y", "yes", "n", "no", "") or not self.person.stays:
                 return said in ("y", "yes")
             self.console.print("Please answer y or n.")

@@ -137,6 +137,9 @@ def test_approval(agent: Agent) -> None:
     assert "you did not approve" in talk(agent, "go to the red key", yes=False)
     assert "Please answer y or n" in (said := talk(agent, "go to the red key", "maybe", "y", yes=False))
     assert "Reached" in said
+    chat = begin(agent, "go to the red key", "/history", yes=False)
+    chat.person.stays = False
+    assert "you did not approve" in heard(chat)  # a pipe is asked once
     said = talk(agent, "/approve", "/approve always", "go to the red key", "/approve ask", yes=False)
     assert "now it is ask" in said and "Reached" in said and "I ask before I act" in said
 
