@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gedanken.evals.progress import Progress
 from gedanken.evals.rerun import compare_rerun
 from gedanken.evals.run_folder import RunFolder
 from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds
+from gedanken.evals.workers import measure
 
 SUITES = {
     "babyai-local": ("gedanken.evals.babyai_local", "BabyAILocal"),
@@ -37,6 +39,10 @@ def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
     suite: Suite = make()
     chosen: Suite = make(_those(suite.tasks, tasks, f"{name} has no task"))
     return chosen
+
+
+def _one_task(name: str, task: str) -> Suite:
+    return load_suite(name, [task])
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ def run_suite(
     llm: str | None = None,
     resume: str | None = None,
     rerun: str | None = None,
+    workers: int = 1,
     runs: Path = RUNS,
     parts: Parts | None = None,
 ) -> dict[str, Any]:
@@ -96,7 +103,8 @@ def run_suite(
 
     `limit` is the number of samples a task (the suite's own default where None). `resume` goes on with a run that was
     cut off, and `rerun` does a finished one again and compares; both name it by its id, its folder, or "last", and take
-    their settings from it. Raises EvalError, and what loading a checkpoint or a language model raises.
+    their settings from it. `workers` processes share the work; `parts`, where given, are measured in this one. Raises
+    EvalError, and what loading a checkpoint or a language model raises.
     """
     asked = Asked(suite, limit, seed, arms, tasks, checkpoint, llm)
     begun = RunFolder.open(runs, resume or rerun or "last") if resume or rerun else None
@@ -105,12 +113,18 @@ def run_suite(
     chosen = _those(measured.arms, asked.arms, f"{measured.name} has no arm")
     options = Options(asked.limit or measured.default_limit, asked.seed or 0, chosen)
     total = measured.count(options)
+    several = workers > 1 and parts is None
     parts = parts or asked.parts()
     folder = _folder(runs, measured, options, parts, begun, again=bool(rerun))
     done = folder.done()
+    found = (
+        measure(measured, partial(_one_task, measured.name), asked.parts, options, done, workers)
+        if several
+        else measured.measure(parts, options, done)
+    )
     try:
         with Progress(f"{measured.name} {folder.id}", total, len(done)) as progress:
-            for sample in measured.measure(parts, options, done):
+            for sample in found:
                 folder.append(sample)
                 progress.advance(str(sample["task"]))
     except BaseException:

@@ -79,6 +79,7 @@ def train_command(name: str, folder: Path | None, family: str, size: str, seed: 
 @click.option("--checkpoint", help="World model: a name that `gedanken models` lists, or a folder.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was cut off, by its id, its folder, or `last`.")
 @click.option("--rerun", metavar="RUN", help="Do a finished run again, and say whether the results are the same.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that measure.")
 @json_option
 def eval_command(
     suite: str | None,
@@ -89,6 +90,7 @@ def eval_command(
     checkpoint: str | None,
     resume: str | None,
     rerun: str | None,
+    workers: int,
     as_json: bool,
 ) -> int:
     """Measure the agent on SUITE, with 95 % intervals: babyai-local (the default), rehearsal, world-model, speed.
@@ -109,6 +111,7 @@ def eval_command(
         checkpoint=checkpoint,
         resume=resume,
         rerun=rerun,
+        workers=workers,
         json=as_json,
     )
     return NOT_REACHED if rerun and not answer["rerun"]["same"] else REACHED
