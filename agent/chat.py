@@ -170,7 +170,9 @@ class Chat:
             with Interrupts() as self._interrupts:
                 yield
         except KeyboardInterrupt:
-            if self.story.learning:
+            learning = self.story.learning
+            self.story.close()
+            if learning:
                 self.console.print("  [dim]Learning was stopped, nothing of it was kept.[/]")
             raise
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gedanken.agent import words
+from gedanken.agent import vocabulary, words
 from gedanken.agent.draw import draw_known
 from gedanken.agent.goals import abilities, listed
 from gedanken.agent.render import verdicts
@@ -32,41 +32,49 @@ class Quit(Exception):
     """The person has had enough."""
 
 
+Offers = Callable[["Chat"], Sequence[str]]
+Run = Callable[["Chat", str], None]
+
+
 @dataclass(frozen=True)
 class Command:
-    """A command; `offers` are words that complete what follows its name."""
+    """A command; `offers` are completions of all that follows its name, `words` of the last word."""
 
     name: str
     usage: str
     help: str
-    run: Callable[[Chat, str], None]
-    offers: Callable[[Chat], Iterable[str]]
+    run: Run
+    offers: Offers
+    words: Offers
 
 
 COMMANDS: dict[str, Command] = {}
 """By name, in the order in which /help lists them."""
 
 
-def _nothing(chat: Chat) -> Iterable[str]:
+def goal_words(chat: Chat) -> list[str]:
+    """Return what goals speak of: the things known to be there first."""
+    spec = chat.agent.world.spec
+    return [*vocabulary.things(spec, chat.session.known()[0]), *vocabulary.values(spec)]
+
+
+def _plan_words(chat: Chat) -> list[str]:
+    return [*vocabulary.calls(chat.agent.world.spec), *goal_words(chat)]
+
+
+def _marks(chat: Chat) -> Sequence[str]:
+    return list(chat.kept()[0].marks())
+
+
+def _nothing(chat: Chat) -> Sequence[str]:
     return ()
 
 
-def _plan_words(chat: Chat) -> Iterable[str]:
-    return plan_words(chat.agent.world.spec)
-
-
-def _marks(chat: Chat) -> Iterable[str]:
-    return chat.kept()[0].marks()
-
-
-Run = Callable[["Chat", str], None]
-
-
-def command(name: str, usage: str = "", offers: Callable[[Chat], Iterable[str]] = _nothing) -> Callable[[Run], Run]:
-    """Register a function under a name."""
+def command(name: str, usage: str = "", *, offers: Offers = _nothing, words: Offers = _nothing) -> Callable[[Run], Run]:
+    """Register a function under a name; its docstring is its help."""
 
     def register(run: Run) -> Run:
-        COMMANDS[name] = Command(name, f"/{name} {usage}".strip(), (run.__doc__ or "").strip(), run, offers)
+        COMMANDS[name] = Command(name, f"/{name} {usage}".strip(), run.__doc__ or "", run, offers, words)
         return run
 
     return register
@@ -97,25 +105,25 @@ def table() -> str:
 # ---- goals -----------------------------------------------------------------------------------------------------------
 
 
-@command("imagine", "GOAL")
+@command("imagine", "GOAL", words=goal_words)
 def imagine(chat: Chat, rest: str) -> None:
     """Plan a goal and rehearse it; nothing is done."""
     chat.imagine(rest)
 
 
-@command("plan", "GOAL")
+@command("plan", "GOAL", words=goal_words)
 def plan(chat: Chat, rest: str) -> None:
     """The same as /imagine."""
     chat.imagine(rest)
 
 
-@command("whatif", "PLAN", _plan_words)
+@command("whatif", "PLAN", words=_plan_words)
 def whatif(chat: Chat, rest: str) -> None:
     """Rehearse a plan of your own and judge it for the last goal; nothing is done."""
     chat.imagine(_last_goal(chat), read_plan(chat.agent.world.spec, rest))
 
 
-@command("edit", "[PLAN]", _plan_words)
+@command("edit", "[PLAN]", words=_plan_words)
 def edit(chat: Chat, rest: str) -> None:
     """Change the plan chosen last: it is rehearsed, and carried out when you approve."""
     goal = _last_goal(chat)
@@ -145,7 +153,7 @@ def why(chat: Chat, rest: str) -> None:
         chat.console.print(Padding(verdicts([last.verdict], last.plan, whole=True), (0, 0, 0, 2)))
     chat.console.print(f"{escape(last.goal)}: {escape(words.answer(last))}", highlight=False)
     if last.verdict:
-        chat.console.print(escape(words.expectation(last.verdict)), highlight=False)
+        chat.console.print(f"Beforehand: {escape(words.expectation(last.verdict))}", highlight=False)
 
 
 @command("undo")
@@ -182,7 +190,7 @@ def history(chat: Chat, rest: str) -> None:
 # ---- worlds and conversations ----------------------------------------------------------------------------------------
 
 
-@command("world", "[ID] [SEED]", lambda chat: chat.worlds)
+@command("world", "[ID] [SEED]", offers=lambda chat: chat.worlds)
 def world(chat: Chat, rest: str) -> None:
     """Show the surroundings, or begin anew in another world or with another seed."""
     said = rest.split()
@@ -196,7 +204,7 @@ def world(chat: Chat, rest: str) -> None:
     show_world(chat)
 
 
-@command("save", "NAME", _marks)
+@command("save", "NAME", offers=_marks)
 def save(chat: Chat, rest: str) -> None:
     """Give the conversation, as it is now, a name."""
     journal, conversation = chat.kept()
@@ -207,7 +215,7 @@ def save(chat: Chat, rest: str) -> None:
     chat.console.print(f"Saved as {escape(name)}{instead}; /load {escape(name)} comes back here.", highlight=False)
 
 
-@command("load", "NAME", _marks)
+@command("load", "NAME", offers=_marks)
 def load(chat: Chat, rest: str) -> None:
     """Go on from a conversation that was saved, as it was then."""
     marks = chat.kept()[0].marks()
@@ -224,7 +232,7 @@ def load(chat: Chat, rest: str) -> None:
 # ---- the agent -------------------------------------------------------------------------------------------------------
 
 
-@command("approve", "always|ask", lambda chat: ("always", "ask"))
+@command("approve", "always|ask", offers=lambda chat: ("always", "ask"))
 def approve(chat: Chat, rest: str) -> None:
     """Act without asking from now on, or ask before every plan."""
     if rest not in ("always", "ask"):
@@ -233,7 +241,7 @@ def approve(chat: Chat, rest: str) -> None:
     chat.console.print("I act without asking." if chat.yes else "I ask before I act.")
 
 
-@command("llm", "[NAME]", lambda chat: ("embedded", "openai:", "scripted:"))
+@command("llm", "[NAME]", offers=lambda chat: ("embedded", "openai:", "scripted:"))
 def llm(chat: Chat, rest: str) -> None:
     """Say which language model writes plans, or take another: embedded, openai:URL, scripted:FILE."""
     if rest:
@@ -279,7 +287,7 @@ def learn(chat: Chat, rest: str) -> None:
 # ---- the rest --------------------------------------------------------------------------------------------------------
 
 
-@command("help", "[COMMAND]", lambda chat: COMMANDS)
+@command("help", "[COMMAND]", offers=lambda chat: list(COMMANDS))
 def help(chat: Chat, rest: str) -> None:
     """Say what can be typed."""
     shown = [find(rest.removeprefix("/"))] if rest else list(COMMANDS.values())
@@ -325,21 +333,10 @@ def read_plan(spec: WorldSpec, text: str) -> Plan:
         try:
             steps.append(spec.parse_step(part))
         except SpecError as error:
-            raise SpecError(f"step {number}: {error}{_near(spec, part)}") from error
+            near = vocabulary.near(spec, part)
+            hint = f". Did you mean {listed(near)}?" if near else ""
+            raise SpecError(f"step {number}: {error}{hint}") from error
     return Plan(steps=tuple(steps))
-
-
-def plan_words(spec: WorldSpec) -> list[str]:
-    """Return the words that plans are made of."""
-    skills = [f"{skill.name}(" for skill in spec.skills]
-    return [*skills, *(value for attribute in spec.attributes for value in attribute.values)]
-
-
-def _near(spec: WorldSpec, text: str) -> str:
-    known = {word.rstrip("(") for phrase in plan_words(spec) for word in phrase.split()}
-    unknown = [word for word in re.findall(r"\w+", text) if word not in known]
-    near = [match for word in unknown for match in difflib.get_close_matches(word, known, n=1)]
-    return f". Did you mean {listed(near)}?" if near else ""
 
 
 def _last_goal(chat: Chat) -> str:

@@ -29,8 +29,9 @@ from gedanken.agent.interrupts import Interrupts
 from gedanken.agent.journal import Journal
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.session import Session, SessionError
-from gedanken.agent.suggest import suggestions, things
+from gedanken.agent.suggest import suggestions
 from gedanken.agent.verdict import Verdict
+from gedanken.agent.vocabulary import things
 from gedanken.terminal import Completions, Terminal
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.learn import LearnReport
@@ -102,7 +103,7 @@ def test_a_goal_is_answered_in_words(agent: Agent) -> None:
     said = talk(agent, "go to the red key", "/why", "/history", "/quit", "never read")
     assert "Reached: go_to(red key), every step achieved in" in said and "90 % had been expected" in said
     assert "I expect it to work: 90 % (45–95 %), in about 1 action." in said and "Kept as episode 1" in said
-    assert "the critic expects 90%" in said and "works out" in said
+    assert "Beforehand: I expect it to work" in said and "the critic expects 90%" in said and "works out" in said
     assert "1  go to the red key: reached" in said
     assert "\x1b" not in said
 
@@ -308,7 +309,7 @@ def test_what_completes_a_line(agent: Agent) -> None:
     assert offered["/load "] == ["one"] and offered["/approve a"] == ["always", "ask"]
     assert things(chat.agent.world.spec, chat.session.known()[0]) == SEEN
     assert offered["/whatif pick_up(re"] == ["red key", "red ball", "red box", "red"]
-    assert offered["/whatif pi"] == ["pick_up("] and offered["/nonsense x"] == []
+    assert offered["/whatif pi"] == ["pick_up("] and offered["/nonsense x"] == offered["/why r"] == []
     assert offered["go to the red b"] == ["red ball", "red box", "blue", "ball", "box", "behind you"]
     document = Document("/whatif pick_up(grey b", 22)
     found = Completions(lambda line: suggestions(line, chat)).get_completions(document, CompleteEvent())
@@ -329,6 +330,7 @@ LINES = (
     "/whatif pick_up(re",
     "/whatif pi",
     "/nonsense x",
+    "/why r",
     "go to the red b",
 )
 
