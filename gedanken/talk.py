@@ -33,10 +33,13 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
 
     from gedanken.agent.loading import open_agent
     from gedanken.agent.window import waiting
+    from gedanken.upkeep import language_model
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    fetched = config.llm != "embedded" or language_model()["here"]
+    first = "" if fetched else " (which is fetched first, this once)"
     with contextlib.ExitStack() as stack:
-        with waiting(console, "Waking up world model, critic and language model"):
+        with waiting(console, f"Waking up world model, critic and language model{first}"):
             agent = stack.enter_context(open_agent(last_world() if go_on else world, config))
         converse(agent, console, seed=seed, yes=yes, go_on=go_on)
     return REACHED

@@ -1,12 +1,15 @@
 """The conversation: goals, commands, typing, Ctrl-C, kill -9 and --continue."""
 
 import contextlib
+import fcntl
 import io
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -435,6 +438,42 @@ def wait_for_actions(home: Path, count: int) -> None:
                     return
         time.sleep(0.05)
     raise AssertionError("nothing was done in 150 s")
+
+
+def read_until(screen: int, pattern: str) -> None:
+    said, deadline = "", time.monotonic() + 150
+    while not re.search(pattern, said, re.DOTALL):
+        ready, _, _ = select.select([screen], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, said
+        said += os.read(screen, 65536).decode(errors="replace")
+
+
+def test_ctrl_c_in_a_terminal_comes_back_to_the_prompt(tmp_path: Path) -> None:
+    keys, terminal = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(PROCESS), str(tmp_path), "0.5"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C becomes a signal
+        env={**os.environ, "GEDANKEN_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"},
+    ) as process:
+        try:
+            read_until(keys, "›")
+            os.write(keys, b"go to the red key\r")
+            read_until(keys, "action 1 …")
+            os.write(keys, b"\x03")
+            read_until(keys, "Interrupted after.*›")
+            os.write(keys, b"\x04")
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            os.close(keys)
+            os.close(terminal)
+    with ExperienceStore(tmp_path / "experience.sqlite") as store:
+        assert len(store) == 1
+    assert (tmp_path / "chat_history").read_text().endswith("+go to the red key\n")
 
 
 def test_killed_while_acting_it_goes_on(tmp_path: Path, chat: Start) -> None:
