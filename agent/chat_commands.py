@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MOST_LEARNING = 10_000
 """Gradient steps that can be asked for at once."""
 
+LARGEST_SEED = (1 << 30) - 1
+"""Those above it are for training."""
+
 
 class Quit(Exception):
     """The person has had enough."""
@@ -127,16 +130,11 @@ def whatif(chat: Chat, rest: str) -> None:
 def edit(chat: Chat, rest: str) -> None:
     """Change the plan chosen last: it is rehearsed, and carried out when you approve."""
     goal = _last_goal(chat)
-    spec = chat.agent.world.spec
-    plan = read_plan(spec, rest) if rest else None
-    while plan is None:
-        before = chat.last.plan if chat.last and chat.last.plan else _best(chat)
-        text = chat.person.answer("Plan: ", "; ".join(before.split("\n")))
-        if not text.strip():
-            chat.console.print("Nothing was changed.")
-            return
-        plan = read_plan(spec, text)
-    chat.pursue(goal, plan)
+    text = rest or _changed(chat)
+    if text.strip():
+        chat.pursue(goal, read_plan(chat.agent.world.spec, text))
+    else:
+        chat.console.print("Nothing was changed.")
 
 
 @command("why")
@@ -193,13 +191,15 @@ def history(chat: Chat, rest: str) -> None:
 @command("world", "[ID] [SEED]", offers=lambda chat: chat.worlds)
 def world(chat: Chat, rest: str) -> None:
     """Show the surroundings, or begin anew in another world or with another seed."""
-    said = rest.split()
-    if len(said) > 2 or (len(said) == 2 and not said[1].isdigit()):
+    said = re.fullmatch(r"(?P<id>\D\S*)?\s*(?P<seed>\d+)?", rest)
+    if said is None:
         raise SpecError("write /world, /world SEED, /world ID or /world ID SEED")
-    if said:
-        seed = int(said[-1]) if said[-1].isdigit() else chat.session.seed
-        if not said[0].isdigit():
-            chat.agent = chat.agent.elsewhere(chat.find_world(said[0]))
+    seed = chat.session.seed if said["seed"] is None else int(said["seed"])
+    if seed > LARGEST_SEED:
+        raise SpecError(f"a seed is a number from 0 to {LARGEST_SEED:,}")
+    if said["id"]:
+        chat.agent = chat.agent.elsewhere(chat.find_world(said["id"]))
+    if rest:
         chat.begin(seed)
     show_world(chat)
 
@@ -258,7 +258,9 @@ def models(chat: Chat, rest: str) -> None:
     for info in checkpoint.available():
         used = info.path == chat.agent.trained.path
         size = f"{info.parameters / 1e6:.2f} M parameters"
-        rows.add_row("▸" if used else " ", info.name, "world model", f"{info.family}, for {info.spec_name}, {size}")
+        rows.add_row(
+            "▸" if used else "", Text(info.name), "world model", f"{info.family}, for {info.spec_name}, {size}"
+        )
     rows.add_row("▸", Text(chat.agent.llm.name), "language", "/llm embedded, openai:URL or scripted:FILE takes another")
     chat.console.print(rows, highlight=False)
 
@@ -277,7 +279,7 @@ def learn(chat: Chat, rest: str) -> None:
     with waiting(chat.console, f"Taking {steps} gradient steps"):
         learned = chat.agent.learn(steps)
     if learned:
-        chat.console.print(words.learnt(learned), highlight=False)
+        chat.console.print(escape(words.learnt(learned)), highlight=False)
         for name in sorted(learned.before):
             chat.console.print(f"  {name}: {learned.before[name]:.3f} → {learned.after[name]:.3f}", highlight=False)
         if learned.checkpoint:
@@ -345,10 +347,16 @@ def _last_goal(chat: Chat) -> str:
     return chat.last.goal
 
 
-def _best(chat: Chat) -> str:
-    """Return the likeliest plan that was judged for the last goal, or nothing."""
-    said = [verdict for event in chat.judged for verdict in event.verdicts]
-    return str(max(said, key=lambda verdict: verdict.success).plan) if said else ""
+def _changed(chat: Chat) -> str:
+    """Ask for a plan, with the one chosen last, or else the likeliest of those judged, to begin from."""
+    judged = [verdict for event in chat.judged for verdict in event.verdicts]
+    before = chat.last.plan if chat.last else None
+    if before is None and judged:
+        before = str(max(judged, key=lambda verdict: verdict.success).plan)
+    try:
+        return chat.person.answer("Plan: ", "; ".join(before.split("\n")) if before else "")
+    except EOFError:
+        return ""
 
 
 def _name(text: str) -> str:

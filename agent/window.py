@@ -59,7 +59,7 @@ def waiting(console: Console, what: str) -> Iterator[None]:
     """Show what is waited for until the end of the block; in a pipe as a line."""
     window = Window(console)
     if not console.is_terminal:
-        console.print(f"{what}…", highlight=False)
+        console.print(Text(f"{what}…"))
     window.show(Waiting(what))
     try:
         yield

@@ -170,6 +170,15 @@ def test_edit_runs_another_plan(agent: Agent) -> None:
     assert agent.store is not None and len(agent.store) == 1
 
 
+def test_edit_begins_from_the_likeliest_plan_where_none_was_chosen(agent: Agent) -> None:
+    agent.llm = ScriptedModel(lambda prompt: ["go_to(purple ball)\n"])
+    chat = begin(agent, "go to the purple ball", "/edit", EOFError(), "/history")
+    said = heard(chat)
+    assert ("Plan: ", "go_to(purple ball)") in chat.person.asked  # type: ignore[attr-defined]
+    assert "I did nothing: I know of no purple ball" in said and "Nothing was changed." in said
+    assert "1  go to the purple ball: declined" in said
+
+
 def test_a_plan_of_ones_own_is_neither_revised_nor_declined(tmp_path: Path) -> None:
     critic = WordCritic({"grey ball": 0.01})
     with agent_in(tmp_path, lambda prompt: ["go_to(red key)\n"], critic=critic) as agent:
@@ -254,7 +263,9 @@ def test_names_that_do_not_serve(agent: Agent) -> None:
 
 
 def test_world_shows_and_changes(agent: Agent) -> None:
-    said = talk(agent, "/world", "/world 7", "/world BabyAI-OpenDoor-v0 2", "/world nowhere", "/world a b c")
+    bad = ["/world nowhere", "/world a b c", "/world 99999999999999999999", "/world [/]", "/world ²"]
+    said = talk(agent, "/world", "/world 7", "/world BabyAI-OpenDoor-v0 2", *bad)
+    assert "from 0 to 1,073,741,823" in said and "unknown world '[/]'" in said and "unknown world '²'" in said
     assert (
         "seed 7" in said and "BabyAI-OpenDoor-v0, seed 2" in said and "unknown world" in said and "write /world" in said
     )
@@ -276,7 +287,7 @@ def test_the_readme_has_every_command() -> None:
 
 
 def test_another_language_model(agent: Agent) -> None:
-    said = talk(agent, "/llm", "/llm go_to(red key)", "/imagine go to the red key", "/models")
+    said = talk(agent, "/llm", "/llm [/bold]", "/llm go_to(red key)", "/imagine go to the red key", "/models")
     assert "scripted writes the plans" in said and "go_to(red key) writes the plans" in said
     assert "Only imagined" in said and "world model" in said
     assert agent.config.llm == "go_to(red key)"
