@@ -44,7 +44,7 @@ def test_a_second_round_wins(tmp_path: Path) -> None:
         assert "locked" in model.prompts[1] and "locked" not in model.prompts[0]
     assert kinds(heard).count("revising") == 1
     [_, second] = [event for event in heard if event.kind == "proposed"]
-    assert [candidate.plan for candidate in second.candidates] == [RIGHT.strip()] and second.merged == 0  # no old plan again
+    assert [candidate.plan for candidate in second.candidates] == [RIGHT.strip()]  # and no plan again
 
 
 def test_reality_refutes_a_plan_and_the_next_one_works(tmp_path: Path) -> None:
