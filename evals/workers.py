@@ -73,12 +73,14 @@ def _begin(make_parts: Callable[[], Parts], samples: Any, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    _own.update(parts=make_parts(), samples=samples)
+    _own.update(parts=make_parts(), samples=samples, parent=os.getppid())
 
 
 def _measure(make_suite: Callable[[str], Suite], task: str, options: Options, done: frozenset[Key]) -> int:
     sent = 0
     for sample in make_suite(task).measure(_own["parts"], options, done):
+        if os.getppid() != _own["parent"]:  # whoever wanted them was killed
+            os._exit(1)
         _own["samples"].put(sample)
         sent += 1
     return sent
