@@ -28,7 +28,7 @@ PIPE_WIDTH = 120
 SHOWN = 200
 """Characters of a refused goal that are repeated."""
 
-DEMO_WORLD, DEMO_SEED = "BabyAI-PutNextLocal-v0", 7
+DEMO_WORLD, DEMO_SEED = "BabyAI-UnlockLocalDist-v0", 600_056
 
 
 @click.command(name="run")
