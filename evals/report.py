@@ -128,7 +128,7 @@ def markdown(table: Table, *, title: bool = True) -> str:
 
 
 def provenance(summary: Summary, docs: str = "") -> str:
-    """Say in one line where numbers come from."""
+    """Say in one line where numbers come from, and what `remark` the summary makes on how they came about."""
     config, machine = summary["config"], summary["machine"]
     weights = [f"`{name}` {digest[:12]}" for name, digest in summary["checkpoints"].items()]
     changed = ", with changes that were not committed" if "+changes" in summary["commit"] else ""
@@ -139,7 +139,8 @@ def provenance(summary: Summary, docs: str = "") -> str:
         f"checkpoint {', '.join(weights) or config['checkpoint']}",
         f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
     ]
-    return "<sub>" + "; ".join(words) + ".</sub>"
+    remark = f" {summary['remark']}" if summary.get("remark") else ""
+    return "<sub>" + "; ".join(words) + f".{remark}</sub>"
 
 
 def _about_arms(results: Mapping[str, Any]) -> list[str]:
