@@ -86,3 +86,13 @@ def test_errors_say_what_to_do(tmp_path: Path, runs: list[Path], capsys: pytest.
     (tmp_path / "docs" / "runs" / "x.json").write_text("{}")
     with pytest.raises(EvalError, match=r"x\.json is no run summary"):
         report.summaries(tmp_path / "docs")
+
+
+def test_a_remark_on_how_a_run_came_about_is_printed(tmp_path: Path, runs: list[Path]) -> None:
+    summary = runs[0] / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "remark": "It was stopped and shortened."}))
+    docs, readme = tmp_path / "docs", tmp_path / "README.md"
+    readme.write_text("\n".join(report.MARKS))
+    assert report.main([*map(str, runs), "--docs", str(docs), "--readme", str(readme)]) == 0
+    for page in (docs / "results.md", readme):
+        assert page.read_text().count("It was stopped and shortened.") == 1
