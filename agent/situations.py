@@ -16,15 +16,13 @@ import numpy as np
 import torch
 
 from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.episode import STANDSTILL
 from gedanken.worldmodel.protocol import Belief, WorldModel
 from gedanken.worlds.protocol import Observation, World
 from gedanken.worlds.spec import MAX_STEPS, Phrase, Plan, Step, WorldSpec
 
 PATIENCE = 48
 """Most actions spent on one step."""
-
-STANDSTILL = 8
-"""Actions in a row that change nothing, after which a step has failed."""
 
 RIGHT = "right"
 NO_KEY, WRONG_KEY = "prerequisite missing", "wrong prerequisite"

@@ -77,8 +77,17 @@ def _carried_out(
 ) -> Iterator[Sample]:
     there = [(seed, plan) for seed, plan in zip(seeds, plans, strict=True) if plan is not None]
     jobs = [Job(task, seed, plan) for seed, plan in there]
-    patience, seed = parts.config.patience, parts.config.seed
-    executed = iter(execute_many(parts.make_world, jobs, parts.trained.controller, seed, patience=patience))
+    config = parts.config
+    executed = iter(
+        execute_many(
+            parts.make_world,
+            jobs,
+            parts.trained.controller,
+            config.seed,
+            patience=config.patience,
+            standstill=config.standstill,
+        )
+    )
     for number, goal, plan in zip(seeds, goals, plans, strict=True):
         done = next(executed) if plan is not None else None
         success, steps = (done.success, done.steps) if done else (False, 0)

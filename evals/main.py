@@ -115,7 +115,7 @@ def run_suite(
     total = measured.count(options)
     several = workers > 1 and parts is None
     parts = parts or asked.parts()
-    folder = _folder(runs, measured, options, parts, begun, again=bool(rerun))
+    folder = _folder(runs, measured, options, parts, begun, again=bool(rerun), workers=workers if several else 1)
     done = folder.done()
     found = (
         measure(measured, partial(_one_task, measured.name), asked.parts, options, done, workers)
@@ -184,7 +184,7 @@ def _unseen(suite: Suite, options: Options, parts: Parts) -> None:
 
 
 def _folder(
-    runs: Path, suite: Suite, options: Options, parts: Parts, begun: RunFolder | None, *, again: bool
+    runs: Path, suite: Suite, options: Options, parts: Parts, begun: RunFolder | None, *, again: bool, workers: int
 ) -> RunFolder:
     """Begin a run, or take one up again. Raises RunError where `begun` was begun with other settings."""
     config = {
@@ -197,7 +197,8 @@ def _folder(
     seeds, path = {"seed": options.seed}, parts.trained.path
     weights = [path / name for name in ("model.safetensors", "critic.safetensors")] if path else []
     _unseen(suite, options, parts)
-    more = {"learnt": str(learnt)} if (learnt := parts.trained.card.get("learnt")) else {}
+    more: dict[str, Any] = {"learnt": str(learnt)} if (learnt := parts.trained.card.get("learnt")) else {}
+    more |= {"workers": workers}
     if begun is None:
         return RunFolder.create(runs, suite.name, config, seeds, weights, **more)
     begun.agree(suite.name, config, seeds, weights)

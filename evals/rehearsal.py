@@ -107,8 +107,12 @@ def _judge_and_try(parts: Parts, found: Sequence[Situation]) -> Iterator[dict[st
         believed = [answers[index] for index in range(len(works))]
     verdicts = [_verdicts(parts, item) for item in believed]
     jobs = [Job(item.situation.world, item.situation.seed, plan) for item in believed for plan in item.situation.plans]
-    controller, seed = parts.trained.controller, parts.config.seed
-    executed = iter(execute_many(parts.make_world, jobs, controller, seed, patience=parts.config.patience))
+    controller, config = parts.trained.controller, parts.config
+    executed = iter(
+        execute_many(
+            parts.make_world, jobs, controller, config.seed, patience=config.patience, standstill=config.standstill
+        )
+    )
     for item, words in zip(believed, verdicts, strict=True):
         yield _sample(parts, item, words, [next(executed) for _ in words])
 
@@ -134,6 +138,7 @@ def _verdicts(parts: Parts, item: _Believed) -> list[Verdict]:
         item.situation.plans,
         samples=config.samples,
         horizon=config.horizon,
+        standstill=config.standstill,
         seed=config.seed,
     )
     return parts.critic.judge(item.situation.goal, rehearsal)

@@ -139,6 +139,8 @@ def provenance(summary: Summary, docs: str = "") -> str:
         f"checkpoint {', '.join(weights) or config['checkpoint']}",
         f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
     ]
+    if summary.get("workers", 1) > 1:
+        words.append(f"{summary['workers']} processes at once, the cores shared out")
     remark = f" {summary['remark']}" if summary.get("remark") else ""
     return "<sub>" + "; ".join(words) + f".{remark}</sub>"
 

@@ -47,7 +47,7 @@ class RunFolder:
         config: Mapping[str, Any],
         seeds: Mapping[str, Any],
         checkpoints: Iterable[Path] = (),
-        **more: str,
+        **more: str | int,
     ) -> RunFolder:
         """Begin a run: write all that is known before the first sample. Raises RunError where it can't be written."""
         now = datetime.now(UTC)

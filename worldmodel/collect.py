@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from gedanken.worldmodel.episode import EXPERT, Episode
+from gedanken.worldmodel.episode import EXPERT, STANDSTILL, Episode
 from gedanken.worlds.protocol import Observation, World
 from gedanken.worlds.spec import Step
 
@@ -37,7 +37,7 @@ class Practice:
     steps: int = 4
     patience: int = 48
     hindered: float = 0.0
-    standstill: int = 8
+    standstill: int = STANDSTILL
     jostled: float = 0.6
     jostle: tuple[float, float] = (0.05, 0.4)
 

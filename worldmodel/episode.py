@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 EXPERT, AGENT = "expert", "agent"
 
+STANDSTILL = 8
+"""Actions in a row that change nothing, after which a step has failed: in practice, rehearsal and reality."""
+
 
 @dataclass(frozen=True)
 class Episode:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.episode import STANDSTILL
 from gedanken.worldmodel.protocol import Belief
 from gedanken.worlds.spec import Plan
 
@@ -55,7 +56,7 @@ def rehearse(
     *,
     samples: int = 16,
     horizon: int = 40,
-    standstill: int = 8,
+    standstill: int = STANDSTILL,
     seed: int = 0,
     intervention: Mapping[str, float] | None = None,
     views: bool = False,

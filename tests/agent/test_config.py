@@ -5,6 +5,8 @@ from pydantic import ValidationError
 from gedanken.agent.config import LoopConfig
 from gedanken.options import NAMES
 from gedanken.pursue import run_command
+from gedanken.worldmodel.collect import Practice
+from gedanken.worldmodel.episode import STANDSTILL
 
 
 def test_every_field_is_documented_and_an_option() -> None:
@@ -26,3 +28,7 @@ def test_out_of_range_is_an_error() -> None:
         LoopConfig(samples=0)
     with pytest.raises(ValidationError):
         LoopConfig(unknown=1)  # type: ignore[call-arg]
+
+
+def test_practice_rehearsal_and_reality_give_up_at_the_same_standstill() -> None:
+    assert LoopConfig().standstill == Practice().standstill == STANDSTILL

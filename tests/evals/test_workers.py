@@ -10,6 +10,7 @@ import pytest
 from gedanken.cli import run
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import _one_task, load_suite
+from gedanken.evals.report import provenance
 from gedanken.evals.suite import Options, Parts
 from gedanken.evals.workers import measure
 from gedanken.worldmodel import checkpoint
@@ -38,6 +39,9 @@ def test_two_workers_measure_what_one_does(
         assert sum(row["n"] for row in [*answer["tasks"], *answer["arms"]["random"]]) == 12
         lines = (tmp_path / "runs" / answer["run"] / "samples.jsonl").read_text().splitlines()
         samples = [json.loads(line) for line in lines]
+        summary = json.loads((tmp_path / "runs" / answer["run"] / "summary.json").read_text())
+        assert summary["workers"] == int(workers)
+        assert ("2 processes" in provenance(summary)) == (workers == "2")
         answers.append(sorted((s["task"], s["seed"], s["arm"], s["success"], s["steps"]) for s in samples))
     assert answers[0] == answers[1]
 
