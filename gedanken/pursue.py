@@ -102,7 +102,7 @@ def _pursue(
     from gedanken.agent.events import Outcome as Ended
     from gedanken.agent.goals import GoalError, check_goal
     from gedanken.agent.loading import load_world, open_agent
-    from gedanken.agent.render import Story
+    from gedanken.agent.telling.story import Story
     from gedanken.agent.trace import Trace
 
     tracer = Trace(trace)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gedanken.agent.agent import Agent
-    from gedanken.agent.chat import Chat
+    from gedanken.agent.chat.conversation import Chat
     from gedanken.agent.session import Session
 
 
@@ -32,7 +32,7 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
     from rich.console import Console
 
     from gedanken.agent.loading import open_agent
-    from gedanken.agent.window import waiting
+    from gedanken.agent.telling.window import waiting
     from gedanken.upkeep import language_model
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -48,9 +48,9 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
 def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: bool) -> None:
     """Talk until the end of the input; in a pipe say on Ctrl-C how to come back, and let it pass."""
     from gedanken.agent import llm
-    from gedanken.agent.chat import Chat, Person
+    from gedanken.agent.chat.completion import suggestions
+    from gedanken.agent.chat.conversation import Chat, Person
     from gedanken.agent.loading import load_world
-    from gedanken.agent.suggest import suggestions
     from gedanken.terminal import Pipe, Terminal
     from gedanken.worldmodel.checkpoint import home
     from gedanken.worlds.babyai import level_ids
@@ -73,7 +73,7 @@ def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: boo
 def begin(agent: Agent, console: Console, seed: int, *, go_on: bool) -> Session:
     """Begin a session, or replay the last conversation's."""
     from gedanken.agent.session import Session
-    from gedanken.agent.window import waiting
+    from gedanken.agent.telling.window import waiting
 
     last = agent.journal.last() if go_on and agent.journal else None
     if last and agent.journal:

@@ -25,16 +25,16 @@ from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
 from gedanken.agent.agent import Agent
-from gedanken.agent.chat import Chat
-from gedanken.agent.chat_commands import COMMANDS, table
+from gedanken.agent.chat.commands import COMMANDS, table
+from gedanken.agent.chat.completion import suggestions
+from gedanken.agent.chat.conversation import Chat
+from gedanken.agent.chat.vocabulary import things
 from gedanken.agent.events import StepStarted
 from gedanken.agent.interrupts import Interrupts
 from gedanken.agent.journal import Journal
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.session import Session, SessionError
-from gedanken.agent.suggest import suggestions
 from gedanken.agent.verdict import Verdict
-from gedanken.agent.vocabulary import things
 from gedanken.terminal import Completions, Terminal
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.learn import LearnReport

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gedanken.agent.chat_commands import COMMANDS, goal_words
+from gedanken.agent.chat.commands import COMMANDS, goal_words
 
 if TYPE_CHECKING:
-    from gedanken.agent.chat import Chat
+    from gedanken.agent.chat.conversation import Chat
 
 Suggestion = tuple[str, str]
 """A text, and the end of the line that it takes the place of."""

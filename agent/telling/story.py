@@ -10,7 +10,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gedanken.agent.draw import draw, strip
 from gedanken.agent.events import (
     Acted,
     ApprovalAnswered,
@@ -31,7 +30,8 @@ from gedanken.agent.events import (
     StepStarted,
     Stored,
 )
-from gedanken.agent.teller import Teller, beside
+from gedanken.agent.telling.draw import draw, strip
+from gedanken.agent.telling.teller import Teller, beside
 from gedanken.agent.verdict import Verdict
 from gedanken.worlds.spec import WorldSpec
 

@@ -13,16 +13,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gedanken.agent import vocabulary, words
-from gedanken.agent.draw import draw_known
+from gedanken.agent.chat import vocabulary, words
 from gedanken.agent.goals import abilities, listed
-from gedanken.agent.render import verdicts
-from gedanken.agent.window import waiting
+from gedanken.agent.telling.draw import draw_known
+from gedanken.agent.telling.story import verdicts
+from gedanken.agent.telling.window import waiting
 from gedanken.worldmodel import checkpoint
 from gedanken.worlds.spec import MAX_STEPS, Plan, SpecError, WorldSpec
 
 if TYPE_CHECKING:
-    from gedanken.agent.chat import Chat
+    from gedanken.agent.chat.conversation import Chat
 
 MOST_LEARNING = 10_000
 """Gradient steps that can be asked for at once."""

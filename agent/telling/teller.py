@@ -9,8 +9,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gedanken.agent.board import Board
-from gedanken.agent.draw import draw
 from gedanken.agent.events import (
     Acted,
     ApprovalAsked,
@@ -22,7 +20,9 @@ from gedanken.agent.events import (
     StepEnded,
     StepStarted,
 )
-from gedanken.agent.window import Waiting, Window
+from gedanken.agent.telling.board import Board
+from gedanken.agent.telling.draw import draw
+from gedanken.agent.telling.window import Waiting, Window
 from gedanken.worlds.spec import WorldSpec
 
 NEXT = {

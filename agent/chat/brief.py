@@ -10,8 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gedanken.agent import words
-from gedanken.agent.draw import draw, strip
+from gedanken.agent.chat import words
 from gedanken.agent.events import (
     ApprovalAnswered,
     Chosen,
@@ -31,7 +30,8 @@ from gedanken.agent.events import (
     StepEnded,
     Stored,
 )
-from gedanken.agent.teller import Teller, beside
+from gedanken.agent.telling.draw import draw, strip
+from gedanken.agent.telling.teller import Teller, beside
 from gedanken.worlds.spec import WorldSpec
 
 COLOURS = {"reached": "green", "not_reached": "red"}

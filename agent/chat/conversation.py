@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from gedanken.agent.agent import Agent
-from gedanken.agent.brief import Brief
-from gedanken.agent.chat_commands import Quit, obey, show_world
+from gedanken.agent.chat.brief import Brief
+from gedanken.agent.chat.commands import Quit, obey, show_world
 from gedanken.agent.events import ApprovalAsked, Event, Judged, Outcome
 from gedanken.agent.goals import GoalError
 from gedanken.agent.interrupts import Interrupts
 from gedanken.agent.journal import Conversation, Journal, Turn
 from gedanken.agent.llm.protocol import LanguageModel, LLMError
 from gedanken.agent.session import Session, SessionError
-from gedanken.agent.window import waiting
+from gedanken.agent.telling.window import waiting
 from gedanken.worldmodel.checkpoint import CheckpointError
 from gedanken.worldmodel.train import TrainingError
 from gedanken.worlds.protocol import World
