@@ -20,13 +20,16 @@ from torch import Tensor, nn
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig
 from gedanken.agent.llm.protocol import Encoder
 from gedanken.agent.verdict import Verdict
-from gedanken.worldmodel.checkpoint import CheckpointError, stored
+from gedanken.worldmodel.checkpoint import CheckpointError, fill, made_by_another_version, stored
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.protocol import Observation
 from gedanken.worlds.spec import Plan, WorldSpec
 
 Describe = Callable[[Observation, tuple[int, int]], str]
 FEATURES = ("carried_out", "satisfies", "doubt")
+FORMAT = 1
+"""Of critic.json and critic.safetensors; a file that names none has format 1."""
+
 Z90 = 1.645
 
 
@@ -163,29 +166,36 @@ class Critic:
         """Write critic.json and critic.safetensors into a checkpoint's folder."""
         parts = {"match": self.match, "calibration": self.calibration}
         tensors = {f"{part}.{k}": stored(v) for part, module in parts.items() for k, v in module.state_dict().items()}
-        config = {"config": self.match.config.model_dump(), "spec_hash": self.match.spec.hash, "features": FEATURES}
+        sizes, spec = self.match.config.model_dump(), self.match.spec.hash
+        config = {"format": FORMAT, "config": sizes, "spec_hash": spec, "features": FEATURES}
         save_file(tensors, path / "critic.safetensors")
         (path / "critic.json").write_text(json.dumps({**config, "card": card or {}}, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path, spec: WorldSpec, encoder: Encoder) -> Critic:
-        """Load from a checkpoint's folder. Raises CheckpointError where it is missing, damaged or another world's."""
+        """Load from a checkpoint's folder.
+
+        Raises CheckpointError where it is missing, damaged, another world's, or made by another version.
+        """
         try:
             config = json.loads((path / "critic.json").read_text(encoding="utf-8"))
+            version, hash, features = config.get("format", 1), config["spec_hash"], tuple(config["features"])
+            sizes = config["config"]
             tensors = load_file(path / "critic.safetensors")
-            fits = config["spec_hash"] == spec.hash and tuple(config["features"]) == FEATURES
-            match, calibration = GoalMatch(spec, GoalMatchConfig(**config["config"])), Calibration()
-            for part, module in (("match", match), ("calibration", calibration)) if fits else ():
-                state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
-                module.load_state_dict(state)
-                module.requires_grad_(False)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             why = str(error).partition("\n")[0]
             raise CheckpointError(f"no usable critic in {path} ({why}); fetch or train the checkpoint again") from error
-        if not fits:
-            raise CheckpointError(
-                f"the critic in {path} was trained for another world or version; train the checkpoint again"
-            )
+        if version != FORMAT or features != FEATURES:
+            raise made_by_another_version(path, f"its critic has format {version} and weighs {', '.join(features)}")
+        if hash != spec.hash:
+            raise CheckpointError(f"the critic in {path} was trained for another world; train the checkpoint again")
+        try:
+            match, calibration = GoalMatch(spec, GoalMatchConfig(**sizes)), Calibration()
+        except (TypeError, ValueError) as error:
+            raise made_by_another_version(path, "the sizes of its critic can't be read") from error
+        for part, module in (("match", match), ("calibration", calibration)):
+            fill(module, part, tensors, path)
+            module.requires_grad_(False)
         return cls(match, encoder, calibration)
 
 

@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from platformdirs import user_data_dir
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -21,6 +23,8 @@ from gedanken.worldmodel.protocol import WorldModel
 from gedanken.worlds.spec import WorldSpec
 
 FORMAT = 1
+"""Changes when what lies in a checkpoint means something else than before; names and shapes are compared anyway."""
+
 _KEYS = ("family", "config", "spec", "spec_hash", "card")
 SHIPPED = Path(__file__).parent / "checkpoints"
 
@@ -157,7 +161,10 @@ def resolve(name: str | Path) -> Path:
 
 
 def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
-    """Load a checkpoint for a world. Raises CheckpointError when it is missing, truncated, or of another spec."""
+    """Load a checkpoint for a world.
+
+    Raises CheckpointError when it is missing, truncated, of another spec, or made by another version.
+    """
     path = resolve(name)
     config = _read_config(path)
     if config["spec_hash"] != spec.hash:
@@ -167,7 +174,10 @@ def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
             f"checkpoint {path.name!r} was trained for world {theirs.name!r} ({config['spec_hash']}), "
             f"not for {spec.name!r} ({spec.hash}); they differ in: {parts}. Train one with `gedanken train`"
         )
-    model, controller = build(spec, config["family"], config["config"])
+    try:
+        model, controller = build(spec, config["family"], config["config"])
+    except (TypeError, ValidationError) as error:
+        raise made_by_another_version(path, "its sizes can't be read") from error
     try:
         tensors = load_file(path / "model.safetensors", device=device)
     except (SafetensorError, OSError) as error:
@@ -176,29 +186,43 @@ def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
         ) from error
     modules: dict[str, nn.Module] = {"model": model, "controller": controller}  # type: ignore[dict-item]
     for part, module in modules.items():
-        prefix = f"{part}."
-        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise CheckpointError(f"checkpoint {path}: weights and config contradict each other: {error}") from error
+        fill(module, part, tensors, path)
         module.to(device).eval()
         module.requires_grad_(False)
     return Trained(model, controller, path.name, path, config["card"])
 
 
+def fill(module: nn.Module, part: str, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put a part's tensors, ``part.name``, into a module. Raises CheckpointError where names or shapes are not its."""
+    state = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+    own = {name: value.shape for name, value in module.state_dict().items()}
+    other = sorted(
+        name for name in own.keys() | state.keys() if name not in state or own.get(name) != state[name].shape
+    )
+    if other:
+        raise made_by_another_version(path, f"{len(other)} of its {part}'s weights, first {other[0]}, are not as here")
+    module.load_state_dict(state)
+
+
+def made_by_another_version(path: Path, why: str) -> CheckpointError:
+    """Return the error for a checkpoint that is whole, but laid out as another version of this package did."""
+    return CheckpointError(
+        f"checkpoint {path} was made by another version of gedanken ({why}); train it anew (`gedanken train`),"
+        " or take the one that ships (--checkpoint babyai)"
+    )
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        newer = config["format"] > FORMAT
-        missing = [] if newer else [key for key in _KEYS if key not in config]
+        version = int(config["format"])
+        missing = [key for key in _KEYS if key not in config]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"checkpoint {path}: config.json can't be read ({error}); fetch or train it again"
         ) from error
-    if newer:
-        found = config["format"]
-        raise CheckpointError(f"checkpoint {path} has format {found}, this version knows {FORMAT}; upgrade gedanken")
+    if version != FORMAT:
+        raise made_by_another_version(path, f"format {version}, this one reads {FORMAT}")
     if missing:
         raise CheckpointError(f"checkpoint {path}: config.json lacks {', '.join(missing)}; fetch or train it again")
     return dict(config)
