@@ -30,16 +30,17 @@ def mission_steps(env: BabyAIEnv) -> tuple[Step, ...]:
 
     Raises SpecError for a mission that the five skills cannot say.
     """
-    steps = _steps_of(env.unwrapped.instrs)  # type: ignore[attr-defined]
+    steps = steps_of(env.unwrapped.instrs)  # type: ignore[attr-defined]
     return tuple(step for part in steps for step in (*prerequisites(env, part), part))
 
 
-def _steps_of(instruction: Instr) -> list[Step]:
+def steps_of(instruction: Instr) -> list[Step]:
+    """Return an instruction's steps in an order in which they count. Raises SpecError, see `mission_steps`."""
     match instruction:
         case BeforeInstr() | AndInstr():
-            return _steps_of(instruction.instr_a) + _steps_of(instruction.instr_b)
+            return steps_of(instruction.instr_a) + steps_of(instruction.instr_b)
         case AfterInstr():
-            return _steps_of(instruction.instr_b) + _steps_of(instruction.instr_a)
+            return steps_of(instruction.instr_b) + steps_of(instruction.instr_a)
         case ActionInstr():
             return [_step_of(instruction)]
     raise SpecError(f"no skills for a mission of type {type(instruction).__name__}")

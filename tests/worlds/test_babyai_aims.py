@@ -1,0 +1,145 @@
+"""Right plans are those that the level's own verifier rewards when the demonstrator carries them out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from minigrid.core.world_object import Ball, Box, Door, Key
+
+from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
+from gedanken.worlds.babyai_aims import LEVELS, Aim, mission_aim, spoken_mission
+from gedanken.worlds.babyai_aims import Key as Marker
+from gedanken.worlds.babyai_goals import Clause
+
+Room = Callable[..., BabyAIEnv]
+CarryOut = Callable[..., list[int]]
+
+
+def aim(*halves: str, order: str = "then") -> Aim:
+    """Steps of one half are joined by &."""
+    return Aim(tuple(Clause(tuple(SPEC.parse_step(s) for s in half.split(" & "))) for half in halves), order)
+
+
+def right(marker: Marker, *steps: str) -> bool:
+    return marker.right(SPEC.parse_plan("\n".join(steps)))
+
+
+@pytest.fixture
+def env(room: Room) -> BabyAIEnv:
+    env = room({(5, 3): Ball("red"), (5, 6): Key("grey"), (3, 1): Box("blue"), (1, 5): Key("green")})
+    door: Any = Door("grey", is_locked=True)
+    env.unwrapped.grid.set(7, 2, door)  # type: ignore[attr-defined]
+    door.cur_pos = (7, 2)
+    return env
+
+
+@pytest.mark.parametrize(
+    "level", ["GoToSeqS5R2", "OpenDoorsOrderN4", "PutNextLocal", "UnlockLocal", "PickupLoc"]
+)
+def test_the_first_right_plan_is_rewarded_when_it_is_carried_out(level: str, carry_out: CarryOut) -> None:
+    world, done = BabyAIWorld(f"BabyAI-{level}-v0"), 0
+    env = world.make()
+    for seed in range(40, 47):
+        env.reset(seed=seed)
+        spoken = spoken_mission(env, np.random.default_rng(seed), "own")
+        if spoken is None:
+            continue
+        assert spoken.text == env.unwrapped.mission  # type: ignore[attr-defined]
+        assert spoken.right(spoken.plan) and not spoken.right(SPEC.parse_plan("drop()\ndrop()"))
+        verify, statuses = env.unwrapped.instrs.verify, []  # type: ignore[attr-defined]
+        env.unwrapped.instrs.verify = lambda action: statuses.append(verify(action)) or statuses[-1]  # noqa: B023
+        try:
+            for step in spoken.plan.steps:
+                carry_out(env, str(step))
+        except AssertionError:  # the expert finds no way past something
+            continue
+        done += 1
+        assert "success" in statuses, (seed, spoken.text, spoken.plan)
+    assert done >= 4
+
+
+def test_a_locked_door_needs_its_key_in_hand(env: BabyAIEnv) -> None:
+    marker = Marker(env, aim("open(door)"))
+    assert marker.plan is not None and marker.plan.line() == "pick_up(grey key) → open(door)" and marker.fair
+    assert right(marker, "pick_up(grey key)", "open(grey door)"), "other words for the same door"
+    assert not right(marker, "open(door)")
+    assert not right(marker, "pick_up(green key)", "open(door)")
+    assert not right(marker, "pick_up(grey key)", "drop()", "open(door)")
+    assert not right(marker, "pick_up(grey key)", "go_to(red ball)", "open(door)")
+    assert not right(marker, "pick_up(key)", "open(door)"), "which key?"
+    assert not right(marker, "pick_up(grey key)", "open(door)", "pick_up(green key)")
+
+
+def test_a_key_that_the_goal_names_is_taken_once(env: BabyAIEnv) -> None:
+    marker = Marker(env, aim("pick_up(grey key)", "open(door)"))
+    assert marker.plan is not None and marker.plan.line() == "pick_up(grey key) → open(door)"
+    marker = Marker(env, aim("open(door)", "pick_up(red ball)"))
+    assert marker.plan is not None and marker.plan.line() == "pick_up(grey key) → open(door) → pick_up(red ball)"
+    assert right(marker, "pick_up(grey key)", "open(door)", "drop()", "pick_up(red ball)"), "hands are emptied anyway"
+    assert not right(marker, "drop()", "pick_up(grey key)", "open(door)", "pick_up(red ball)"), "nothing to drop"
+    assert not right(marker, "pick_up(red ball)", "pick_up(grey key)", "open(door)")
+
+
+@pytest.mark.parametrize(
+    ("order", "forth", "back"), [("then", True, False), ("after", False, True), ("and", True, True)]
+)
+def test_the_order_of_halves_counts(env: BabyAIEnv, order: str, forth: bool, back: bool) -> None:
+    marker = Marker(env, aim("go_to(red ball)", "go_to(blue box)", order=order))
+    assert right(marker, "go_to(red ball)", "go_to(blue box)") is forth
+    assert right(marker, "go_to(box)", "go_to(ball)") is back
+    assert not right(marker, "go_to(red ball)")
+    assert not right(marker, "go_to(red ball)", "go_to(blue box)", "go_to(red ball)")
+
+
+def test_steps_of_one_half_are_free(env: BabyAIEnv) -> None:
+    marker = Marker(env, aim("go_to(red ball) & go_to(blue box)", "pick_up(red ball)"))
+    assert right(marker, "go_to(blue box)", "go_to(red ball)", "pick_up(red ball)")
+    assert not right(marker, "pick_up(red ball)", "go_to(blue box)", "go_to(red ball)")
+
+
+def test_more_or_fewer_things_are_another_plan(room: Room) -> None:
+    env = room({(5, 3): Ball("red"), (5, 6): Ball("blue")})
+    marker = Marker(env, aim("go_to(ball)"))
+    assert right(marker, "go_to(object)") and not right(marker, "go_to(red ball)")
+
+
+def test_what_is_in_hand_can_be_spoken_of(env: BabyAIEnv, carry_out: CarryOut) -> None:
+    carry_out(env, "pick_up(grey key)")
+    marker = Marker(env, aim("open(door)"))
+    assert marker.plan is not None and marker.plan.line() == "open(door)"
+    assert right(marker, "open(door)") and not right(marker, "drop()", "open(door)")
+    marker = Marker(env, aim("drop()"))
+    assert right(marker, "drop()")
+
+
+def test_what_is_locked_away_or_missing_is_not_fair(room: Room, env: BabyAIEnv) -> None:
+    assert Marker(env, aim("go_to(yellow box)")).plan is None
+    walled = room({(6, 6): Ball("red"), (5, 6): Door("red", is_locked=True), (6, 5): Door("red", is_locked=True)})
+    marker = Marker(walled, aim("go_to(red ball)"))
+    assert marker.plan is not None and not marker.fair
+    assert Marker(walled, aim("go_to(red door)")).fair
+    assert Marker(walled, aim("open(red door)")).plan is None, "there is no key"
+
+
+def test_others_are_things_that_the_goal_does_not_speak_of(env: BabyAIEnv) -> None:
+    assert ("red", "ball", None) not in Marker(env, aim("go_to(ball)")).others()
+    assert ("blue", "box", None) in Marker(env, aim("go_to(ball)")).others()
+
+
+def test_every_level_can_be_said_in_every_wording() -> None:
+    skills, said = set(), 0
+    for number, level in enumerate(LEVELS):
+        world = BabyAIWorld(level)
+        env = world.make()
+        for seed in range(3):
+            env.reset(seed=seed)
+            for wording in ("own", "training", "test"):
+                spoken = world.spoken_goal(env, np.random.default_rng((seed, number)), wording)  # type: ignore[arg-type]
+                if spoken is not None:
+                    said += 1
+                    assert spoken.right(spoken.plan)
+                    skills |= {step.skill for step in spoken.plan.steps}
+            assert mission_aim(env).steps
+    assert said > 0.8 * 9 * len(LEVELS)
+    assert skills == {skill.name for skill in SPEC.skills}
