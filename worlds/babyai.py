@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch
 from gedanken.worlds.spec import Attribute, Channel, GridField, Parameter, Phrase, Skill, SpecError, Step, WorldSpec
+from gedanken.worlds.spoken import SpokenGoal, Wording
 
 COLOURS = tuple(sorted(COLOR_TO_IDX))
 PLACES = {
@@ -255,6 +256,20 @@ class BabyAIWorld:
         from gedanken.worlds.babyai_goals import foreign_goal
 
         return foreign_goal(rng)
+
+    def spoken_goal(
+        self, env: gymnasium.Env[Any, Any], rng: np.random.Generator, wording: Wording
+    ) -> SpokenGoal | None:
+        """Say the level's mission in its own words or in others, with the plans that are right for it."""
+        from gedanken.worlds.babyai_aims import spoken_mission
+
+        return spoken_mission(_cast(env), rng, wording)
+
+    def unmet_goal(self, rng: np.random.Generator, wording: Wording) -> str:
+        """Draw a goal that no plan of this world meets; in the world's own words there are none."""
+        from gedanken.worlds.babyai_wordings import Speaker
+
+        return Speaker("test" if wording == "test" else "training", rng).foreign()
 
     def prerequisites(self, env: gymnasium.Env[Any, Any], step: Step) -> tuple[Step, ...]:
         """Return the steps that must come first from here (the key of a locked door), read from the simulator."""
