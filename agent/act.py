@@ -54,7 +54,7 @@ def _pursue(mind: Mind, plan: Plan, index: int) -> Carried | None:
         mind.emit(
             Acted(
                 number=session.spent,
-                action=mind.world.spec.actions[action],
+                action=mind.world.spec.action_names[action],
                 step=str(step),
                 view=grid_of(now.observation),
                 surprise=now.surprise,

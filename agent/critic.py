@@ -155,7 +155,7 @@ class Critic:
 
     def _state(self, view: Observation, describe: Describe) -> str:
         """Say what the agent faces and holds at the end of a future."""
-        field = self.match.spec.observation
+        field = self.match.spec.grid
         (row, column), near = field.agent, np.full_like(view, 0)
         near[..., 0] = field.hidden
         for r, c in ((row, column), (row - 1, column)):

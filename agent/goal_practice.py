@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worlds.protocol import World
+from gedanken.worlds.protocol import PracticeWorld
 from gedanken.worlds.spec import MAX_STEPS, Plan, Step
 
 PATIENCE = 64
@@ -27,7 +27,12 @@ class Heard:
 
 
 def listen(
-    make_world: Callable[[str], World], worlds: Sequence[str], seeds: range, *, goals: int = 10, foreign: int = 2
+    make_world: Callable[[str], PracticeWorld],
+    worlds: Sequence[str],
+    seeds: range,
+    *,
+    goals: int = 10,
+    foreign: int = 2,
 ) -> Iterator[Heard]:
     """Yield what happened, one plan per seed, the levels taking turns; plans that fail on the way are left out.
 
@@ -44,7 +49,9 @@ def listen(
             yield heard
 
 
-def _listen_once(world: World, env: gymnasium.Env[Any, Any], seed: int, goals: int, foreign: int) -> Heard | None:
+def _listen_once(
+    world: PracticeWorld, env: gymnasium.Env[Any, Any], seed: int, goals: int, foreign: int
+) -> Heard | None:
     rng = np.random.default_rng((seed, 3))
     env.reset(seed=seed)
     world.begin_goal(env)
@@ -67,7 +74,7 @@ def _listen_once(world: World, env: gymnasium.Env[Any, Any], seed: int, goals: i
     return Heard(Plan(steps=tuple(performed)), tuple(texts), tuple(met))
 
 
-def _carry_out(world: World, env: gymnasium.Env[Any, Any], step: Step, goals: Sequence[Any]) -> bool:
+def _carry_out(world: PracticeWorld, env: gymnasium.Env[Any, Any], step: Step, goals: Sequence[Any]) -> bool:
     (watch,), expert, action = world.watch(env, [step]), world.expert(env, step), None
     for _ in range(PATIENCE):
         action = expert.advise(action)

@@ -38,13 +38,13 @@ def abilities(spec: WorldSpec) -> list[str]:
 
 def visible(spec: WorldSpec, known: Observation, phrase: Phrase) -> bool:
     """Return whether some known cell of a map ``[P, P, C]`` is what the phrase names (places are not looked at)."""
-    channels = [channel.name for channel in spec.observation.channels]
-    cells = ~np.isin(known[..., 0], spec.observation.background)
+    channels = [channel.name for channel in spec.grid.channels]
+    cells = ~np.isin(known[..., 0], spec.grid.background)
     for word, attribute in zip(phrase, spec.attributes, strict=True):
         if word is None or attribute.channel is None or word == attribute.any_value:
             continue
         index = channels.index(attribute.channel)
-        cells &= known[..., index] == spec.observation.channels[index].categories.index(word)
+        cells &= known[..., index] == spec.grid.channels[index].categories.index(word)
     return bool(cells.any())
 
 

@@ -19,7 +19,8 @@ from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import CheckpointError
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.babyai import BabyAIWorld
-from gedanken.worlds.protocol import World
+from gedanken.worlds.protocol import PracticeWorld, World
+from gedanken.worlds.spec import SpecError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ def places() -> Places:
 def load_world(id: str) -> World:
     """Return a world by its id. Raises SpecError for one that does not exist."""
     return BabyAIWorld(id)
+
+
+def load_practice(id: str) -> PracticeWorld:
+    """Return a world that has a demonstrator and practice goals. Raises SpecError for one that has not."""
+    world = load_world(id)
+    if not isinstance(world, PracticeWorld):
+        raise SpecError(f"nobody demonstrates {id!r}; `gedanken learn {id}` learns it by trying")
+    return world
 
 
 def load_critic(path: Path | None, world: World, encoder: object) -> Judge:

@@ -36,7 +36,7 @@ from gedanken.worldmodel.episode import EXPERT, Episode
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.rehearse import rehearse
 from gedanken.worldmodel.train import TrainConfig, train
-from gedanken.worlds.protocol import World
+from gedanken.worlds.protocol import PracticeWorld
 from gedanken.worlds.spec import Plan, WorldSpec
 
 Say = Callable[[str], None]
@@ -151,7 +151,7 @@ def debug(**changes: Any) -> RecipeConfig:
 
 def reproduce(
     config: RecipeConfig,
-    make_world: Callable[[str], World],
+    make_world: Callable[[str], PracticeWorld],
     encoder: Callable[[], Encoder],
     folder: Path,
     name: str,
@@ -247,7 +247,7 @@ def _fill(store: ExperienceStore, source: str, seeds: range, episodes: Iterable[
 
 
 def _corrected(
-    make_world: Callable[[str], World],
+    make_world: Callable[[str], PracticeWorld],
     correction: Correction,
     seeds: range,
     trained: Trained,
@@ -278,7 +278,7 @@ def _train(trained: Trained, replay: Replay, steps: int, rate: float, seed: int,
 def _critic(
     config: RecipeConfig,
     spec: WorldSpec,
-    make_world: Callable[[str], World],
+    make_world: Callable[[str], PracticeWorld],
     encoder: Encoder,
     trained: Trained,
     first_seed: int,
@@ -316,7 +316,7 @@ def fit_match(
 def calibrate(
     critic: Critic,
     controller: Controller,
-    make_world: Callable[[str], World],
+    make_world: Callable[[str], PracticeWorld],
     suite: Sequence[str],
     seeds: range,
     futures: int,
@@ -350,10 +350,10 @@ def calibrate(
 
 
 def _with_written(
-    situation: Situation, world: World, writer: LanguageModel, known: dict[Request, list[Plan]]
+    situation: Situation, world: PracticeWorld, writer: LanguageModel, known: dict[Request, list[Plan]]
 ) -> Situation:
     """Add the plans that a language model proposes at first sight; `known` keeps them for the same question."""
-    scene, config = world.describe(situation.observation, world.spec.observation.agent), LoopConfig.preset()
+    scene, config = world.describe(situation.observation, world.spec.grid.agent), LoopConfig.preset()
     request = propose_request(world, scene, situation.goal, config)
     if request not in known:
         candidates = propose(world, writer, scene, situation.goal, config).candidates

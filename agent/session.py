@@ -197,7 +197,7 @@ class Session:
         """Return the map of all that is known, where the family keeps one, or else the view; and where the agent is."""
         known = getattr(self.trained.model, "known", None)
         if known is None:
-            return self.view, self.world.spec.observation.agent
+            return self.view, self.world.spec.grid.agent
         grid: Tensor = known(self.belief)[0]
         return grid.to(torch.uint8).numpy(), (grid.shape[0] // 2, grid.shape[1] // 2)
 

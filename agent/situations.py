@@ -18,8 +18,8 @@ import torch
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import STANDSTILL
 from gedanken.worldmodel.protocol import Belief, WorldModel
-from gedanken.worlds.protocol import Observation, World
-from gedanken.worlds.spec import MAX_STEPS, Phrase, Plan, Step, WorldSpec
+from gedanken.worlds.protocol import DemonstratedWorld, Observation
+from gedanken.worlds.spec import MAX_STEPS, Parameter, Phrase, Plan, Step, WorldSpec
 
 PATIENCE = 48
 """Most actions spent on one step."""
@@ -80,7 +80,7 @@ class Executed:
 
 
 def situations(
-    make_world: Callable[[str], World],
+    make_world: Callable[[str], DemonstratedWorld],
     worlds: Sequence[str],
     seeds: Iterable[int],
     *,
@@ -107,7 +107,7 @@ def situations(
 
 
 def make_plans(
-    world: World,
+    world: DemonstratedWorld,
     env: gymnasium.Env[Any, Any],
     rng: np.random.Generator,
     *,
@@ -203,6 +203,7 @@ def _allowed(spec: WorldSpec, skill: str, arguments: Sequence[Phrase]) -> bool:
     return all(
         word is None or word in dict(parameter.allowed).get(attribute.name, ())
         for parameter, phrase in zip(spec.skill(skill).parameters, arguments, strict=True)
+        if isinstance(parameter, Parameter)
         for attribute, word in zip(spec.attributes, phrase, strict=True)
     )
 
@@ -220,7 +221,7 @@ def first_beliefs(model: WorldModel, observations: Sequence[Observation]) -> Bel
 
 
 def execute(
-    world: World,
+    world: DemonstratedWorld,
     env: gymnasium.Env[Any, Any],
     controller: Controller,
     plan: Plan,
@@ -237,7 +238,7 @@ def execute(
 
 
 def execute_many(
-    make_world: Callable[[str], World],
+    make_world: Callable[[str], DemonstratedWorld],
     jobs: Sequence[Job],
     controller: Controller,
     seed: int = 0,
@@ -281,7 +282,7 @@ class _Run:
 
     def __init__(
         self,
-        world: World,
+        world: DemonstratedWorld,
         env: gymnasium.Env[Any, Any],
         plan: Plan,
         seed: int,

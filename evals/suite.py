@@ -18,7 +18,7 @@ from gedanken.evals.run_folder import Key
 from gedanken.evals.together import Together
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worlds.protocol import World
+from gedanken.worlds.protocol import DemonstratedWorld
 
 SEEDS_PER_RUN = 100_000
 
@@ -46,7 +46,7 @@ def chunks(seeds: range, size: int) -> list[range]:
 class Parts:
     """What is measured: worlds, a checkpoint, and a language model and a critic, loaded when first asked for."""
 
-    make_world: Callable[[str], World]
+    make_world: Callable[[str], DemonstratedWorld]
     trained: Trained
     config: LoopConfig = field(default_factory=LoopConfig)
     load_llm: Callable[[], LanguageModel] | None = None
@@ -121,14 +121,14 @@ class Suite(Protocol):
 def assemble(checkpoint: str | Path, config: LoopConfig) -> Parts:
     """Load a checkpoint and say how the rest is loaded. Raises CheckpointError."""
     from gedanken.agent.llm import load as load_language_model
-    from gedanken.agent.loading import load_critic, load_world
+    from gedanken.agent.loading import load_critic, load_practice
     from gedanken.worldmodel.checkpoint import load
     from gedanken.worlds.babyai import SPEC
 
     trained = load(checkpoint, SPEC)
-    world = load_world("BabyAI-GoToLocal-v0")
+    world = load_practice("BabyAI-GoToLocal-v0")
     return Parts(
-        load_world,
+        load_practice,
         trained,
         config,
         load_llm=lambda: load_language_model(config.llm),

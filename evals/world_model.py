@@ -182,7 +182,7 @@ def _open_loop(
             continue
         views = model.readout(state).observation.view(len(rows), FUTURES, *last.shape[1:])  # [n, F, h, w, C]
         there = frames["observation"][rows, begin + horizon]
-        visible = there[..., 0] != model.spec.observation.hidden
+        visible = there[..., 0] != model.spec.grid.hidden
         changed = visible & (there != last).any(-1)
         right = (views == there[:, None]).all(-1).float().mean(1)  # share of the futures, [n, height, width]
         counts = torch.stack(

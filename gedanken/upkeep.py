@@ -21,17 +21,17 @@ from gedanken.options import json_option, world_option
 @json_option
 def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> int:
     """Make practice episodes with the world's demonstrator and store them; seeds go on where the last ones ended."""
-    from gedanken.agent.loading import load_world, places
+    from gedanken.agent.loading import load_practice, places
     from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
     from gedanken.worldmodel.experience import ExperienceStore
 
-    load_world(world)
+    load_practice(world)
     with ExperienceStore(places().store) as store:
         first = max(
             (seed + 1 for seed in store.seeds(world) if seed >= FIRST_TRAINING_SEED), default=FIRST_TRAINING_SEED
         )
         seeds, actions, stored = range(first, first + episodes), 0, 0
-        for episode in practise(load_world, [(world, 1.0)], seeds, Practice(), workers):
+        for episode in practise(load_practice, [(world, 1.0)], seeds, Practice(), workers):
             store.append(episode)
             stored, actions = stored + 1, actions + len(episode)
             if sys.stderr.isatty():
@@ -54,7 +54,7 @@ def train_command(name: str, folder: Path | None, family: str, size: str, seed: 
     """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours."""
     from gedanken.agent import llm, recipe
     from gedanken.agent.llm.protocol import Encoder
-    from gedanken.agent.loading import load_world
+    from gedanken.agent.loading import load_practice
     from gedanken.worldmodel.checkpoint import home
 
     def encoder() -> Encoder:
@@ -65,7 +65,7 @@ def train_command(name: str, folder: Path | None, family: str, size: str, seed: 
     make = recipe.debug if size == "debug" else recipe.babyai
     config = make(family=family, size=size, seed=seed, workers=workers)
     where = folder or home() / "training" / f"{name}-{family}-{size}-{seed}"
-    path = recipe.reproduce(config, load_world, encoder, where, name, say=lambda line: click.echo(line, err=True))
+    path = recipe.reproduce(config, load_practice, encoder, where, name, say=lambda line: click.echo(line, err=True))
     click.echo(str(path))
     return REACHED
 

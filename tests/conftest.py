@@ -4,8 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+settings.register_profile("gedanken", deadline=None, derandomize=True, database=None)  # the same on every machine
+settings.load_profile("gedanken")
 
 
 @pytest.fixture(autouse=True)

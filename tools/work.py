@@ -93,7 +93,7 @@ class Workshop:
             sees=world.describe(*self.session.known()),
             skills=abilities(spec),
             words={attribute.name: list(attribute.values) for attribute in spec.attributes},
-            actions=list(spec.actions),
+            actions=list(spec.action_names),
             grammar=spec.grammar(),
         )
         return Worlds(here=here, worlds=list(level_ids()))
@@ -233,7 +233,7 @@ class Workshop:
 
     def _endings(self, views: Tensor) -> list[Ending]:
         """Put the last views [S, height, width, C] into words, and count them."""
-        agent = self._spec.observation.agent
+        agent = self._spec.grid.agent
         said = Counter(self.agent.world.describe(view, agent) for view in views.to(torch.uint8).cpu().numpy())
         return [Ending(sees=sees, share=count / len(views)) for sees, count in said.most_common(ENDINGS)]
 
@@ -243,7 +243,7 @@ class Workshop:
         return [self._spec.parse_plan(text) for text in texts]
 
     def _codes(self, actions: Sequence[str]) -> list[int]:
-        known = self._spec.actions
+        known = self._spec.action_names
         unknown = sorted(set(actions) - set(known))
         if unknown:
             raise SpecError(f"no action {unknown[0][:40]!r} here; there are {', '.join(known)}")

@@ -14,13 +14,13 @@ import torch
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Levels, Play, Practice, Turn, play
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import AGENT, Episode
-from gedanken.worlds.protocol import World
+from gedanken.worlds.protocol import DemonstratedWorld
 
 
 class _Row:
     """One episode under way in the batch."""
 
-    def __init__(self, taken: tuple[Any, World, Any], seed: int, practice: Practice) -> None:
+    def __init__(self, taken: tuple[Any, DemonstratedWorld, Any], seed: int, practice: Practice) -> None:
         self.taken, self.rng = taken, np.random.default_rng(seed)
         self.noise = self.rng.uniform(*practice.jostle) if self.rng.random() < practice.jostled else 0.0
         self.play: Play = play(*taken[1:], seed, practice, self.rng, AGENT)
@@ -39,7 +39,7 @@ class _Row:
 
 @torch.no_grad()
 def aggregate(
-    make: Callable[[str], World],
+    make: Callable[[str], DemonstratedWorld],
     levels: Sequence[tuple[str, float]],
     seeds: range,
     controller: Controller,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gedanken.worldmodel.episode import EXPERT, STANDSTILL, Episode
-from gedanken.worlds.protocol import Observation, World
+from gedanken.worlds.protocol import DemonstratedWorld, Observation
 from gedanken.worlds.spec import Step
 
 FIRST_TRAINING_SEED = 1 << 30
@@ -58,7 +58,7 @@ Play = Generator[Turn, int, Episode]
 
 
 def play(
-    world: World,
+    world: DemonstratedWorld,
     env: gymnasium.Env[Any, Any],
     seed: int,
     practice: Practice,
@@ -114,7 +114,7 @@ Cells = NDArray[np.bool_] | None
 
 
 def _pursue(
-    world: World,
+    world: DemonstratedWorld,
     env: gymnasium.Env[Any, Any],
     step: Step,
     started: int,
@@ -153,7 +153,7 @@ def _pursue(
     return False, False, None if expert.gave_up else expert.known
 
 
-def demonstrate(world: World, env: gymnasium.Env[Any, Any], seed: int, practice: Practice) -> Episode:
+def demonstrate(world: DemonstratedWorld, env: gymnasium.Env[Any, Any], seed: int, practice: Practice) -> Episode:
     """Let the demonstrator play one episode, jostled now and then; `seed` fixes everything."""
     rng = np.random.default_rng(seed)
     noise = rng.uniform(*practice.jostle) if rng.random() < practice.jostled else 0.0
@@ -168,7 +168,7 @@ def demonstrate(world: World, env: gymnasium.Env[Any, Any], seed: int, practice:
 
 
 def practise(
-    make: Callable[[str], World],
+    make: Callable[[str], DemonstratedWorld],
     levels: Sequence[tuple[str, float]],
     seeds: range,
     practice: Practice,
@@ -190,14 +190,16 @@ def practise(
 class Levels:
     """Environments of several levels, one drawn for each seed by the levels' weights, and kept for the next."""
 
-    def __init__(self, make: Callable[[str], World], levels: Sequence[tuple[str, float]], practice: Practice) -> None:
+    def __init__(
+        self, make: Callable[[str], DemonstratedWorld], levels: Sequence[tuple[str, float]], practice: Practice
+    ) -> None:
         self._make, self._practice = make, practice
         self._names = [name for name, _ in levels]
         weights = np.array([weight for _, weight in levels], float)
         self._weights = weights / weights.sum()
-        self._idle: dict[tuple[str, bool], list[tuple[World, gymnasium.Env[Any, Any]]]] = {}
+        self._idle: dict[tuple[str, bool], list[tuple[DemonstratedWorld, gymnasium.Env[Any, Any]]]] = {}
 
-    def take(self, seed: int) -> tuple[tuple[str, bool], World, gymnasium.Env[Any, Any]]:
+    def take(self, seed: int) -> tuple[tuple[str, bool], DemonstratedWorld, gymnasium.Env[Any, Any]]:
         """Return the key, the world and an environment for a seed; give it back with `back`."""
         rng = np.random.default_rng((seed, 1))
         key = (
@@ -209,7 +211,7 @@ class Levels:
         world = self._make(key[0])
         return key, world, world.make(free=key[1])
 
-    def back(self, key: tuple[str, bool], world: World, env: gymnasium.Env[Any, Any]) -> None:
+    def back(self, key: tuple[str, bool], world: DemonstratedWorld, env: gymnasium.Env[Any, Any]) -> None:
         """Take an environment back for later."""
         self._idle.setdefault(key, []).append((world, env))
 
@@ -217,7 +219,9 @@ class Levels:
 _LEVELS: dict[Any, Levels] = {}
 
 
-def _chunk(work: tuple[Callable[[str], World], tuple[tuple[str, float], ...], range, Practice]) -> list[Episode]:
+def _chunk(
+    work: tuple[Callable[[str], DemonstratedWorld], tuple[tuple[str, float], ...], range, Practice],
+) -> list[Episode]:
     make, names, seeds, practice = work
     levels = _LEVELS.setdefault((make, names, practice), Levels(make, names, practice))
     episodes = []

@@ -120,7 +120,7 @@ class RSSMModel(nn.Module):
         self.spec, self.config = spec, c = spec, config
         actions, stoch = len(spec.actions), c.groups * c.classes
         state = c.deter + stoch
-        self.cells = Cells(spec.observation)
+        self.cells = Cells(spec.grid)
         self.encoder = Encoder(self.cells, c.cell, c.view)
         self.core = Core(c.deter, stoch, actions, c.hidden, c.blocks)
         self.prior = Latent(c.deter, c.hidden, c.groups, c.classes, c.unimix)

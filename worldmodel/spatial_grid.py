@@ -33,7 +33,7 @@ class Grid(nn.Module):
 
     def __init__(self, spec: WorldSpec, radius: int) -> None:
         super().__init__()
-        field = spec.observation
+        field = spec.grid
         self.spec, self.radius, self.side = spec, radius, 2 * radius + 1
         self.cells = self.side**2
         self.sizes = tuple(len(channel.categories) for channel in field.channels)
@@ -133,7 +133,7 @@ class Grid(nn.Module):
         """Build each attribute's table of what it admits, [values + 1, codes + 1], or [values + 1, 9] for places."""
         every = torch.arange(self.codes + 1)
         channels = torch.cat([self.decode(every[:-1]).long(), torch.full((1, len(self.sizes)), -1)])
-        names = [channel.name for channel in self.spec.observation.channels]
+        names = [channel.name for channel in self.spec.grid.channels]
         self.tables: list[str] = []
         for attribute in self.spec.attributes:
             rows: list[Tensor]
@@ -141,7 +141,7 @@ class Grid(nn.Module):
                 rows = [torch.ones(9, dtype=torch.bool), *(place_mask(value) for value in attribute.values)]
             else:
                 which = names.index(attribute.channel)
-                categories = self.spec.observation.channels[which].categories
+                categories = self.spec.grid.channels[which].categories
                 rows = [self.solid.clone()]
                 for value in attribute.values:
                     same = channels[:, which] == (-2 if value == attribute.any_value else categories.index(value))

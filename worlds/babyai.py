@@ -289,19 +289,19 @@ class BabyAIWorld:
 
         return BotExpert(_cast(env), step, known)
 
-    def describe(self, grid: Observation, agent: tuple[int, int]) -> str:
+    def describe(self, observation: Observation, agent: tuple[int, ...]) -> str:
         """Say what an egocentric grid shows, nearest first, in the words that plans use."""
-        return describe(grid, agent)
+        return describe(observation, agent)
 
 
-def describe(grid: Observation, agent: tuple[int, int]) -> str:
+def describe(grid: Observation, agent: tuple[int, ...]) -> str:
     """Say in two sentences which objects a grid shows and what the hand holds.
 
     Objects come nearest first; a door's state is said; places are rough (ahead, behind, left, right).
     """
-    kinds, colours, states = (channel.categories for channel in SPEC.observation.channels)
+    kinds, colours, states = (channel.categories for channel in SPEC.grid.channels)
     seen = []
-    for row, column in zip(*np.nonzero(~np.isin(grid[..., 0], SPEC.observation.background)), strict=True):
+    for row, column in zip(*np.nonzero(~np.isin(grid[..., 0], SPEC.grid.background)), strict=True):
         ahead, right = agent[0] - int(row), int(column) - agent[1]
         if (ahead, right) == (0, 0):
             continue
@@ -311,7 +311,7 @@ def describe(grid: Observation, agent: tuple[int, int]) -> str:
         seen.append((abs(ahead) + abs(right), phrase))
     phrases = [phrase for _, phrase in sorted(seen)]
     held = grid[agent]
-    hand = f"a {colours[held[1]]} {kinds[held[0]]}" if int(held[0]) not in SPEC.observation.background else "nothing"
+    hand = f"a {colours[held[1]]} {kinds[held[0]]}" if int(held[0]) not in SPEC.grid.background else "nothing"
     return f"You see {', '.join(phrases) if phrases else 'no objects'}. You carry {hand}."
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from gedanken.worlds.spec import Step, WorldSpec
 
-Observation = NDArray[np.uint8]
-"""One named observation as integers ``[height, width, channels]``, row 0 farthest from the agent."""
+Observation = NDArray[Any]
+"""What a world shows: a grid of integers ``[height, width, channels]``, uint8, row 0 farthest from the agent, or named
+numbers ``[variables]``, float32."""
+
+
+class WorldError(RuntimeError):
+    """A real environment can't be used, or does not do what it promised; the message says what to do."""
 
 
 class Watch(Protocol):
@@ -88,34 +93,47 @@ class World(Protocol):
         """Note where the agent stands: places in plans ("behind you") speak of this moment until the next call."""
         ...
 
-    def watch(self, env: gymnasium.Env[Any, Any], steps: Sequence[Step]) -> list[Watch]:
+    def watch(self, env: gymnasium.Env[Any, Any], steps: Sequence[Step]) -> Sequence[Watch]:
         """Return one watch per step."""
         ...
+
+    def describe(self, observation: Observation, agent: tuple[int, ...]) -> str:
+        """Say in one or two sentences what an observation shows.
+
+        `agent` is the (row, column) where the agent stands in an egocentric grid, and empty where there is no grid.
+        """
+        ...
+
+
+@runtime_checkable
+class DemonstratedWorld(World, Protocol):
+    """A world with a demonstrator, for training and ceilings; it may read the simulator's state."""
 
     def sample_steps(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> tuple[Step, ...]:
         """Draw a few steps that can be pursued from here, for practice."""
         ...
 
-    def practice_goals(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator, n: int) -> Sequence[PracticeGoal]:
-        """Draw goals in words that can be spoken of from here, close to each other; for training only."""
-        ...
-
-    def foreign_goal(self, rng: np.random.Generator) -> str:
-        """Draw a goal in words that no plan of this world meets."""
-        ...
-
     def prerequisites(self, env: gymnasium.Env[Any, Any], step: Step) -> tuple[Step, ...]:
-        """Return the steps that must come first from here (the key of a locked door), read from the simulator."""
+        """Return the steps that must come first from here (the key of a locked door)."""
         ...
 
     def mission_steps(self, env: gymnasium.Env[Any, Any]) -> tuple[Step, ...]:
-        """Return steps that meet the environment's own goal, read from the simulator: for training and ceilings."""
+        """Return steps that meet the environment's own goal."""
         ...
 
     def expert(self, env: gymnasium.Env[Any, Any], step: Step, known: NDArray[np.bool_] | None = None) -> Expert:
         """Return a demonstrator of `step` from the present state."""
         ...
 
-    def describe(self, grid: Observation, agent: tuple[int, int]) -> str:
-        """Say in one or two sentences what an egocentric grid shows; `agent` is the (row, column) where it stands."""
+
+@runtime_checkable
+class PracticeWorld(DemonstratedWorld, Protocol):
+    """A world that also knows goals in words and can tell which are met: what goals mean is learned there."""
+
+    def practice_goals(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator, n: int) -> Sequence[PracticeGoal]:
+        """Draw goals in words that can be spoken of from here, close to each other."""
+        ...
+
+    def foreign_goal(self, rng: np.random.Generator) -> str:
+        """Draw a goal in words that no plan of this world meets."""
         ...

@@ -1,7 +1,9 @@
 """What a world is, in types: fields, actions, skills, steps, plans. Knows no environment and no model of any kind.
 
-A plan is text, one step a line, ``put_next_to(red ball, blue key)``. A parameter is a phrase made of attributes that
-are enumerated (`colour`, `kind`, `place`), so a grammar, a tensor encoding and a parser all follow from the spec.
+A plan is text, one step a line: ``put_next_to(red ball, blue key)`` where a world shows a grid, ``keep(speed, -1..1,
+for 50)`` where it shows numbers. A parameter is a phrase made of attributes that are enumerated (`colour`, `kind`,
+`place`), or a slot for a variable, a number or an expression. Grammar and parser follow from the spec, and for phrases
+a tensor encoding.
 """
 
 from __future__ import annotations
@@ -10,8 +12,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from gedanken.worlds import slots
+from gedanken.worlds.expressions import Expression, ExpressionError, is_name, parse
 
 MAX_STEPS = 6
 """Most steps a plan may hold; the grammar and the parser both refuse more."""
@@ -48,6 +55,77 @@ class GridField(_Frozen):
     background: tuple[int, ...]
 
 
+class Variable(_Frozen):
+    """One named number that a world shows; `low` and `high` bound it, None where nothing does.
+
+    One with `categories` holds an integer 0…categories - 1 whose order means nothing. An `exogenous` one is an input of
+    the world that no plan controls and that keeps its value for an episode.
+    """
+
+    name: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    categories: int | None = None
+    exogenous: bool = False
+
+
+class VectorField(_Frozen):
+    """Named numbers ``[variables]``, and numbers that are worked out from them, each from those before it.
+
+    Raises ValueError for names that are no names or occur twice, and for expressions that can't be read.
+    """
+
+    name: str
+    variables: tuple[Variable, ...]
+    expressions: tuple[tuple[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> VectorField:
+        names = self.names
+        bad = [name for name in names[:-1] if not is_name(name)]
+        bad += sorted({name for name in names if names.count(name) > 1})
+        if bad:
+            raise ValueError(f"{', '.join(map(repr, bad))}: give every variable a name of its own, such as x or arm.v")
+        _ = self._parsed
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names that plans may use: variables, expressions, and the last `reward`."""
+        return (*(v.name for v in self.variables), *(name for name, _ in self.expressions), REWARD)
+
+    @cached_property
+    def _parsed(self) -> tuple[tuple[str, Expression], ...]:
+        known, parsed = [v.name for v in self.variables], []
+        for name, text in self.expressions:
+            expression = parse(text, known)
+            if expression.condition:
+                raise ExpressionError(f"{name} = {text}: a named expression is a number, not a condition")
+            parsed.append((name, expression))
+            known.append(name)
+        return tuple(parsed)
+
+    def values(self, observation: Any, reward: Any, xp: Any = np) -> dict[str, Any]:
+        """Name what ``[…, variables]`` and a reward ``[…]`` hold; `xp` is their module, numpy or torch."""
+        named = {variable.name: observation[..., i] for i, variable in enumerate(self.variables)}
+        for name, expression in self._parsed:
+            named[name] = expression(named, xp)
+        return named | {REWARD: reward}
+
+
+REWARD = "reward"
+"""What plans call the reward of the last transition."""
+
+
+class Axis(_Frozen):
+    """One continuous control with its bounds."""
+
+    name: str
+    low: float
+    high: float
+
+
 class Attribute(_Frozen):
     """One enumerated word group of a phrase; `channel` names the grid channel whose categories it speaks of.
 
@@ -69,12 +147,19 @@ class Parameter(_Frozen):
     allowed: tuple[tuple[str, tuple[str, ...]], ...]
 
 
+class Slot(_Frozen):
+    """One argument of an objective skill: what the language model reads as its name, and its form (see `slots`)."""
+
+    name: str
+    form: slots.Form
+
+
 class Skill(_Frozen):
     """A typed verb that a plan may use, with one line of documentation for the language model."""
 
     name: str
     doc: str
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[Parameter | Slot, ...] = ()
 
     def signature(self) -> str:
         """Return the line that the language model reads, ``open(door): …``."""
@@ -82,7 +167,7 @@ class Skill(_Frozen):
 
 
 Phrase = tuple[str | None, ...]
-"""One value, or None, for each of the world's attributes, in the spec's order."""
+"""One value, or None, for each of the world's attributes, in the spec's order; for a slot its one spelling."""
 
 
 class Step(_Frozen):
@@ -113,8 +198,8 @@ class WorldSpec(_Frozen):
     """Everything that a model trained on this kind of world depends on."""
 
     name: str
-    observation: GridField
-    actions: tuple[str, ...]
+    observation: GridField | VectorField
+    actions: tuple[str, ...] | tuple[Axis, ...]
     attributes: tuple[Attribute, ...]
     skills: tuple[Skill, ...]
     exogenous: tuple[str, ...] = ()
@@ -122,8 +207,33 @@ class WorldSpec(_Frozen):
     @cached_property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
-        text = json.dumps(self.model_dump(exclude={"skills": {"__all__": {"doc"}}}), sort_keys=True)
+        words: Any = {"skills": {"__all__": {"doc"}}, "observation": {"expressions"}}
+        text = json.dumps(self.model_dump(exclude=words), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def grid(self) -> GridField:
+        """Return the observation of a world that shows a grid. Raises SpecError for one that shows numbers."""
+        if isinstance(self.observation, GridField):
+            return self.observation
+        raise SpecError(f"world {self.name!r} shows numbers, and this needs a grid of categories")
+
+    @property
+    def vector(self) -> VectorField:
+        """Return the observation of a world that shows numbers. Raises SpecError for one that shows a grid."""
+        if isinstance(self.observation, VectorField):
+            return self.observation
+        raise SpecError(f"world {self.name!r} shows a grid, and this needs named numbers")
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Return the names of the actions, or of the controls where they are continuous."""
+        return tuple(action if isinstance(action, str) else action.name for action in self.actions)
+
+    @property
+    def controls(self) -> tuple[Axis, ...]:
+        """Return the continuous controls, none where actions are discrete."""
+        return tuple(action for action in self.actions if isinstance(action, Axis))
 
     def skill(self, name: str) -> Skill:
         """Return the skill of that name. Raises SpecError naming the skills there are."""
@@ -145,10 +255,10 @@ class WorldSpec(_Frozen):
         if not bracket or not rest.endswith(")"):
             raise SpecError(f"not a step: {text!r}; write skill(argument, …), for example {self._example()!r}")
         skill = self.skill(name.strip())
-        phrases = [part.strip() for part in rest[:-1].split(",")] if rest[:-1].strip() else []
+        phrases = _arguments(rest[:-1]) if rest[:-1].strip() else []
         if len(phrases) != len(skill.parameters):
             raise SpecError(f"{skill.name} takes {len(skill.parameters)} argument(s), {text!r} has {len(phrases)}")
-        arguments = tuple(self._parse_phrase(p, q) for p, q in zip(phrases, skill.parameters, strict=True))
+        arguments = tuple(self._parse_argument(p, q) for p, q in zip(phrases, skill.parameters, strict=True))
         return Step(skill=skill.name, arguments=arguments)
 
     def parse_plan(self, text: str) -> Plan:
@@ -160,8 +270,19 @@ class WorldSpec(_Frozen):
 
     def _example(self) -> str:
         skill = self.skills[0]
-        words = [" ".join(values[0] for _, values in p.allowed if values) for p in skill.parameters]
+        words = [
+            p.name if isinstance(p, Slot) else " ".join(values[0] for _, values in p.allowed if values)
+            for p in skill.parameters
+        ]
         return f"{skill.name}({', '.join(words)})"
+
+    def _parse_argument(self, text: str, parameter: Parameter | Slot) -> Phrase:
+        if isinstance(parameter, Parameter):
+            return self._parse_phrase(text, parameter)
+        try:
+            return (slots.read(parameter.form, text, self.vector.names),)
+        except ExpressionError as error:
+            raise SpecError(f"{parameter.name}: {error}") from error
 
     def _parse_phrase(self, text: str, parameter: Parameter) -> Phrase:
         rest, allowed, phrase = text, dict(parameter.allowed), []
@@ -190,7 +311,12 @@ class WorldSpec(_Frozen):
         return (len(self.skills), *(phrase * self.max_arguments))
 
     def step_codes(self, step: Step) -> tuple[int, ...]:
-        """Encode a step as integers, 0 in an attribute's slot meaning "not said"."""
+        """Encode a step as integers, 0 in an attribute's slot meaning "not said".
+
+        Raises SpecError for an objective: its numbers are pursued by search, and no controller reads them.
+        """
+        if any(isinstance(parameter, Slot) for parameter in self.skill(step.skill).parameters):
+            raise SpecError(f"{step} is an objective and has no codes")
         codes = [[skill.name for skill in self.skills].index(step.skill)]
         for position in range(self.max_arguments):
             phrase = step.arguments[position] if position < len(step.arguments) else (None,) * len(self.attributes)
@@ -208,8 +334,10 @@ class WorldSpec(_Frozen):
         rules = ["start: step " + self._nested(MAX_STEPS - 1)]
         rules.append("step: (" + " | ".join(f"{skill.name}_call" for skill in self.skills) + ') "\\n"')
         for skill in self.skills:
-            phrases = ' ", " '.join(self._phrase_rule(p) for p in skill.parameters)
+            phrases = ' ", " '.join(p.form if isinstance(p, Slot) else self._phrase_rule(p) for p in skill.parameters)
             rules.append(f'{skill.name}_call: "{skill.name}(" {phrases} ")"')
+        if isinstance(self.observation, VectorField):
+            rules += slots.rules(self.observation.names)
         return "\n".join(rules) + "\n"
 
     def _nested(self, depth: int) -> str:
@@ -228,3 +356,15 @@ class WorldSpec(_Frozen):
             parts.append(f"({words})" + ("?" if attribute.optional else ""))
             seen_required = seen_required or not attribute.optional
         return " ".join(parts)
+
+
+def _arguments(text: str) -> list[str]:
+    """Split at the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]

@@ -13,10 +13,10 @@ from gedanken.worlds.spec import WorldSpec
 
 def things(spec: WorldSpec, known: Observation) -> list[str]:
     """Name the things on a map ``[P, P, C]``, each once, in the words of plans."""
-    channels = [channel.name for channel in spec.observation.channels]
+    channels = [channel.name for channel in spec.grid.channels]
     parts = [channels.index(attribute.channel) for attribute in spec.attributes if attribute.channel in channels]
-    cells = np.unique(known[~np.isin(known[..., 0], spec.observation.background)], axis=0)
-    names = [" ".join(spec.observation.channels[part].categories[cell[part]] for part in parts) for cell in cells]
+    cells = np.unique(known[~np.isin(known[..., 0], spec.grid.background)], axis=0)
+    names = [" ".join(spec.grid.channels[part].categories[cell[part]] for part in parts) for cell in cells]
     return list(dict.fromkeys(names))
 
 

@@ -19,7 +19,7 @@ FLOOR, WALL = "grey11", "grey35"
 
 def draw(spec: WorldSpec, view: Grid, agent: tuple[int, int] | None = None) -> Text:
     """Return a view as text, two columns a cell, the agent at its place facing up."""
-    place, lines = agent or spec.observation.agent, []
+    place, lines = agent or spec.grid.agent, []
     for row, cells in enumerate(view):
         line = Text()
         for column, cell in enumerate(cells):
@@ -30,7 +30,7 @@ def draw(spec: WorldSpec, view: Grid, agent: tuple[int, int] | None = None) -> T
 
 def draw_known(spec: WorldSpec, known: Observation, agent: tuple[int, int]) -> Text:
     """Return a map ``[P, P, C]`` as `draw` does, without the rows and columns that nothing is known of."""
-    seen = known[..., 0] != spec.observation.hidden
+    seen = known[..., 0] != spec.grid.hidden
     seen[agent] = True
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     part = known[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -49,15 +49,15 @@ def strip(spec: WorldSpec, views: Sequence[Grid], width: int) -> Table:
 def _cell(spec: WorldSpec, cell: Sequence[int], *, at_agent: bool) -> Text:
     words = {
         channel.name: channel.categories[code]
-        for channel, code in zip(spec.observation.channels, cell, strict=True)
+        for channel, code in zip(spec.grid.channels, cell, strict=True)
         if 0 <= code < len(channel.categories)
     }
-    first = spec.observation.channels[0].name
-    kind, background = words.get(first, ""), cell[0] in spec.observation.background
+    first = spec.grid.channels[0].name
+    kind, background = words.get(first, ""), cell[0] in spec.grid.background
     if at_agent:
         held = None if background else words.get("colour")
         return Text("▲ ", style=f"bold {_colour(held)} on {FLOOR}")
-    if cell[0] == spec.observation.hidden:
+    if cell[0] == spec.grid.hidden:
         return Text("  ")
     if kind == "wall":
         return Text("▒▒", style=f"{WALL} on {WALL}")

@@ -99,6 +99,10 @@ def test_codes_tell_steps_apart_and_stay_in_their_slots() -> None:
     assert SPEC.plan_codes([step]) == [code]
 
 
+def test_the_shipped_checkpoint_still_fits() -> None:
+    assert SPEC.hash == "ec7e77f8c664"  # its config.json says so; whoever changes this ships another checkpoint
+
+
 def test_the_hash_changes_with_what_a_model_depends_on_and_not_with_words() -> None:
     again = WorldSpec.model_validate_json(SPEC.model_dump_json())
     assert again == SPEC and again.hash == SPEC.hash and len(SPEC.hash) == 12
