@@ -184,6 +184,10 @@ class Agent:
         except (KeyboardInterrupt, Stopped):
             self._interrupted(goal, mind)
             raise
+        except Exception:
+            if mind.ended:  # and stored: only learning from it failed
+                self._close_turn(mind, mind.ended)
+            raise
         outcome = Outcome.model_validate(final["outcome"])
         self._close_turn(mind, outcome)
         return outcome

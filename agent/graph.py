@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ from langgraph.types import Command
 from gedanken.agent import nodes
 from gedanken.agent.mind import Mind
 from gedanken.agent.state import State
-from gedanken.worldmodel.experience_file import StoreError
+from gedanken.worldmodel.experience_file import explained
 
 Graph = CompiledStateGraph[State, Mind, State, State]
 
@@ -77,13 +79,29 @@ def build(saver: BaseCheckpointSaver[Any] | None = None) -> Graph:
     return graph.compile(checkpointer=saver)
 
 
-def saver(path: Path) -> SqliteSaver:
+class Saver(SqliteSaver):
+    """LangGraph's checkpointer in SQLite, whose failures are StoreErrors."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(sqlite3.connect(path, check_same_thread=False, timeout=30))
+        self.path = path
+
+    @contextlib.contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        """Yield a cursor; all that this class does goes through one."""
+        try:
+            with super().cursor(transaction) as cursor:
+                yield cursor
+        except sqlite3.Error as error:
+            raise explained(self.path, error) from error
+
+
+def saver(path: Path) -> Saver:
     """Open the file in which runs under way are kept. Raises StoreError where it can't be used."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-        saver = SqliteSaver(connection)
+        saver = Saver(path)
         saver.setup()
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"can't use {path} ({error}): move it away to begin anew, or check its rights") from error
+        raise explained(path, error) from error
     return saver

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,9 +97,9 @@ def save(trained: Trained, path: Path, beside: Path | None = None) -> Path:
         "spec_hash": model.spec.hash,
         "card": trained.card,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    folder = path.parent / f".{path.name}-{secrets.token_hex(4)}"
     try:
+        folder.mkdir(parents=True)
         save_file(tensors, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(_card_text(path.name, config), encoding="utf-8")
@@ -110,10 +110,8 @@ def save(trained: Trained, path: Path, beside: Path | None = None) -> Path:
         for file in folder.iterdir():
             file.chmod(0o644)
         folder.rename(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"could not write checkpoint {path}: {error.strerror}; free space and try again"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"could not write checkpoint {path} ({error}); free some space and try again") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path

@@ -133,7 +133,7 @@ class StoreFile:
         )
         if application != APPLICATION_ID and (application or version or tables):
             raise ForeignStoreError(
-                f"{self.path} is a SQLite database, but not an experience store of Gedanken. Nothing was changed. "
+                f"{self.path} is a SQLite database, but not a store of Gedanken. Nothing was changed. "
                 f"Give another path."
             )
         if version > len(self._migrations):
@@ -180,27 +180,32 @@ class StoreFile:
                 raise self._explain(error) from error
 
     def _explain(self, error: OSError | sqlite3.Error) -> StoreError:
-        code = _code(error)
-        if (
-            code == sqlite3.SQLITE_FULL
-            or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
-            or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        ):
-            return FullDiskError(
-                f"no room to write {self.path} ({error}). What was under way was not stored, what was stored "
-                f"before is safe. Free some space, or move the store, and try again."
-            )
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "Could not decode" in str(error):
-            return CorruptStoreError(
-                f"{self.path} is damaged, or was never an experience store ({error}). Gedanken deleted nothing. "
-                f"Restore a backup, or move the file away, with its -wal and -shm, to begin a new store."
-            )
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return BusyStoreError(
-                f"{self.path} was kept locked by another process for over {BUSY_SECONDS:.0f} s ({error}). "
-                f"Nothing was stored. End that process, or try again later."
-            )
-        return StoreError(f"can't use {self.path} ({error}): check that it is a file you may read and write")
+        return explained(self.path, error)
+
+
+def explained(path: Path, error: OSError | sqlite3.Error) -> StoreError:
+    """Return what SQLite or the system said of a file, in words that say what to do."""
+    code = _code(error)
+    if (
+        code == sqlite3.SQLITE_FULL
+        or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+        or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    ):
+        return FullDiskError(
+            f"no room to write {path} ({error}). What was under way was not stored, what was stored "
+            f"before is safe. Free some space, or move the store, and try again."
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "Could not decode" in str(error):
+        return CorruptStoreError(
+            f"{path} is damaged, or was never a store of Gedanken ({error}). Gedanken deleted nothing. "
+            f"Restore a backup, or move the file away, with its -wal and -shm, to begin a new store."
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return BusyStoreError(
+            f"{path} was kept locked by another process for over {BUSY_SECONDS:.0f} s ({error}). "
+            f"Nothing was stored. End that process, or try again later."
+        )
+    return StoreError(f"can't use {path} ({error}): check that it is a file you may read and write")
 
 
 def _corrupt(problem: str) -> sqlite3.DatabaseError:

@@ -236,7 +236,7 @@ def test_another_database_is_refused_unchanged(path: Path) -> None:
     db.commit()
     db.close()
     before = path.read_bytes()
-    with pytest.raises(ForeignStoreError, match="not an experience store"):
+    with pytest.raises(ForeignStoreError, match="not a store of Gedanken"):
         ExperienceStore(path)
     assert path.read_bytes() == before and sorted(p.name for p in path.parent.iterdir()) == [path.name]
 
