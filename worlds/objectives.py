@@ -58,8 +58,8 @@ class Objective(Protocol):
     """What a step asks for, moment by moment.
 
     It has failed when it does not hold after the `grace`-th action or a later one, and is achieved when it holds after
-    the `earliest`-th or a later one; what comes first counts. A variable that is no number is neither near a target nor in a range, and a
-    comparison with it is false.
+    the `earliest`-th or a later one; what comes first counts. A variable that is no number is neither near a target nor
+    in a range, and a comparison with it is false.
     """
 
     @property

@@ -1,0 +1,81 @@
+"""Adapters: a short TOML file that gives an environment's numbers names and units, and says what else is known."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gedanken.worlds.spec import SpecError
+
+
+class Exogenous(BaseModel):
+    """An input of the world that no plan controls: an attribute of the unwrapped environment, and its usual range."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attribute: str = Field(pattern=r"^[A-Za-z]\w*$")
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    unit: str = ""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Exogenous:
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
+        return self
+
+
+class Example(BaseModel):
+    """A goal in words and a plan that meets it, one step a line, for the language model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    goal: str
+    plan: str
+
+
+class Adapter(BaseModel):
+    """What a person knows of an environment; all but `environment` may be left out.
+
+    Attributes:
+        environment: a Gymnasium id, ``CartPole-v1`` or ``my_package:MyEnv-v0``.
+        arguments: keyword arguments with which it is made.
+        names: names of the observed numbers, in their order; `units` likewise.
+        actions: names of the actions or controls, in their order.
+        expressions: numbers that are worked out from others, by name.
+        exogenous: inputs of the world that no plan controls, by name.
+        examples: goals and plans for the language model.
+        limit: seconds that making, resetting or one action may take.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    environment: str = Field(min_length=1, max_length=200)
+    arguments: dict[str, Any] = {}
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    expressions: dict[str, str] = {}
+    exogenous: dict[str, Exogenous] = {}
+    examples: tuple[Example, ...] = ()
+    limit: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+
+
+def read_adapter(path: Path) -> Adapter:
+    """Read an adapter. Raises SpecError that names the file and the first thing that is wrong with it."""
+    try:
+        return Adapter.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"adapter {path} is no TOML: {error}") from error
+    except ValidationError as error:
+        raise SpecError(f"adapter {path}: {said(error)}") from error
+
+
+def said(error: ValidationError) -> str:
+    """Say the first thing that is wrong, where, and what to do."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]

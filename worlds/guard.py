@@ -1,0 +1,58 @@
+"""Calls into somebody else's environment: with a time limit, and with every failure as one WorldError that names it."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from gedanken.worlds.protocol import WorldError
+
+Result = TypeVar("Result")
+
+
+class Guard:
+    """A thread of its own in which an environment is called, one call after the other.
+
+    A call that takes longer than `limit` seconds is given up, and so is the environment: nothing can stop it, so its
+    thread is left to itself and does not keep the program alive. What it prints goes to stderr: stdout is for answers.
+    """
+
+    def __init__(self, name: str, limit: float) -> None:
+        self.name, self.limit = name, limit
+        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+        self._stuck: str | None = None
+        threading.Thread(target=_serve, args=(self._calls, self._answers), daemon=True, name=name).start()
+
+    def __call__(self, what: str, function: Callable[[], Result]) -> Result:
+        """Call a function. Raises WorldError when it raises, or does not return in time."""
+        if self._stuck:
+            raise WorldError(f"{self.name} did not come back from {self._stuck}; make it anew")
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                self._calls.put(function)
+                fine, answer = self._answers.get(timeout=self.limit)
+        except queue.Empty:
+            self._stuck = what
+            raise WorldError(f"{self.name}: {what} took more than {self.limit:g} s; it may hang") from None
+        if not fine:
+            raise WorldError(f"{self.name}: {what} failed with {type(answer).__name__}: {answer}") from answer
+        result: Result = answer
+        return result
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._calls.put(None)
+
+
+def _serve(calls: queue.SimpleQueue[Callable[[], Any] | None], answers: queue.SimpleQueue[tuple[bool, Any]]) -> None:
+    while (call := calls.get()) is not None:
+        try:
+            answer = True, call()
+        except Exception as error:
+            answer = False, error
+        answers.put(answer)

@@ -1,0 +1,262 @@
+"""Any Gymnasium environment that shows numbers as a World: names from its spaces or an adapter, objectives as skills.
+
+An exogenous variable is a number of the observation, too: read from the environment's attribute, set at the reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from gedanken.worlds.adapter import Adapter, said
+from gedanken.worlds.guard import Guard
+from gedanken.worlds.objectives import OBJECTIVES, Avoid, Objective, objective_of, outcome, standing
+from gedanken.worlds.protocol import Observation, WorldError
+from gedanken.worlds.spaces import actions_of, flat, native, variables_of
+from gedanken.worlds.spec import Axis, SpecError, Step, Variable, VectorField, WorldSpec
+
+PROBES, ACTIONS = 5, 40
+"""Episodes and most actions of each with which `check` tries an environment."""
+
+
+class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
+    """An environment that takes a discrete action's number or controls ``[A]``, and shows ``[variables]`` as float32.
+
+    `values` names what was seen last. Every call is guarded: WorldError says what the environment did wrong.
+    """
+
+    def __init__(self, world: GymWorld, render_mode: str | None, *, free: bool) -> None:
+        self.world, self.guard = world, Guard(world.id, world.adapter.limit)
+        self.inner: gymnasium.Env[Any, Any] = _make(self.guard, world.adapter, render_mode, free)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (len(world.spec.vector.variables),))
+        self.action_space = self.inner.action_space
+        self.render_mode = render_mode
+        self.values: Mapping[str, Any] = {}
+        self.seen: NDArray[np.float32] | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Reset; the option `exogenous` gives values to some of the inputs, the others take their usual ones again."""
+        given = dict((options or {}).get("exogenous", {}))
+        if unknown := sorted(given.keys() - self.world.adapter.exogenous.keys()):
+            raise WorldError(f"{self.world.id} has no exogenous variable {', '.join(unknown)}")
+        for name, value in {**self.world.usual, **given}.items():
+            setattr(self.inner.unwrapped, self.world.adapter.exogenous[name].attribute, float(value))
+        answer = self.guard("reset", lambda: self.inner.reset(seed=seed))
+        raw, info = _parts(self.world.id, "reset", answer, 2)
+        return self._see(raw, 0.0), info
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Take one action."""
+        taken = native(self.action_space, action)
+        answer = self.guard("step", lambda: self.inner.step(taken))
+        raw, reward, terminated, truncated, info = _parts(self.world.id, "step", answer, 5)
+        if not np.isfinite(float(reward)):
+            raise WorldError(f"{self.world.id}: the reward is {reward}; it must be a finite number")
+        return self._see(raw, float(reward)), float(reward), bool(terminated), bool(truncated), info
+
+    def _see(self, raw: Any, reward: float) -> NDArray[np.float32]:
+        try:
+            numbers = flat(self.inner.observation_space, raw)
+        except WorldError as error:
+            raise WorldError(f"{self.world.id}: {error}") from error
+        exogenous = self.world.adapter.exogenous.values()
+        numbers += [float(getattr(self.inner.unwrapped, e.attribute)) for e in exogenous]
+        with np.errstate(over="ignore"):
+            seen = np.array(numbers, np.float32)
+        field = self.world.spec.vector
+        for variable, number, value in zip(field.variables, numbers, seen, strict=True):
+            if not np.isfinite(value):
+                raise WorldError(f"{self.world.id}: {variable.name} is {number}; it must be a finite number")
+        self.seen = seen
+        self.values = field.values(seen.astype(np.float64), np.asarray(reward))
+        return seen
+
+    def render(self) -> Any:
+        """Render as the environment does."""
+        return self.guard("render", self.inner.render)
+
+    def close(self) -> None:
+        """Release the environment."""
+        self.guard("close", self.inner.close)
+        self.guard.close()
+
+
+class ObjectiveWatch:
+    """Tells from real observations when a step is achieved, and when it, or what stands beside it, has failed."""
+
+    def __init__(self, env: GymEnv, objective: Objective, standing: Sequence[Avoid]) -> None:
+        self.env, self.objective, self.standing = env, objective, standing
+        self.spent, self.failed = 0, False
+
+    def achieved(self, action: object) -> bool:
+        """Return whether the last transition achieved the step; one that has failed is never achieved."""
+        self.spent += 1
+        achieved, failed = outcome(self.objective, self.spent, self.env.values)
+        broken = not all(bool(condition.holds(self.env.values)) for condition in self.standing)
+        self.failed = self.failed or bool(failed) or broken
+        return bool(achieved) and not self.failed
+
+
+class GymWorld:
+    """One environment, known by an adapter or by its spaces alone.
+
+    Making one makes the environment once. Raises SpecError for what is not supported, and WorldError for an environment
+    that can't be made.
+    """
+
+    def __init__(self, adapter: Adapter | str, id: str | None = None) -> None:
+        self.adapter = adapter if isinstance(adapter, Adapter) else Adapter(environment=adapter)
+        self.id = id or self.adapter.environment
+        guard = Guard(self.id, self.adapter.limit)
+        env = _make(guard, self.adapter, None, False)
+        try:
+            self.usual = {name: self._usual(env, name) for name in self.adapter.exogenous}
+            self.spec = _spec(self.id, self.adapter, env)
+        finally:
+            guard("close", env.close)
+            guard.close()
+
+    def _usual(self, env: gymnasium.Env[Any, Any], name: str) -> float:
+        attribute = self.adapter.exogenous[name].attribute
+        value = getattr(env.unwrapped, attribute, None)
+        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+            raise SpecError(f"exogenous {name}: the environment has no number {attribute!r}, but {value!r:.40}")
+        return float(value)
+
+    @property
+    def examples(self) -> tuple[tuple[str, str, str], ...]:
+        """Few-shot examples for the language model: (scene, goal, plan text); the scene is left open."""
+        return tuple(("", example.goal, example.plan) for example in self.adapter.examples)
+
+    def make(self, render_mode: str | None = None, *, free: bool = False) -> GymEnv:
+        """Make the environment; `free` takes its step limit away."""
+        return GymEnv(self, render_mode, free=free)
+
+    def observation(self, raw: Any) -> Observation:
+        """Return the numbers ``[variables]``."""
+        return np.asarray(raw, np.float32)
+
+    def mission(self, raw: Any) -> str:
+        """Return nothing: a reward is no mission in words."""
+        return ""
+
+    def begin_goal(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Do nothing: objectives speak of no places."""
+
+    def watch(self, env: gymnasium.Env[Any, Any], steps: Sequence[Step]) -> Sequence[ObjectiveWatch]:
+        """Return one watch per step; what the steps before it ask to avoid is watched with it."""
+        if not isinstance(env, GymEnv):
+            raise SpecError(f"{env!r} was not made by GymWorld.make")
+        return [
+            ObjectiveWatch(env, objective_of(self.spec, step), standing(self.spec, steps[: k + 1]))
+            for k, step in enumerate(steps)
+        ]
+
+    def describe(self, observation: Observation, agent: tuple[int, ...] = ()) -> str:
+        """Say the value of every variable and named expression, with its unit."""
+        field = self.spec.vector
+        units = {variable.name: variable.unit for variable in field.variables}
+        values = field.values(np.asarray(observation, np.float64), np.asarray(0.0))
+        words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in field.names[:-1]]
+        return f"{', '.join(words)}."
+
+    def check(self) -> None:
+        """Try the environment for some episodes. Raises WorldError for what it does wrong.
+
+        It must replay from its seed, show finite numbers of its space's shape, and go on for more than one action.
+        """
+        env = self.make()
+        try:
+            first, again = env.reset(seed=0)[0], env.reset(seed=0)[0]
+            if not np.array_equal(first, again):
+                raise WorldError(
+                    f"{self.id} does not begin the same way twice with one seed, so nothing can be done again; "
+                    "let its reset(seed=…) call super().reset(seed=seed) and draw from self.np_random only"
+                )
+            longest, rng = 0, np.random.default_rng(0)
+            for seed in range(PROBES):
+                env.reset(seed=seed)
+                for taken in range(1, ACTIONS + 1):
+                    over = any(env.step(random_action(self.spec, rng))[2:4])
+                    longest = max(longest, taken)
+                    if over:
+                        break
+            if longest == 1:
+                raise WorldError(f"{self.id} ends after its first action, {PROBES} times out of {PROBES}")
+        finally:
+            env.close()
+
+
+def random_action(spec: WorldSpec, rng: np.random.Generator) -> Any:
+    """Draw a discrete action's number, or controls ``[A]`` within their bounds."""
+    if not spec.controls:
+        return int(rng.integers(len(spec.actions)))
+    low, high = (np.array([getattr(axis, side) for axis in spec.controls]) for side in ("low", "high"))
+    return rng.uniform(low, high).astype(np.float32)
+
+
+def _make(guard: Guard, adapter: Adapter, render_mode: str | None, free: bool) -> gymnasium.Env[Any, Any]:
+    limit: dict[str, Any] = {"max_episode_steps": -1} if free else {}
+
+    def make() -> gymnasium.Env[Any, Any]:
+        made: gymnasium.Env[Any, Any] = gymnasium.make(
+            adapter.environment, render_mode=render_mode, disable_env_checker=True, **limit, **adapter.arguments
+        )
+        return made
+
+    return guard(f"making {adapter.environment!r}", make)
+
+
+def _spec(id: str, adapter: Adapter, env: gymnasium.Env[Any, Any]) -> WorldSpec:
+    variables, actions = variables_of(env.observation_space), actions_of(env.action_space)
+    for what, given, want in (
+        ("names", adapter.names, len(variables)),
+        ("units", adapter.units, len(variables)),
+        ("actions", adapter.actions, len(actions)),
+    ):
+        if given and len(given) != want:
+            raise SpecError(f"{id}: the adapter gives {len(given)} {what}, the environment has {want}")
+    names = adapter.names or tuple(variable.name for variable in variables)
+    units = adapter.units or ("",) * len(variables)
+    named = [
+        variable.model_copy(update={"name": name, "unit": unit})
+        for variable, name, unit in zip(variables, names, units, strict=True)
+    ]
+    named += [
+        Variable(name=name, unit=e.unit, low=e.low, high=e.high, exogenous=True)
+        for name, e in adapter.exogenous.items()
+    ]
+    if adapter.actions:
+        actions = (
+            adapter.actions
+            if isinstance(actions[0], str)
+            else tuple(
+                axis.model_copy(update={"name": name})
+                for axis, name in zip(actions, adapter.actions, strict=True)
+                if isinstance(axis, Axis)
+            )
+        )
+    try:
+        field = VectorField(name="state", variables=tuple(named), expressions=tuple(adapter.expressions.items()))
+    except ValidationError as error:
+        raise SpecError(f"{id}: {said(error)}") from error
+    exogenous = tuple(adapter.exogenous)
+    spec = WorldSpec(name=id, observation=field, actions=actions, attributes=(), skills=OBJECTIVES, exogenous=exogenous)
+    for example in adapter.examples:
+        spec.parse_plan(example.plan)
+    return spec
+
+
+def _parts(id: str, what: str, answer: Any, want: int) -> tuple[Any, ...]:
+    if not isinstance(answer, tuple) or len(answer) != want:
+        got = f"{len(answer)} values" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
+        raise WorldError(f"{id}: {what} returned {got}; Gymnasium's interface has {want}")
+    return answer
