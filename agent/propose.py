@@ -11,7 +11,7 @@ from typing import Any
 
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
-from gedanken.agent.llm.protocol import Completion, LanguageModel
+from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
 from gedanken.prompts import STOP, baseline, render
 from gedanken.worlds.protocol import World
 from gedanken.worlds.spec import Plan, SpecError
@@ -58,14 +58,20 @@ class Request:
         return completions
 
 
-def propose_prompt(world: World, scene: str, goal: str, attempts: Sequence[Attempt] = ()) -> str:
+def propose_prompt(
+    world: World, scene: str, goal: str, attempts: Sequence[Attempt] = (), trained_on: str | None = None
+) -> str:
     """Return the prompt for plans that reach `goal`; with attempts, for plans better than those. Raises PromptError."""
-    name, words = _words(world, scene, goal, attempts)
+    name, words = _words(world, scene, goal, attempts, trained_on)
     return render(name, **words)
 
 
-def _words(world: World, scene: str, goal: str, attempts: Sequence[Attempt]) -> tuple[str, dict[str, Any]]:
-    """Return the name of a prompt and its values."""
+def _words(
+    world: World, scene: str, goal: str, attempts: Sequence[Attempt], trained_on: str | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of a prompt and its values; a model that was trained on a prompt gets that one."""
+    if trained_on:
+        return trained_on, {"scene": scene, "goal": goal, "attempts": list(attempts)[-MOST_ATTEMPTS:]}
     words: dict[str, Any] = {
         "skills": [skill.signature() for skill in world.spec.skills],
         "examples": world.examples,
@@ -86,12 +92,17 @@ def propose_request(
     round: int = 0,
     attempts: Sequence[Attempt] = (),
     known: Sequence[str] = (),
+    trained_on: str | None = None,
 ) -> Request:
-    """Return what round `round` asks, plans in `known` not wanted; the same arguments give the same request."""
-    name, words = _words(world, scene, goal, attempts)
+    """Return what round `round` asks, plans in `known` not wanted; the same arguments give the same request.
+
+    `trained_on` names the prompt that the language model was trained on, see `prompt_of`; there is then nothing to be
+    steered away from.
+    """
+    name, words = _words(world, scene, goal, attempts, trained_on)
     return Request(
         prompt=render(name, **words),
-        baseline=baseline(name, **words),
+        baseline=None if trained_on else baseline(name, **words),
         n=config.candidates,
         grammar=world.spec.grammar(),
         temperature=config.temperature,
@@ -114,7 +125,9 @@ def propose(
     known: Sequence[str] = (),
 ) -> Proposed:
     """Ask for candidates other than the plans in `known`, and merge those that are the same plan."""
-    request = propose_request(world, scene, goal, config, round=round, attempts=attempts, known=known)
+    request = propose_request(
+        world, scene, goal, config, round=round, attempts=attempts, known=known, trained_on=prompt_of(llm)
+    )
     completions = request.send(llm)
     fresh: dict[str, Candidate] = {}
     merged = unreadable = 0

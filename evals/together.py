@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from gedanken.agent.llm.protocol import Completion, LanguageModel
+from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
 
 T = TypeVar("T")
 ALIKE = 32
@@ -63,6 +63,11 @@ class Together:
     def name(self) -> str:
         """Which model answers."""
         return self.llm.name
+
+    @property
+    def prompt(self) -> str | None:
+        """Which prompt it was trained on."""
+        return prompt_of(self.llm)
 
     def complete(
         self,

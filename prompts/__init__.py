@@ -30,7 +30,7 @@ class PromptError(Exception):
 
 
 def render(name: str, **values: Any) -> str:
-    """The text of the prompt `name` (`propose`, `revise`) with these values. Raises `PromptError`."""
+    """The text of the prompt `name` (`propose`, `revise`, `plan`) with these values. Raises `PromptError`."""
     import jinja2
 
     try:
@@ -66,7 +66,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(line=_line, reasons=_reasons)
+    environment.filters.update(line=_line, reasons=_reasons, tried=_tried)
     environment.globals.update(facts=facts, stop=STOP[0], no_goal=NO_GOAL)
     return environment
 
@@ -87,6 +87,11 @@ def facts(scene: str, goal: str) -> list[str]:
 def _line(text: str) -> str:
     """One line, so that no goal can look like another part of the prompt."""
     return " ".join(str(text).split())[:_LONGEST_LINE]
+
+
+def _tried(attempt: Any) -> str:
+    """The plan of an attempt, see `_reasons`, its steps one after the other."""
+    return ", then ".join(str(attempt.plan if hasattr(attempt, "plan") else attempt[0]).strip().split("\n"))
 
 
 def _reasons(attempt: Any) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr, Instr, ObjDesc
+from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr, Instr
 
 from gedanken.worlds.babyai import COLOURS, PLACES, BabyAIEnv, held
 from gedanken.worlds.babyai_goals import Clause
@@ -82,9 +82,12 @@ class Key:
 
     def __init__(self, env: BabyAIEnv, aim: Aim) -> None:
         self.env, self.aim = env, aim
-        self._base: Any = env.unwrapped
+        self._base = cast(Any, env.unwrapped)
+        self._all = [o for o in self._base.grid.grid if o is not None and o.type in _KINDS]
         self._things: dict[Phrase, list[Any]] = {}
         self._orders = [[self.meaning(step) for step in order] for order in aim.orders()]
+        self.added: list[str] = []
+        """Colours of the keys that the plan takes and the aim does not name."""
         self.plan = self._complete(aim.steps)
 
     @property
@@ -105,9 +108,9 @@ class Key:
         """Return what a phrase speaks of, the thing in hand included."""
         if phrase not in self._things:
             colour, kind, place = phrase
-            description = ObjDesc(None if kind == "object" else kind, colour, PLACES[place] if place else None)
-            description.find_matching_objs(self.env)
-            self._things[phrase] = [o for o in [*description.obj_set, *held(self.env, phrase)] if o.type in _KINDS]
+            there = self.env.places[PLACES[place]] if place else self._all
+            found = [o for o in there if colour in (None, o.color) and kind in ("object", o.type) and o.type in _KINDS]
+            self._things[phrase] = [*found, *held(self.env, phrase)]
         return self._things[phrase]
 
     def others(self) -> list[Phrase]:
@@ -123,7 +126,7 @@ class Key:
             wanted = at < len(order) and order[at] == (skill, things)
             if skill == "open":
                 keys = self._keys(things[0] - opened)
-                if keys is not None and not (hand and hand <= keys):
+                if fetched if keys is None else not (hand and hand <= keys):
                     return False
                 opened |= things[0]
             elif fetched:  # a key that was taken for a door is put to use at once
@@ -151,6 +154,7 @@ class Key:
                 if keys is not None and not (hand and hand <= keys):
                     colour = next(o.color for o in self.things(step.arguments[0]) if id(o) not in opened)
                     complete.append(Step(skill="pick_up", arguments=((colour, "key", None),)))
+                    self.added.append(str(colour))
                     hand = set(self.meaning(complete[-1])[1][0])
                 opened |= things[0]
             complete.append(step)
@@ -207,6 +211,11 @@ class Spoken:
     def traits(self) -> tuple[str, ...]:
         """Return what is unusual about its words."""
         return self.said.traits
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Return the doors that the goal does not call locked and whose keys the plan takes."""
+        return tuple(f"locked {colour} door" for colour in self.key.added)
 
     def right(self, plan: Plan) -> bool:
         """Return whether a plan is one of those that count."""

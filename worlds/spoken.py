@@ -35,6 +35,11 @@ class SpokenGoal(Protocol):
         """Return the first right plan."""
         ...
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Return what a scene has to say so that the plan follows from it: ``locked red door``."""
+        ...
+
     def right(self, plan: Plan) -> bool:
         """Return whether a plan is right, from where the environment stood when the goal was said."""
         ...

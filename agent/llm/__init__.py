@@ -31,16 +31,16 @@ __all__ = [
 def load(name: str) -> LanguageModel:
     """Load a language model by name.
 
-    `embedded` (fetched on first use), `openai:http://host:8000/v1` or `openai:http://host:8000/v1#model`, or
-    `scripted:answers.json`. An address alone is a server's. Raises an `LLMError`.
+    `embedded` (fetched on first use), `embedded:ADAPTER` (a name or a folder), `openai:http://host:8000/v1` or
+    `openai:http://host:8000/v1#model`, or `scripted:answers.json`. An address alone is a server's. Raises `LLMError`.
     """
     kind, _, rest = name.partition(":")
     if kind in ("http", "https"):
         kind, rest = "openai", name
-    if kind == "embedded" and not rest:
+    if kind == "embedded":
         from gedanken.agent.llm.fetch import load_embedded
 
-        return load_embedded()
+        return load_embedded(rest or None)
     if kind == "openai" and rest:
         from gedanken.agent.llm.openai_compatible import ServerModel
 
@@ -51,4 +51,7 @@ def load(name: str) -> LanguageModel:
         from gedanken.agent.llm.scripted import ScriptedModel
 
         return ScriptedModel.from_file(Path(rest))
-    raise LLMError(f"{name!r} is no language model: use 'embedded', 'openai:http://…[#model]' or 'scripted:FILE.json'.")
+    raise LLMError(
+        f"{name!r} is no language model: use 'embedded', 'embedded:ADAPTER',"
+        " 'openai:http://…[#model]' or 'scripted:FILE.json'."
+    )

@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as chatter
 
+from gedanken.agent.llm.adapter import Adapter
 from gedanken.agent.llm.decode import PrefixStore, Rows, hidden_states, output_layer, prepare
 from gedanken.agent.llm.grammar import Automaton, GrammarState, IntArray
 from gedanken.agent.llm.guide import Guide, Row
@@ -52,8 +53,10 @@ class EmbeddedModel:
         guidance: float = 0.75,
         spread: float = 5.0,
         rest: float = 0.03,
+        adapter: Adapter | None = None,
     ) -> None:
         self.name = name
+        self.adapter = adapter
         self.guidance = guidance
         self.spread = spread
         self.rest = rest
@@ -70,10 +73,18 @@ class EmbeddedModel:
         self._prefixes = PrefixStore(self._model)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str | None = None, dtype: torch.dtype | None = None) -> EmbeddedModel:
-        """Load weights (safetensors only) and tokenizer from `folder`; raises `ModelCorrupt`.
+    def from_folder(
+        cls,
+        folder: Path,
+        *,
+        name: str | None = None,
+        dtype: torch.dtype | None = None,
+        adapter: Adapter | None = None,
+    ) -> EmbeddedModel:
+        """Load weights (safetensors only) and tokenizer from `folder`; raises `ModelCorrupt` or `AdapterError`.
 
-        Without a `dtype` it is the fastest that this machine has, and its linear layers are packed where that helps.
+        An adapter is merged into the weights; that it was trained for them, the caller has checked. Without a `dtype`
+        it is the fastest that this machine has, and its linear layers are packed where that helps.
         """
         try:
             with quiet():
@@ -85,9 +96,17 @@ class EmbeddedModel:
             raise ModelCorrupt(f"The model in {folder} cannot be loaded: {error}. Delete the folder.") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ModelCorrupt(f"The model in {folder} has no fast tokenizer (tokenizer.json), which grammars need.")
+        if adapter:
+            adapter.merge(model)
         if dtype is None and model.dtype == torch.float32 and can_pack():
             pack(model, keep=output_layer(model))
-        return cls(model, tokenizer, name=name or folder.name)
+        name = f"{name or folder.name}+{adapter.name}" if adapter else name or folder.name
+        return cls(model, tokenizer, name=name, adapter=adapter)
+
+    @property
+    def prompt(self) -> str | None:
+        """See `Tuned`."""
+        return self.adapter.prompt if self.adapter else None
 
     def complete(
         self,
@@ -124,9 +143,14 @@ class EmbeddedModel:
         return [list(answers[prompt]) for prompt in prompts]
 
     def embed(self, texts: Sequence[str], *, layer: int) -> tuple[Tensor, Tensor]:
-        """See `Encoder.embed`; layers after the one asked for are not run."""
+        """See `Encoder.embed`; layers after the one asked for are not run.
+
+        Raises ValueError for a layer that an adapter has changed: nobody has learned to read that one.
+        """
         if not texts:
             raise ValueError("embed needs at least one text")
+        if self.adapter and not 0 <= layer <= self.adapter.first_layer:
+            raise ValueError(f"layer {layer} is changed by {self.name}; those up to {self.adapter.first_layer} are not")
         encoded = [self._encode(text, room=0) for text in texts]
         with self._lock, torch.no_grad():  # not inference mode: a head may be trained on the features
             return hidden_states(self._model, encoded, layer)

@@ -53,16 +53,32 @@ def model_folder() -> Path:
     return cache_dir() / "llm" / "smollm2-135m-instruct"
 
 
-def load_embedded(progress: Progress | None = None) -> EmbeddedModel:
-    """The embedded model, fetched if need be; one per process. Raises `ModelUnavailable` or `ModelCorrupt`."""
-    return _load(fetch(progress))
+def load_embedded(adapter: str | None = None, progress: Progress | None = None) -> EmbeddedModel:
+    """The embedded model, fetched if need be, with an adapter where one is named; one of each per process.
+
+    Raises `ModelUnavailable`, `ModelCorrupt`, or `AdapterError` for an adapter that was trained for other weights.
+    """
+    from gedanken.agent.llm.adapter import resolve
+
+    path = resolve(adapter) if adapter else None  # before anything is fetched
+    return _load(fetch(progress), path)
 
 
-@functools.lru_cache(maxsize=1)
-def _load(folder: Path) -> EmbeddedModel:
+@functools.lru_cache(maxsize=2)
+def _load(folder: Path, path: Path | None) -> EmbeddedModel:
+    from gedanken.agent.llm.adapter import Adapter
     from gedanken.agent.llm.embedded import EmbeddedModel
 
-    return EmbeddedModel.from_folder(folder, name="SmolLM2-135M-Instruct")
+    adapter = Adapter.open(path) if path else None
+    if adapter:
+        adapter.check(weights_digest(folder))
+    return EmbeddedModel.from_folder(folder, name="SmolLM2-135M-Instruct", adapter=adapter)
+
+
+def weights_digest(folder: Path) -> str:
+    """The SHA-256 of a model folder's weights, from its manifest."""
+    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+    return str(files["model.safetensors"]["sha256"])
 
 
 def fetch(progress: Progress | None = None) -> Path:

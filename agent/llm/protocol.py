@@ -63,6 +63,21 @@ class LanguageModel(Protocol):
 
 
 @runtime_checkable
+class Tuned(Protocol):
+    """A language model that says on which prompt it was trained."""
+
+    @property
+    def prompt(self) -> str | None:
+        """Name of the prompt, or None for a model that has to be shown examples."""
+        ...
+
+
+def prompt_of(llm: LanguageModel) -> str | None:
+    """Return the prompt that a language model was trained on, None for one that has to be shown examples."""
+    return llm.prompt if isinstance(llm, Tuned) else None
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """A model that turns texts into token features."""
 

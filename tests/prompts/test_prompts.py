@@ -66,8 +66,23 @@ def test_values_that_a_prompt_needs_are_not_forgotten() -> None:
             render(name, skills=[], examples=[], scene="", attempts=[])
     with pytest.raises(PromptError, match="attempts"):
         render("revise", **values())
-    with pytest.raises(PromptError, match="no prompt 'nothing'; there are propose, revise"):
+    with pytest.raises(PromptError, match="no prompt 'nothing'; there are plan, propose, revise"):
         render("nothing")
+
+
+ATTEMPTS = [
+    ("go_to(grey door)\nopen(grey door)", "step 2 open(grey door) fails in 15 of 16 futures"),
+    SimpleNamespace(plan="drop()", reasons="its steps can be done,\nbut they are not what the goal asks for"),
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "attempts"), [("plan.txt", None), ("plan_revised.txt", ATTEMPTS)], ids=["plan", "plan_revised"]
+)
+def test_a_trained_model_is_sent_exactly_this(file: str, attempts: Any) -> None:
+    asked = {"scene": SCENE, "goal": "open the\ngrey  door"} | ({"attempts": attempts} if attempts else {})
+    golden = Path(__file__).parent / "golden" / file
+    assert render("plan", **asked) == golden.read_text(encoding="utf-8")
 
 
 def test_facts_are_about_the_goal_and_say_no_place() -> None:

@@ -34,9 +34,7 @@ def env(room: Room) -> BabyAIEnv:
     return env
 
 
-@pytest.mark.parametrize(
-    "level", ["GoToSeqS5R2", "OpenDoorsOrderN4", "PutNextLocal", "UnlockLocal", "PickupLoc"]
-)
+@pytest.mark.parametrize("level", ["GoToSeqS5R2", "OpenDoorsOrderN4", "PutNextLocal", "UnlockLocal", "PickupLoc"])
 def test_the_first_right_plan_is_rewarded_when_it_is_carried_out(level: str, carry_out: CarryOut) -> None:
     world, done = BabyAIWorld(f"BabyAI-{level}-v0"), 0
     env = world.make()
@@ -68,6 +66,7 @@ def test_a_locked_door_needs_its_key_in_hand(env: BabyAIEnv) -> None:
     assert not right(marker, "pick_up(grey key)", "drop()", "open(door)")
     assert not right(marker, "pick_up(grey key)", "go_to(red ball)", "open(door)")
     assert not right(marker, "pick_up(key)", "open(door)"), "which key?"
+    assert marker.added == ["grey"]
     assert not right(marker, "pick_up(grey key)", "open(door)", "pick_up(green key)")
 
 

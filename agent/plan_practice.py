@@ -1,0 +1,168 @@
+"""Practice in planning: a scene, a goal in some words, and the plan that is right, as the prompt and answer of a model.
+
+Pairs are made when they are asked for, from training seeds and training wordings; the same index gives the same pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from gedanken.agent.critic import reasons
+from gedanken.agent.propose import Attempt
+from gedanken.agent.verdict import Verdict
+from gedanken.prompts import render
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worlds.protocol import Observation
+from gedanken.worlds.spec import Plan
+from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal, Wording
+
+PROMPT = "plan"
+OWN, LOOKED, REVISED = 0.25, 0.6, 0.15
+"""Shares of goals in the world's own words, of scenes after a look around, of prompts that tell of a failed plan."""
+
+TRIES = 64
+"""Seeds that belong to one example: the next is taken where a level's goal is none that can be said."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A goal that was said in a scene."""
+
+    world: str
+    seed: int
+    scene: str
+    goal: SpokenGoal
+
+
+class Tasks:
+    """Goals in real environments; worlds are made once and used again, so a goal marks plans until the next is made."""
+
+    def __init__(self, make_world: Callable[[str], SpeakingWorld]) -> None:
+        self._make_world = make_world
+        self._made: dict[str, tuple[SpeakingWorld, gymnasium.Env[Any, Any]]] = {}
+
+    def world(self, name: str) -> SpeakingWorld:
+        """Return a world, made when it is first asked for."""
+        return self._at(name)[0]
+
+    def task(
+        self, name: str, seed: int, rng: np.random.Generator, wording: Wording, *, look: bool, told: bool = False
+    ) -> Task | None:
+        """Reset a world and say its goal; `look` describes what a look around shows, and not the first view only.
+
+        None where the goal needs steps that it does not name, or facts that the scene does not show; one of them may be
+        out of sight where it will be `told`.
+        """
+        world, env = self._at(name)
+        raw, _ = env.reset(seed=seed)
+        world.begin_goal(env)
+        goal = world.spoken_goal(env, rng, wording)
+        if goal is None:
+            return None
+        first = world.observation(raw)
+        scene = world.describe(*(surroundings(world, env, first) if look else (first, world.spec.grid.agent)))
+        hidden = [fact for fact in goal.facts if fact not in scene]
+        return None if hidden and not (told and len(goal.facts) == 1) else Task(name, seed, scene, goal)
+
+    def _at(self, name: str) -> tuple[SpeakingWorld, gymnasium.Env[Any, Any]]:
+        if name not in self._made:
+            world = self._make_world(name)
+            self._made[name] = world, world.make()
+        return self._made[name]
+
+
+class Practice:
+    """Examples for `llm.tune`, without end; `seed` picks the environments' seeds and the words."""
+
+    def __init__(self, make_world: Callable[[str], SpeakingWorld], levels: Sequence[str], seed: int = 0) -> None:
+        self._tasks, self._levels, self._seed = Tasks(make_world), tuple(levels), seed
+
+    def __call__(self, index: int) -> tuple[str, str]:
+        """Return the prompt and the answer of one example."""
+        rng = np.random.default_rng((self._seed, index, 7))
+        for turn in range(TRIES):
+            level = self._levels[int(rng.integers(len(self._levels)))]
+            wording: Wording = "own" if rng.random() < OWN else "training"
+            look, revised = bool(rng.random() < LOOKED), bool(rng.random() < REVISED)
+            task = self._tasks.task(level, self.env_seed(index, turn), rng, wording, look=look, told=revised)
+            if task is None:
+                continue
+            attempts = _failed(task, rng) if revised else []
+            prompt = render(PROMPT, scene=task.scene, goal=task.goal.text, attempts=attempts)
+            return prompt, f"{task.goal.plan}\n"
+        raise RuntimeError(f"none of {TRIES} seeds gave a goal; are the levels right? {', '.join(self._levels)}")
+
+    def env_seed(self, index: int, turn: int) -> int:
+        """Return the environment's seed of an example's n-th try, a training seed."""
+        return FIRST_TRAINING_SEED + (self._seed * 7_919_017 + index * TRIES + turn) % FIRST_TRAINING_SEED
+
+
+def surroundings(
+    world: SpeakingWorld, env: gymnasium.Env[Any, Any], first: Observation
+) -> tuple[Observation, tuple[int, int]]:
+    """Look around as a session does, and return the map ``[P, P, C]`` of what was seen, the agent in the middle."""
+    spec = world.spec.grid
+    reach = max(spec.agent[0], spec.height - 1 - spec.agent[0], spec.agent[1], spec.width - 1 - spec.agent[1])
+    around = np.full((2 * reach + 1, 2 * reach + 1, first.shape[-1]), 0, dtype=first.dtype)
+    around[..., 0] = spec.hidden
+    top, left = reach - spec.agent[0], reach - spec.agent[1]
+    view = first
+    for turns in range(4):
+        seen = np.full_like(around, 0)
+        seen[..., 0] = spec.hidden
+        seen[top : top + spec.height, left : left + spec.width] = view
+        seen = np.rot90(seen, turns)  # a turn to the left: what is ahead was to the left
+        around = np.where((around[..., :1] == spec.hidden) & (seen[..., :1] != spec.hidden), seen, around)
+        raw, *_ = env.step(world.spec.actions.index("left"))
+        view = world.observation(raw)
+    return around, (reach, reach)
+
+
+def _failed(task: Task, rng: np.random.Generator) -> list[Attempt]:
+    """Make a wrong plan out of the right one, with the words in which the critic would tell what is wrong with it.
+
+    A plan that lacks a key meets the locked door; one with steps turned round, or one left out, is not what was asked.
+    """
+    goal = task.goal
+    steps = goal.plan.steps
+    if len(steps) < 2:
+        return []
+    futures = 16
+    hidden = any(fact not in task.scene for fact in goal.facts)
+    if goal.facts and (hidden or rng.random() < 0.7):
+        fact = str(goal.facts[int(rng.integers(len(goal.facts)))])
+        colour = fact.split()[1]
+        at = next(i for i, step in enumerate(steps) if step.arguments and step.arguments[0][:2] == (colour, "key"))
+        wrong = Plan(steps=(*steps[:at], *steps[at + 1 :]))
+        failed = int(rng.integers(9, futures + 1))
+        verdict = _verdict(wrong, at, failed, futures, satisfies=0.9)
+        return [Attempt(str(wrong), reasons(verdict, f"You see a {fact} ahead. You carry nothing."))]
+    at = int(rng.integers(len(steps)))
+    others = [Plan(steps=steps[::-1]), Plan(steps=(*steps[:at], *steps[at + 1 :]))]
+    wrong = others[int(rng.integers(2))]
+    if goal.right(wrong):
+        return []
+    return [Attempt(str(wrong), reasons(_verdict(wrong, None, 0, futures, satisfies=0.1)))]
+
+
+def _verdict(plan: Plan, at: int | None, failed: int, futures: int, *, satisfies: float) -> Verdict:
+    share = 1 - failed / futures
+    return Verdict(
+        plan=plan,
+        success=share * satisfies,
+        low=0.0,
+        high=1.0,
+        satisfies=satisfies,
+        carried_out=share,
+        steps=None,
+        failing_step=at,
+        failing_share=failed / futures,
+        disagreement=0.0,
+        reasons="",
+        futures=futures,
+    )
