@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 
 from gedanken.agent.critic import reasons
+from gedanken.agent.goals import LONGEST_GOAL
 from gedanken.agent.propose import Attempt
 from gedanken.agent.verdict import Verdict
 from gedanken.prompts import render
@@ -40,7 +41,7 @@ class Task:
 
 
 class Tasks:
-    """Goals in real environments; worlds are made once and used again, so a goal marks plans until the next is made."""
+    """Goals in real environments; worlds are made once and used again."""
 
     def __init__(self, make_world: Callable[[str], SpeakingWorld]) -> None:
         self._make_world = make_world
@@ -55,14 +56,14 @@ class Tasks:
     ) -> Task | None:
         """Reset a world and say its goal; `look` describes what a look around shows, and not the first view only.
 
-        None where the goal needs steps that it does not name, or facts that the scene does not show; one of them may be
-        out of sight where it will be `told`.
+        None where the goal needs steps that it does not name, takes too many words, or rests on facts that the scene
+        does not show; one of them may be out of sight where it will be `told`.
         """
         world, env = self._at(name)
         raw, _ = env.reset(seed=seed)
         world.begin_goal(env)
         goal = world.spoken_goal(env, rng, wording)
-        if goal is None:
+        if goal is None or len(goal.text) > LONGEST_GOAL:
             return None
         first = world.observation(raw)
         scene = world.describe(*(surroundings(world, env, first) if look else (first, world.spec.grid.agent)))

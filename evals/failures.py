@@ -75,6 +75,22 @@ def _judgements(samples: Sequence[Sample]) -> list[Failure]:
     ]
 
 
+def _misunderstood(samples: Sequence[Sample]) -> list[Failure]:
+    """Return goals that were not understood, or not declined, those that the model was surest of first."""
+    wrong = [sample for sample in samples if not sample["right"]]
+    wrong.sort(key=lambda sample: -(sample.get("log_probability") or -1e9))
+    return [
+        Failure(
+            where=f"{sample['task']}, {sample['level']}, seed {sample['seed']}",
+            goal=sample["goal"],
+            plan=sample["first"],
+            predicted=None,
+            happened=f"right would be {sample['plan']}" if sample["plan"] else "no plan meets it",
+        )
+        for sample in wrong
+    ]
+
+
 def _surprises(samples: Sequence[Sample]) -> list[Failure]:
     """Return the episodes that surprised the world model most."""
     ordered = sorted(samples, key=lambda sample: -sample["nats"] / max(sample["frames"], 1))
@@ -102,4 +118,5 @@ _WORST: dict[str, Callable[[Sequence[Sample]], list[Failure]]] = {
     "babyai-local": _episodes,
     "rehearsal": _judgements,
     "world-model": _surprises,
+    "planner": _misunderstood,
 }

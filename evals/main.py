@@ -25,6 +25,7 @@ SUITES = {
     "babyai-local": ("gedanken.evals.babyai_local", "BabyAILocal"),
     "rehearsal": ("gedanken.evals.rehearsal", "RehearsalSuite"),
     "world-model": ("gedanken.evals.world_model", "WorldModelSuite"),
+    "planner": ("gedanken.evals.planner", "PlannerSuite"),
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
 }
 RUNS = Path("runs")

@@ -26,6 +26,7 @@ HEADINGS = {
     "babyai-local": "The loop, its floors and its ceilings",
     "rehearsal": "Is rehearsal worth something?",
     "world-model": "Open-loop prediction",
+    "planner": "Does the language model say what a goal means?",
     "speed": "Speed and cost",
 }
 WORST = {"world-model": "What surprised most"}

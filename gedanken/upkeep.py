@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -44,14 +45,23 @@ def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> i
 
 
 @click.command(name="train")
-@click.option("--name", default="babyai", show_default=True, help="Name of the checkpoint.")
+@click.option("--planner", is_flag=True, help="Train the language model to plan instead: an adapter for --llm.")
+@click.option("--name", help="Name of the checkpoint or of the adapter.  [default: babyai, planner]")
 @click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where to work; the same goes on there.")
 @click.option("--family", type=click.Choice(["spatial", "rssm"]), default="spatial", show_default=True)
 @click.option("--size", type=click.Choice(["debug", "small", "base"]), default="small", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 19), default=0, show_default=True, help="Seed of everything.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that practise.")
-def train_command(name: str, folder: Path | None, family: str, size: str, seed: int, workers: int) -> int:
-    """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours."""
+def train_command(
+    planner: bool, name: str | None, folder: Path | None, family: str, size: str, seed: int, workers: int
+) -> int:
+    """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours.
+
+    With --planner the embedded language model learns to write plans; `--llm embedded:planner` then uses the adapter.
+    """
+    if planner:
+        return _train_planner(name or "planner", folder, size, seed)
+    name = name or "babyai"
     from gedanken.agent import llm, recipe
     from gedanken.agent.llm.protocol import Encoder
     from gedanken.agent.loading import load_practice
@@ -70,6 +80,20 @@ def train_command(name: str, folder: Path | None, family: str, size: str, seed: 
     return REACHED
 
 
+def _train_planner(name: str, folder: Path | None, size: Any, seed: int) -> int:
+    if importlib.util.find_spec("peft") is None:
+        raise click.UsageError("training the language model needs peft: pip install 'gedanken[tune]'")
+    from gedanken.agent.planner import train_planner
+    from gedanken.worlds.babyai import BabyAIWorld
+    from gedanken.worlds.babyai_aims import LEVELS
+
+    path = train_planner(
+        BabyAIWorld, LEVELS, name=name, size=size, seed=seed, folder=folder, say=lambda line: click.echo(line, err=True)
+    )
+    click.echo(str(path))
+    return REACHED
+
+
 @click.command(name="eval")
 @click.argument("suite", required=False)
 @click.option("--limit", type=click.IntRange(1), help="Samples a task.  [default: the suite's own]")
@@ -77,6 +101,7 @@ def train_command(name: str, folder: Path | None, family: str, size: str, seed: 
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Only this arm; may be repeated.")
 @click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only this task; may be repeated.")
 @click.option("--checkpoint", help="World model: a name that `gedanken models` lists, or a folder.")
+@click.option("--llm", help="Language model: embedded, embedded:ADAPTER, openai:URL[#model] or scripted:FILE.json.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was cut off, by its id, its folder, or `last`.")
 @click.option("--rerun", metavar="RUN", help="Do a finished run again, and say whether the results are the same.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that measure.")
@@ -88,12 +113,15 @@ def eval_command(
     arms: tuple[str, ...],
     tasks: tuple[str, ...],
     checkpoint: str | None,
+    llm: str | None,
     resume: str | None,
     rerun: str | None,
     workers: int,
     as_json: bool,
 ) -> int:
-    """Measure the agent on SUITE, with 95 % intervals: babyai-local (the default), rehearsal, world-model, speed.
+    """Measure the agent on SUITE, with 95 % intervals.
+
+    Suites: babyai-local (the default), rehearsal, world-model, planner, speed.
 
     Everything is kept in a folder of its own under runs/. --resume and --rerun take all that is left out from the run;
     --rerun exits with 3 where the results are not the same.
@@ -109,6 +137,7 @@ def eval_command(
         arms=arms or None,
         tasks=tasks or None,
         checkpoint=checkpoint,
+        llm=llm,
         resume=resume,
         rerun=rerun,
         workers=workers,
@@ -177,13 +206,18 @@ def worlds_command(as_json: bool) -> int:
 @json_option
 def models_command(as_json: bool) -> int:
     """List the checkpoints and language models there are."""
+    from gedanken.agent.llm import adapter
     from gedanken.worldmodel.checkpoint import available
 
-    found = available()
+    found, adapters = available(), adapter.available()
     model = language_model()
     if as_json:
         rows = [vars(info) | {"path": str(info.path)} for info in found]
-        click.echo(json.dumps({"checkpoints": rows, "language_models": [model]}, default=str))
+        models = [
+            model,
+            *({"name": f"embedded:{n}", "path": str(p), "here": model["here"]} for n, p in adapters.items()),
+        ]
+        click.echo(json.dumps({"checkpoints": rows, "language_models": models}, default=str))
         return REACHED
     for info in found:
         size = f"{info.parameters / 1e6:.2f} M parameters, {info.bytes / 1e6:.1f} MB"
@@ -192,6 +226,8 @@ def models_command(as_json: bool) -> int:
         click.echo("no checkpoints; `gedanken train` makes one")
     here = f"here, {model['path']}" if model["here"] else "not fetched yet: the first run does that"
     click.echo(f"{model['name']:<16} language     SmolLM2-135M-Instruct, {here}")
+    for name, path in adapters.items():
+        click.echo(f"{f'embedded:{name}':<16} language     the same with an adapter, {path}")
     click.echo(f"{'openai:URL':<16} language     any OpenAI-compatible server")
     return REACHED
 

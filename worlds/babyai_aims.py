@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr, Instr
 
-from gedanken.worlds.babyai import COLOURS, PLACES, BabyAIEnv, held
+from gedanken.worlds.babyai import COLOURS, PLACES, BabyAIEnv
 from gedanken.worlds.babyai_goals import Clause
 from gedanken.worlds.babyai_tasks import steps_of
 from gedanken.worlds.babyai_wordings import Said, Speaker
@@ -73,7 +73,7 @@ def mission_aim(env: BabyAIEnv) -> Aim:
 
 
 class Key:
-    """Marks plans for one aim in the environment's present state.
+    """Marks plans for one aim in the state in which the environment is now, also when it has gone on since.
 
     A plan is right that has the aim's steps in an order that counts, in the aim's words or others for the same things,
     with the key of each locked door taken directly before it is needed and still in hand then. Putting down what is
@@ -83,7 +83,8 @@ class Key:
     def __init__(self, env: BabyAIEnv, aim: Aim) -> None:
         self.env, self.aim = env, aim
         self._base = cast(Any, env.unwrapped)
-        self._all = [o for o in self._base.grid.grid if o is not None and o.type in _KINDS]
+        self._hand, self._places = self._base.carrying, env.places
+        self._all = [o for o in (*self._base.grid.grid, self._hand) if o is not None and o.type in _KINDS]
         self._things: dict[Phrase, list[Any]] = {}
         self._orders = [[self.meaning(step) for step in order] for order in aim.orders()]
         self.added: list[str] = []
@@ -108,9 +109,10 @@ class Key:
         """Return what a phrase speaks of, the thing in hand included."""
         if phrase not in self._things:
             colour, kind, place = phrase
-            there = self.env.places[PLACES[place]] if place else self._all
-            found = [o for o in there if colour in (None, o.color) and kind in ("object", o.type) and o.type in _KINDS]
-            self._things[phrase] = [*found, *held(self.env, phrase)]
+            there = self._places[PLACES[place]] if place else self._all
+            self._things[phrase] = [
+                o for o in there if colour in (None, o.color) and kind in ("object", o.type) and o.type in _KINDS
+            ]
         return self._things[phrase]
 
     def others(self) -> list[Phrase]:
@@ -120,7 +122,7 @@ class Key:
         return [name for name in named if (there := self.things(name)) and not any(id(o) in ours for o in there)]
 
     def _same(self, plan: Sequence[Meaning], order: Sequence[Meaning]) -> bool:
-        hand = {id(self._base.carrying)} if self._base.carrying else set[int]()
+        hand = {id(self._hand)} if self._hand else set[int]()
         at, fetched, opened = 0, False, set[int]()
         for skill, things in plan:
             wanted = at < len(order) and order[at] == (skill, things)
@@ -142,7 +144,7 @@ class Key:
 
     def _complete(self, steps: Sequence[Step]) -> Plan | None:
         """Add the keys that are needed; None where that makes too many steps or names what is not there."""
-        hand = {id(self._base.carrying)} if self._base.carrying else set[int]()
+        hand = {id(self._hand)} if self._hand else set[int]()
         complete: list[Step] = []
         opened = set[int]()
         for step in steps:
@@ -180,7 +182,7 @@ class Key:
     def _near(self) -> set[int]:
         """Return the things that can be touched while locked doors stay locked, and the one in hand."""
         grid, start = self._base.grid, tuple(int(x) for x in self._base.agent_pos)
-        todo, seen, near = [start], {start}, {id(self._base.carrying)}
+        todo, seen, near = [start], {start}, {id(self._hand)}
         while todo:
             x, y = todo.pop()
             for cell in ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)):

@@ -108,12 +108,17 @@ def adapters_home() -> Path:
     return home() / "adapters"
 
 
+def available() -> dict[str, Path]:
+    """Return the folders of the adapters there are by name: those that ship, and the user's own."""
+    folders = [path.parent for base in (SHIPPED, adapters_home()) for path in sorted(base.glob(f"*/{CONFIG}"))]
+    return {folder.name: folder for folder in folders}
+
+
 def resolve(name: str) -> Path:
     """Return an adapter's folder by its name or its path. Raises AdapterError naming those there are."""
-    for path in (Path(name), adapters_home() / name, SHIPPED / name):
-        if (path / CONFIG).is_file():
-            return path
-    known = sorted({path.parent.name for base in (SHIPPED, adapters_home()) for path in base.glob(f"*/{CONFIG}")})
+    known = available()
+    if name in known or (Path(name) / CONFIG).is_file():
+        return known.get(name, Path(name))
     raise AdapterError(
         f"no adapter {name!r}; there are: {', '.join(known) or 'none'}. `gedanken train --planner` makes one"
     )

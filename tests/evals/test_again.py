@@ -121,7 +121,7 @@ def test_a_checkpoint_is_not_measured_on_what_it_learnt_from(
 
 def test_what_there_is_not_is_named_with_what_there_is(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
-        (["babyai"], "no suite 'babyai'; there are babyai-local, rehearsal, world-model, speed"),
+        (["babyai"], "no suite 'babyai'; there are babyai-local, rehearsal, world-model, planner, speed"),
         (["--arm", "oracle"], "babyai-local has no arm oracle; there are loop, llm-alone"),
         (["--task", "GoToObj"], f"babyai-local has no task GoToObj; there are {TASK}"),
         (["--resume", "nothing"], "no run 'nothing'"),

@@ -1,0 +1,70 @@
+"""A planner from nothing: an adapter of the embedded language model, trained on practice in planning. Resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from gedanken.agent.llm.adapter import adapters_home
+from gedanken.agent.llm.fetch import HUB_NAME, fetch, weights_digest
+from gedanken.agent.llm.tune import TuneConfig, Tuner, TuningError, losses
+from gedanken.agent.plan_practice import OWN, PROMPT, REVISED, Practice
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worlds.spoken import SpeakingWorld
+
+Size = Literal["debug", "small", "base"]
+SIZES: dict[Size, dict[str, int]] = {
+    "debug": {"steps": 4, "tokens": 512, "rank": 2, "alpha": 4, "warmup": 1, "save_every": 2},
+    "small": {},
+    "base": {"steps": 6400},
+}
+"""Changes of `TuneConfig`."""
+
+
+def train_planner(
+    make_world: Callable[[str], SpeakingWorld],
+    levels: tuple[str, ...],
+    *,
+    name: str,
+    size: Size,
+    seed: int = 0,
+    folder: Path | None = None,
+    base: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Train an adapter and return its folder; work goes on where it was interrupted, in the same `folder`.
+
+    `base` is a folder of the language model with its manifest; without one the embedded model is fetched. Raises
+    TuningError where an adapter of that name exists, or training can't go on.
+    """
+    path = adapters_home() / name
+    if path.exists():
+        raise TuningError(f"{path} exists; an adapter is never overwritten, choose another --name")
+    base = base or fetch(say)
+    config = TuneConfig.model_validate({**SIZES[size], "seed": seed})
+    work = folder or adapters_home().parent / "training" / f"{name}-{size}-{seed}"
+    tuner = Tuner(base, Practice(make_world, levels, seed), config, work)
+    if tuner.step:
+        say(f"going on after step {tuner.step}")
+    for row in tuner.train():
+        if row["step"] % max(1, config.steps // 100) == 0:
+            say(
+                f"step {row['step']} of {config.steps}: loss {row['loss']:.3f} nats a token,"
+                f" {row['examples']} examples, {row['tokens_per_second']:.0f} tokens/s"
+            )
+    last = losses(work)
+    return tuner.save(
+        path,
+        {
+            "prompt": PROMPT,
+            "base": HUB_NAME,
+            "base_sha256": weights_digest(base),
+            "data": f"missions of {len(levels)} levels with the plans that are right for them, {OWN:.0%} in the levels'"
+            f" own words, the rest in training wordings; up to {REVISED:.0%} of the prompts tell of a plan that failed",
+            "levels": list(levels),
+            "seeds": f"environments from {FIRST_TRAINING_SEED} on; everything else {seed}",
+            "loss": f"{sum(last) / len(last):.4f} nats a token of the plans, mean of the last {len(last)} steps",
+            "command": f"gedanken train --planner --size {size} --seed {seed}",
+        },
+    )

@@ -1,0 +1,228 @@
+"""The suite `planner`: does the language model say the plan that a goal means? Nothing is rehearsed or carried out.
+
+Three tasks: missions in the levels' own words, the same in words that no planner was trained on, and goals that no plan
+meets. Scenes are what a look around shows. Which plans are right follows from the level, never from words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from gedanken.agent.events import Proposed
+from gedanken.agent.goals import GoalError, check_goal
+from gedanken.agent.plan_practice import Task, Tasks
+from gedanken.agent.propose import propose
+from gedanken.evals.errors import EvalError
+from gedanken.evals.measures import Estimate, Measure, Share, mean
+from gedanken.evals.run_folder import Key
+from gedanken.evals.statistics import mean_interval, wilson
+from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
+from gedanken.worlds.babyai_aims import LEVELS
+from gedanken.worlds.spec import Plan
+from gedanken.worlds.spoken import SpeakingWorld, Wording
+
+MISSIONS, PARAPHRASES, UNMET = "missions", "paraphrases", "unmet"
+WORDINGS: dict[str, Wording] = {MISSIONS: "own", PARAPHRASES: "test", UNMET: "test"}
+CHUNK = 24
+
+
+@runtime_checkable
+class Satisfying(Protocol):
+    """A critic that says how likely plans are what a goal means."""
+
+    def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
+        """Return a probability for each plan."""
+        ...
+
+
+class PlannerSuite:
+    """See the module; implements `Suite`. `limit` counts goals a task."""
+
+    name = "planner"
+    default_limit = 1000
+    arms = ("llm",)
+    clocks = ("seconds",)
+    measures: tuple[Measure, ...] = (
+        Share("right: the first plan, or declining what cannot be met", lambda s: s["right"]),
+        Estimate(
+            "right among the candidates", mean(lambda s: s["rank"] is not None), only=lambda s: s["task"] != UNMET
+        ),
+        Estimate("tokens written for a goal", mean(lambda s: s["tokens"]), more_is_better=False),
+    )
+
+    def __init__(self, tasks: Sequence[str] = tuple(WORDINGS), levels: Sequence[str] = LEVELS) -> None:
+        self.tasks, self.levels = tuple(tasks), tuple(levels)
+
+    def count(self, options: Options) -> int:
+        """Return the number of goals."""
+        return len(self.tasks) * options.limit
+
+    def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
+        """Yield one sample per goal. Raises EvalError where the worlds say no goals."""
+        seeds, tasks = evaluation_seeds(options.seed, options.limit), Tasks(_speaking(parts))
+        for name in self.tasks:
+            for chunk in chunks(seeds, CHUNK):
+                left = [seed for seed in chunk if (name, seed, "llm") not in done]
+                asked = [self.asked(tasks, name, seed) for seed in left]
+                works = [partial(_sample, parts, tasks, name, task, goal) for task, goal in asked]
+                yield from (
+                    sample for _, sample in sorted(parts.together.run(works, width=CHUNK), key=lambda it: it[0])
+                )
+
+    def asked(self, tasks: Tasks, name: str, seed: int) -> tuple[Task, str]:
+        """Return the scene and the goal of one sample; the levels take turns until one has a goal that can be said."""
+        rng = np.random.default_rng((seed, list(WORDINGS).index(name), 11))
+        for turn in range(len(self.levels)):
+            level = self.levels[(seed + turn) % len(self.levels)]
+            task = tasks.task(level, seed, rng, WORDINGS[name], look=True)
+            if task:
+                return task, tasks.world(level).unmet_goal(rng, "test") if name == UNMET else task.goal.text
+        raise EvalError(f"no level has a goal that can be said with seed {seed}; choose another --seed")
+
+    def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return shares with Wilson intervals by task, by what is unusual about the words, and of declining."""
+        met = [sample for sample in samples if sample["task"] != UNMET]
+        said = [sample for sample in samples if sample["task"] == PARAPHRASES]
+        traits = sorted({trait for sample in said for trait in sample["traits"]})
+        return {
+            "tasks": [_row(name, rows) for name in self.tasks if (rows := [s for s in samples if s["task"] == name])],
+            "traits": [_right(trait, [s for s in said if trait in s["traits"]]) for trait in traits]
+            + ([_right("none of these", [s for s in said if not s["traits"]])] if said else []),
+            "steps": [
+                _right(f"{name}, {label}", rows)
+                for name in (MISSIONS, PARAPHRASES)
+                for label, fits in (("1 step", (1,)), ("2 steps", (2,)), ("3 to 6 steps", (3, 4, 5, 6)))
+                if (rows := [s for s in met if s["task"] == name and s["steps"] in fits])
+            ],
+            "declining": _declining(samples),
+        }
+
+    def tables(self, results: Mapping[str, Any]) -> list[Table]:
+        """Return the results for people."""
+        columns = ("task", "n", "first plan right %", "right among the plans %", "plans", "tokens", "read", "seconds")
+        rows = [
+            (row["task"], str(row["n"]), _percent(row["first"]), _percent(row["among"]))
+            + tuple(f"{row[key]['value']:.{digits}f}" for key, digits in COSTS.items())
+            for row in results["tasks"]
+        ]
+        tables = [
+            Table(
+                "planner",
+                columns,
+                tuple(rows),
+                "Wilson 95 %; plans, tokens written and read, and seconds: means a goal",
+            )
+        ]
+        for title, key in (("paraphrases, by trait", "traits"), ("by number of steps", "steps")):
+            if results[key]:
+                cells = tuple((row["name"], str(row["n"]), _percent(row["right"])) for row in results[key])
+                tables.append(Table(title, (title.partition(",")[0], "n", "first plan right %"), cells))
+        if declining := results["declining"]:
+            names = {"precision": "declined goals that no plan meets", "recall": "goals that no plan meets, declined"}
+            cells = tuple((words, str(declining[key]["n"]), _percent(declining[key])) for key, words in names.items())
+            note = "declined: the critic finds no plan likely enough to be what the goal means"
+            tables.append(Table("declining", ("share", "n", "%"), cells, note))
+        return tables
+
+
+COSTS = {"plans": 1, "tokens": 0, "prompt_tokens": 0, "seconds": 2}
+"""Means of a task's table, and their decimals."""
+
+
+def _speaking(parts: Parts) -> Callable[[str], SpeakingWorld]:
+    def make(name: str) -> SpeakingWorld:
+        world = parts.make_world(name)
+        if not isinstance(world, SpeakingWorld):
+            raise EvalError(f"{name} says no goals in words for testing")
+        return world
+
+    return make
+
+
+def _sample(parts: Parts, tasks: Tasks, name: str, task: Task, goal: str) -> dict[str, Any]:
+    world = tasks.world(task.world)
+    proposed = propose(world, parts.together, task.scene, goal, parts.config)
+    plans = [world.spec.parse_plan(candidate.plan) for candidate in proposed.candidates]
+    meant = _meant(parts, goal, plans)
+    declined = None if meant is None else max(meant, default=0.0) < parts.config.meaning
+    rank = None if name == UNMET else next((i for i, plan in enumerate(plans) if task.goal.right(plan)), None)
+    return {
+        "task": name,
+        "seed": task.seed,
+        "arm": "llm",
+        "level": task.world,
+        "scene": task.scene,
+        "goal": goal,
+        "traits": [] if name == UNMET else list(task.goal.traits),
+        "plan": None if name == UNMET else task.goal.plan.line(),
+        "steps": 0 if name == UNMET else len(task.goal.plan.steps),
+        "first": plans[0].line() if plans else None,
+        "rank": rank,
+        "right": bool(declined) if name == UNMET else rank == 0,
+        "declined": declined,
+        "satisfies": meant,
+        **_cost(proposed),
+    }
+
+
+def _cost(proposed: Proposed) -> dict[str, Any]:
+    return {
+        "plans": len(proposed.candidates),
+        "log_probability": proposed.candidates[0].log_probability if proposed.candidates else None,
+        "tokens": proposed.tokens,
+        "prompt_tokens": proposed.prompt_tokens,
+        "seconds": proposed.seconds,
+    }
+
+
+def _meant(parts: Parts, goal: str, plans: Sequence[Plan]) -> list[float] | None:
+    """Return what the critic says of plans, no chance for a goal it refuses to read; None for one that can't tell."""
+    if parts.load_critic is None or not isinstance(parts.critic, Satisfying):
+        return None
+    if not plans:
+        return []
+    try:
+        return [round(p, 4) for p in parts.critic.satisfies(check_goal(goal), plans)]
+    except GoalError:
+        return [0.0 for _ in plans]
+
+
+def _row(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    n = 0 if name == UNMET else len(samples)
+    return {
+        "task": name,
+        "n": len(samples),
+        "first": wilson(sum(s["rank"] == 0 for s in samples), n).as_dict() if n else None,
+        "among": wilson(sum(s["rank"] is not None for s in samples), n).as_dict() if n else None,
+        **{key: mean_interval([s[key] for s in samples]).as_dict() for key in COSTS},
+    }
+
+
+def _right(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"name": name, "n": len(samples), "right": wilson(sum(s["right"] for s in samples), len(samples)).as_dict()}
+
+
+def _declining(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return precision and recall of declining, and the shares behind them; None where nobody could tell."""
+    told = [sample for sample in samples if sample["declined"] is not None]
+    unmet = [sample for sample in told if sample["task"] == UNMET]
+    if not unmet:
+        return None
+    declined = [sample for sample in told if sample["declined"]]
+    true = sum(sample["task"] == UNMET for sample in declined)
+    return {
+        "precision": wilson(true, len(declined)).as_dict(),
+        "recall": wilson(true, len(unmet)).as_dict(),
+        "among": {name: sum(sample["task"] == name for sample in told) for name in WORDINGS},
+    }
+
+
+def _percent(interval: Mapping[str, Any] | None) -> str:
+    if interval is None or interval["value"] is None:
+        return "–"
+    return f"{100 * interval['value']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"

@@ -1,0 +1,136 @@
+"""The suite `planner`: sums by hand, and a scripted model whose plans are right where it knows them."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gedanken.agent.llm.scripted import ScriptedModel
+from gedanken.agent.plan_practice import Tasks
+from gedanken.evals.errors import EvalError
+from gedanken.evals.failures import worst
+from gedanken.evals.main import run_suite
+from gedanken.evals.planner import PARAPHRASES, UNMET, PlannerSuite
+from gedanken.evals.suite import Options, Parts
+from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worlds.babyai import BabyAIWorld
+from gedanken.worlds.babyai_aims import LEVELS
+from gedanken.worlds.spec import Plan
+
+FEW = ("BabyAI-UnlockLocal-v0", "BabyAI-GoToLocal-v0", "BabyAI-PutNextLocal-v0")
+
+
+def sample(
+    task: str, rank: int | None, declined: bool | None, traits: Sequence[str] = (), **changes: Any
+) -> dict[str, Any]:
+    right = bool(declined) if task == UNMET else rank == 0
+    plain = {"task": task, "seed": 0, "arm": "llm", "level": "x", "goal": "g", "first": "p", "plan": None, "steps": 1}
+    costs = {"plans": 5, "tokens": 40, "prompt_tokens": 300, "seconds": 0.5, "log_probability": -0.1}
+    return {**plain, **costs, "rank": rank, "right": right, "declined": declined, "traits": list(traits), **changes}
+
+
+SAMPLES = [
+    sample("missions", 0, False),
+    sample("missions", 2, False, steps=2),
+    sample("paraphrases", 0, False, ["typo"]),
+    sample("paraphrases", None, True, ["typo", "polite"], log_probability=-0.01),
+    sample("paraphrases", 0, False),
+    sample("unmet", None, True),
+    sample("unmet", None, True),
+    sample("unmet", None, False, log_probability=-2.0),
+]
+
+
+def test_sums_by_hand() -> None:
+    results = PlannerSuite().summarise(SAMPLES)
+    missions, paraphrases, unmet = results["tasks"]
+    assert (missions["n"], missions["first"]["value"], missions["among"]["value"]) == (2, 0.5, 1.0)
+    assert paraphrases["first"]["value"] == pytest.approx(2 / 3) and paraphrases["among"]["value"] == pytest.approx(
+        2 / 3
+    )
+    assert (unmet["n"], unmet["first"]) == (3, None) and missions["tokens"]["value"] == 40
+    traits = {row["name"]: (row["n"], row["right"]["value"]) for row in results["traits"]}
+    assert traits == {"typo": (2, 0.5), "polite": (1, 0.0), "none of these": (1, 1.0)}
+    assert {row["name"]: row["n"] for row in results["steps"]} == {
+        "missions, 1 step": 1, "missions, 2 steps": 1, "paraphrases, 1 step": 3,
+    }  # fmt: skip
+    declining = results["declining"]
+    assert (declining["precision"]["value"], declining["precision"]["n"]) == (pytest.approx(2 / 3), 3)
+    assert (declining["recall"]["value"], declining["recall"]["n"]) == (pytest.approx(2 / 3), 3)
+    titles = [table.title for table in PlannerSuite().tables(results)]
+    assert titles == ["planner", "paraphrases, by trait", "by number of steps", "declining"]
+    assert "50.0 [9.5, 90.5]" in PlannerSuite().tables(results)[0].rows[0]
+
+
+def test_without_a_critic_nothing_is_said_of_declining() -> None:
+    results = PlannerSuite().summarise([sample("unmet", None, None), sample("missions", 0, None)])
+    assert results["declining"] is None
+    assert [table.title for table in PlannerSuite().tables(results)] == ["planner", "by number of steps"]
+
+
+def test_the_worst_are_those_that_the_model_was_surest_of() -> None:
+    failed = worst("planner", SAMPLES)
+    assert [failure.where.split(",")[0] for failure in failed] == ["paraphrases", "missions", "unmet"]
+
+
+class Reader:
+    """A critic that believes that a plan is meant when the goal names one of its kinds of things."""
+
+    def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
+        return [0.9 if set(re.findall("ball|box|key|door", str(plan))) & set(goal.split()) else 0.0 for plan in plans]
+
+
+def knows_missions(prompt: str) -> list[str]:
+    """Write the right plan for missions in minigrid's words, and always a wrong one."""
+    goal = prompt.rsplit("Goal: ", 1)[1].splitlines()[0]
+    things = re.findall(r"(?:the|a) ((?:[a-z]+ )?(?:ball|box|key|door)(?: (?:on your|in front|behind)[a-z ]*)?)", goal)
+    plan = {"go": "go_to({0})", "pu": "put_next_to({0}, {1})", "op": "pick_up({2} key)\nopen({0})"}.get(
+        goal[:2], "drop()"
+    )
+    lock = re.search(r"locked ([a-z]+) door", prompt.rsplit("Note: ", 1)[-1])
+    return [plan.format(*things, *[""] * (2 - len(things)), lock[1] if lock else "") + "\n", "go_to(door)\n"]
+
+
+@pytest.fixture
+def parts(make_parts: Callable[..., Parts], trained: Trained) -> Parts:
+    made = make_parts()
+    reader: Any = Reader()
+    return Parts(BabyAIWorld, trained, made.config, lambda: ScriptedModel(knows_missions), lambda _: reader)
+
+
+def test_what_the_model_knows_is_right_and_what_it_does_not_is_not(parts: Parts) -> None:
+    suite = PlannerSuite(levels=FEW)
+    options = Options(limit=6, seed=0, arms=suite.arms)
+    samples = list(suite.measure(parts, options, set()))
+    assert len(samples) == suite.count(options) == 18
+    assert [(s["task"], s["seed"]) for s in samples] == [(t, s) for t in suite.tasks for s in range(6)]
+    by = {task: [s for s in samples if s["task"] == task] for task in suite.tasks}
+    assert all(s["right"] and s["declined"] is False for s in by["missions"]), by["missions"]
+    assert not any(s["right"] for s in by["paraphrases"]), "it knows no other words"
+    assert all(s["right"] == s["declined"] and s["plan"] is None for s in by["unmet"])
+    assert samples == list(suite.measure(parts, options, set())), "seeds fix everything"
+    done = {(s["task"], s["seed"], s["arm"]) for s in samples if s["seed"] != 4}
+    assert [s["seed"] for s in suite.measure(parts, options, done)] == [4, 4, 4]
+
+
+def test_the_runner_runs_it(parts: Parts, tmp_path: Path) -> None:
+    result = run_suite("planner", limit=1, seed=3, tasks=["missions", "unmet"], runs=tmp_path, parts=parts)
+    assert [row["task"] for row in result["tasks"]] == ["missions", "unmet"]
+
+
+def test_worlds_that_say_no_goals_are_an_error(parts: Parts) -> None:
+    mute: Any = lambda name: object()  # noqa: E731
+    silent = Parts(mute, parts.trained, parts.config, parts.load_llm)
+    with pytest.raises(EvalError, match="says no goals"):
+        list(PlannerSuite(["missions"]).measure(silent, Options(limit=1, seed=0, arms=("llm",)), set()))
+
+
+def test_a_thousand_test_goals_are_a_thousand() -> None:
+    """The default limit's goals differ, as far as a part of them shows; all are within what the agent reads."""
+    suite, tasks = PlannerSuite(), Tasks(BabyAIWorld)
+    assert suite.default_limit >= 1000
+    asked = [suite.asked(tasks, PARAPHRASES, seed) for seed in range(60)]
+    assert len({goal for _, goal in asked}) >= 58 and max(len(goal) for _, goal in asked) <= 300
+    assert {task.world for task, _ in asked} == set(LEVELS)
