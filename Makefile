@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit wheel lock format clean
+.PHONY: help install demo test lint types unit test-kill wheel lock format clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ types: install  ## mypy, strict
 
 unit: install  ## pytest
 	$(BIN)/pytest
+
+test-kill: install  ## Kill and interrupt an agent hundreds of times, looking for harm (KILLS=200, minutes)
+	$(BIN)/pytest -m kill -s tests/agent/test_killed.py tests/test_interrupted.py
 
 wheel: install  ## Build sdist and wheel, and try the wheel outside the repository
 	rm -rf build dist

@@ -101,6 +101,7 @@ def _pursue(
     from gedanken.agent.events import ApprovalAsked, Event
     from gedanken.agent.events import Outcome as Ended
     from gedanken.agent.goals import GoalError, check_goal
+    from gedanken.agent.interrupts import Interrupts
     from gedanken.agent.loading import load_world, open_agent
     from gedanken.agent.telling.story import Story
     from gedanken.agent.trace import Trace
@@ -117,16 +118,20 @@ def _pursue(
             return NOT_REACHED
     console.print("[dim]Waking up: world model, critic and language model…[/]")
     with open_agent(world, config, keep=execute) as agent:
-        story = Story(agent.world.spec, console)
+        story, interrupts = Story(agent.world.spec, console), Interrupts()
 
         def hear(event: Event) -> None:
             if isinstance(event, Ended):
                 last.append(event)
             tracer(event)
             story(event)
+            interrupts(event)
 
         def ask(asked: ApprovalAsked) -> bool:
-            return click.confirm(f"Do it? {asked.success:.0%} expected", default=False, err=True)
+            try:
+                return click.confirm(f"Do it? {asked.success:.0%} expected", default=False, err=True)
+            except click.Abort:  # what click makes of Ctrl-C
+                raise KeyboardInterrupt from None
 
         session = agent.session(seed, free=goal is not None)
         wanted = session.mission if goal is None else goal
@@ -134,7 +139,8 @@ def _pursue(
         try:
             if execute:
                 approve = None if yes or not sys.stdin.isatty() else ask
-                outcome = agent.run(wanted, session, on_event=hear, approve=approve)
+                with interrupts:
+                    outcome = agent.run(wanted, session, on_event=hear, approve=approve)
             else:
                 outcome = agent.plan(wanted, session, on_event=hear)
         except KeyboardInterrupt:
@@ -170,4 +176,5 @@ def sentence(outcome: Outcome) -> str:
     """Say an outcome in one line."""
     plan = " → ".join(outcome.plan.split("\n")) if outcome.plan else "no plan"
     predicted = "" if outcome.predicted is None else f", predicted {outcome.predicted:.0%}"
-    return f"{outcome.status.replace('_', ' ')}: {outcome.goal}: {plan}{predicted}; {outcome.message}"
+    goal = outcome.goal.strip() or "(no goal)"
+    return f"{outcome.status.replace('_', ' ')}: {goal}: {plan}{predicted}; {outcome.message}"
