@@ -15,7 +15,6 @@ from gedanken.agent.plan_practice import PROMPT
 from gedanken.agent.planner import SIZES, train_planner
 from gedanken.cli import run
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
-from tests.agent.llm.conftest import tiny_folder as tiny_folder  # noqa: PLC0414
 
 LEVELS = ("BabyAI-GoToObj-v0",)
 
