@@ -24,6 +24,7 @@ COMMANDS = {
     "collect": ("gedanken.upkeep", "Make practice episodes with the demonstrator."),
     "train": ("gedanken.upkeep", "Train a world model, its controller and its critic."),
     "eval": ("gedanken.upkeep", "Measure the agent on a suite, with intervals."),
+    "bench": ("gedanken.bench", "Time single decisions on this machine."),
     "compare": ("gedanken.upkeep", "Say what changed between two runs beyond noise."),
     "report": ("gedanken.upkeep", "Write a page of charts and tables from runs."),
     "worlds": ("gedanken.upkeep", "List the worlds there are."),
