@@ -10,12 +10,14 @@ from typing import Any
 
 _HOMES = {
     "Agent": "gedanken.agent.agent",
+    "ImaginedEnv": "gedanken.worldmodel.imagined",
     "LoopConfig": "gedanken.agent.config",
     "Outcome": "gedanken.agent.events",
     "gedanken_tool": "gedanken.tools.langchain",
+    "load_world": "gedanken.agent.loading",
     "open_agent": "gedanken.agent.loading",
 }
-__all__ = ["Agent", "LoopConfig", "Outcome", "gedanken_tool", "open_agent"]  # noqa: F822
+__all__ = ["Agent", "ImaginedEnv", "LoopConfig", "Outcome", "gedanken_tool", "load_world", "open_agent"]  # noqa: F822
 
 
 def __getattr__(name: str) -> Any:

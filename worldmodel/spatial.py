@@ -230,13 +230,54 @@ class SpatialModel(nn.Module):
         codes[:, self.grid.cells // 2] = belief.hand
         return self.grid.decode(codes).view(len(codes), self.grid.side, self.grid.side, -1)
 
+    # ---- a supposed world, cell by cell ----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def extend(self, belief: SpatialBelief) -> SpatialBelief:
+        """Suppose what came in over the edge of the map, given all that is supposed already."""
+        edge = torch.ones_like(belief.world, dtype=torch.bool)
+        edge[:, self.grid.patch(self.grid.radius - 1)] = False
+        blank = edge & (belief.world == self.grid.unknown)
+        if not blank.any():
+            return belief
+        none = belief.world.new_full((len(blank), 0, len(self.spec.step_sizes)), -1)
+        filled = self.completion.sample(belief.world, none, belief.places)
+        return SpatialBelief(**{**vars(belief), "world": torch.where(blank, filled, belief.world)})
+
+    def supposed(self, belief: SpatialBelief) -> Tensor:
+        """Decode the whole supposed world, [B, P, P, C]."""
+        return self.grid.decode(belief.world).unflatten(1, (self.grid.side, self.grid.side))
+
+    def spoken_of(self, belief: SpatialBelief, step: Tensor) -> Tensor:
+        """Tell which cells of the supposed world [B, P, P] the first argument of a step [B, G] speaks of."""
+        found = self.grid.matches(step, belief.world, belief.places)[:, 0]
+        return found.unflatten(1, (self.grid.side, self.grid.side))
+
+    @torch.no_grad()
+    def doubts(self, belief: SpatialBelief, action: Tensor) -> Tensor:
+        """Return the disagreement, in nats, on each cell of the view after an action, [B, height, width].
+
+        That on the hand and on where the agent moves is the agent's own cell's.
+        """
+        motion, changes = self._doubt(belief, action)
+        cells = changes.new_zeros(len(changes), self.grid.cells)
+        cells[:, self.near] = changes[:, :-1]
+        view = cells[:, self.grid.view]
+        view[:, self.grid.view_agent] += changes[:, -1] + motion
+        return view.unflatten(1, self.grid.shape)
+
     @torch.no_grad()
     def disagreement(self, belief: SpatialBelief, action: Tensor) -> Tensor:
         """Return the mutual information between the member and its prediction of motion, changed cells and hand."""
+        motion, changes = self._doubt(belief, action)
+        return motion + changes.sum(1)
+
+    def _doubt(self, belief: SpatialBelief, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the disagreement, in nats, on the motion [B] and on the cells near the agent and its hand."""
         motions = self.motion(belief.world, belief.hand, action)
         motion = motions.logsumexp(0).argmax(1)
         changes = self.change(self.grid.move(belief.world, motion), belief.hand, action, motion)
-        return _mutual_information(motions) + _mutual_information(changes).sum(1)
+        return _mutual_information(motions), _mutual_information(changes)
 
     @torch.no_grad()
     def surprise(self, belief: SpatialBelief, action: Tensor, observation: Tensor) -> Tensor:

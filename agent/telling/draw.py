@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
@@ -14,16 +15,21 @@ from gedanken.worlds.spec import WorldSpec
 
 GLYPHS = {"ball": "●", "box": "■", "key": "⚷", "door": "▯", "wall": "▒", "goal": "★", "lava": "≈", "agent": "▲"}
 COLOURS = {"grey": "grey70", "purple": "magenta", "red": "bright_red", "blue": "dodger_blue1"}
-FLOOR, WALL = "grey11", "grey35"
+FLOOR, WALL, UNSURE = "grey11", "grey35", "on dark_orange3"
 
 
-def draw(spec: WorldSpec, view: Grid, agent: tuple[int, int] | None = None) -> Text:
-    """Return a view as text, two columns a cell, the agent at its place facing up."""
+def draw(
+    spec: WorldSpec, view: Grid, agent: tuple[int, int] | None = None, unsure: NDArray[np.bool_] | None = None
+) -> Text:
+    """Return a view as text, two columns a cell, the agent at its place facing up; cells ``[H, W]`` can be marked."""
     place, lines = agent or spec.grid.agent, []
     for row, cells in enumerate(view):
         line = Text()
         for column, cell in enumerate(cells):
-            line.append_text(_cell(spec, cell, at_agent=(row, column) == place))
+            drawn = _cell(spec, cell, at_agent=(row, column) == place)
+            if unsure is not None and unsure[row, column]:
+                drawn.stylize(UNSURE)
+            line.append_text(drawn)
         lines.append(line)
     return Text("\n").join(lines)
 

@@ -1,0 +1,142 @@
+"""`gedanken dream`: live inside the learned model, with the arrow keys, or with actions read from a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import termios
+import tty
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gedanken.cli import REACHED
+from gedanken.options import json_option, seed_option, world_option
+from gedanken.pursue import PIPE_WIDTH
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gedanken.worldmodel.imagined import ImaginedEnv
+
+KEYS = {"\x1b[A": "forward", "\x1b[D": "left", "\x1b[C": "right", " ": "act", "r": "again", "q": "quit"}
+KEYS |= {"\x1bOA": "forward", "\x1bOD": "left", "\x1bOC": "right", "\x1b": "quit", "\x04": "quit"}
+"""What a key asks for: an action, or to act on what is there, dream anew, end."""
+
+MOVES = ("forward", "left", "right")
+HELP = "arrows move · space acts on what is ahead · r dreams anew · q ends"
+
+
+@click.command(name="dream")
+@click.argument("words", required=False)
+@world_option
+@seed_option
+@click.option("--dream", "number", type=click.IntRange(0), default=0, show_default=True, help="Seed of the dream.")
+@click.option("--checkpoint", default="babyai", show_default=True, help="World model: a name, or a folder.")
+@json_option
+def dream_command(words: str | None, world: str, seed: int, number: int, checkpoint: str, as_json: bool) -> int:
+    """Live inside the learned model; WORDS say what must be there: "a red ball and a locked blue door".
+
+    It begins with what a real environment shows first (--world, --seed); the rest is imagined. In a terminal the arrow
+    keys move and space acts; from a pipe actions are read, parted by white space: forward, left, right, act, again,
+    or an action's own name.
+    """
+    from rich.console import Console
+
+    from gedanken.agent.grounding import ground
+    from gedanken.agent.loading import load_world
+    from gedanken.worldmodel.imagined import ImaginedEnv
+
+    start = load_world(world)
+    there = ground(start.spec, words) if words is not None else []
+    typed = sys.stdin.isatty() and sys.stdout.isatty()
+    console = Console(highlight=False, stderr=as_json, width=None if typed else PIPE_WIDTH)
+    env = ImaginedEnv(checkpoint, start, start_seed=seed, there=there)
+    with contextlib.closing(keys() if typed else words_of_a_pipe()) as asked:
+        moments = live(env, number, asked, console, typed)
+    if as_json:
+        click.echo(json.dumps({"world": world, "seed": seed, "there": there, "moments": moments}))
+    return REACHED
+
+
+def live(env: ImaginedEnv, seed: int, asked: Iterator[str], console: Console, typed: bool) -> list[dict[str, Any]]:
+    """Dream until nothing more is asked for; return every moment."""
+    from gedanken.agent.telling.dreaming import picture, said
+    from gedanken.agent.telling.window import Window
+
+    window = Window(console)
+
+    def begin(seed: int) -> tuple[Any, dict[str, Any], str]:
+        view, info = env.reset(seed=seed)
+        there = ", ".join(thing.name for thing in env.there)
+        lacks = f"; this dream has no {', no '.join(info['missing'])}" if info["missing"] else ""
+        return view, info, f"There is to be: {there}{lacks}." if there else "A dream."
+
+    def show(news: str) -> None:
+        if typed:
+            window.show(picture(env, view, info, f"{news}\n{HELP}"))
+        else:
+            console.print(f"{news} {said(env, view, info)}", markup=False)
+
+    moments: list[dict[str, Any]] = []
+    view, info, news = begin(seed)
+    try:
+        show(news)
+        for word in asked:
+            if word == "quit":
+                break
+            if word == "again":
+                seed += 1
+                view, info, news = begin(seed)
+                show(news)
+                continue
+            action = choose(env, word)
+            if action is None:
+                show("Nothing to act on.")
+                continue
+            view, reward, over, late, info = env.step(action)
+            name = env.world.spec.action_names[int(action)]
+            scene = env.world.describe(view, env.world.spec.grid.agent)
+            moments.append({"action": name, "seen": scene, "disagreement": info["disagreement"], "reward": reward})
+            show(f"{env.taken}: {name}.")
+            if over or late:
+                seed += 1
+                view, info, news = begin(seed)
+                show(f"The dream is over. {news}")
+    finally:
+        window.close(keep=True)
+    return moments
+
+
+def choose(env: ImaginedEnv, word: str) -> Any:
+    """Return the action of a word; to act is the first action, none of the moves, that the model says does something.
+
+    Raises click.UsageError for a word that is none.
+    """
+    names = env.world.spec.action_names
+    if word == "act":
+        return next((i for i, name in enumerate(names) if name not in MOVES and env.changes(i)), None)
+    if word not in names:
+        raise click.UsageError(f"{word!r} is no action; there are {', '.join(names)}, act, again and quit")
+    return names.index(word)
+
+
+def keys(terminal: int = 0) -> Generator[str]:
+    """Yield what keys ask for, as they are pressed, until the end of the input; the terminal is left as it was."""
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+    try:
+        while typed := os.read(terminal, 64).decode(errors="replace"):
+            yield from (KEYS[key] for key in re.findall(r"\x1b[\[O].|.", typed, re.DOTALL) if key in KEYS)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def words_of_a_pipe() -> Generator[str]:
+    """Yield the words of a pipe."""
+    for line in sys.stdin:
+        yield from line.split()
