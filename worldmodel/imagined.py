@@ -118,7 +118,7 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
         with self._chances():
             self.belief, missing = self._suppose()
             view = self._view()
-        return view, {**self._info(0.0, np.zeros(view.shape[:2], np.float32)), "missing": missing}
+        return view, {"disagreement": 0.0, "doubts": _certain(view), "missing": missing}
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Imagine one action; it ends where the model holds that an episode would, truncated after `length`."""
@@ -132,9 +132,10 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
             readout = model.readout(self.belief)
             view = readout.observation[0].numpy()
         self.taken += 1
-        doubts = model.doubts(before, act)[0].numpy() if isinstance(model, Mapped) else np.zeros(view.shape[:2])
+        doubts = model.doubts(before, act)[0].numpy() if isinstance(model, Mapped) else _certain(view)
         over = bool(readout.continues < 0.5)
-        return view, float(readout.reward), over, self.taken >= self.length, self._info(doubt, doubts)
+        info = {"disagreement": doubt, "doubts": doubts}
+        return view, float(readout.reward), over, self.taken >= self.length, info
 
     def changes(self, action: int) -> bool:
         """Tell whether the model imagines an action to change anything now; the dream stays as it is."""
@@ -195,9 +196,6 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
             view: NDArray[np.uint8] = self.model.readout(self.belief).observation[0].numpy()
         return view
 
-    def _info(self, disagreement: float, doubts: NDArray[np.float32]) -> dict[str, Any]:
-        return {"disagreement": disagreement, "doubts": doubts}
-
     @contextmanager
     def _chances(self) -> Iterator[None]:
         """Let torch draw from this dream's own random numbers, and leave everybody else's as they are."""
@@ -205,3 +203,8 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
             torch.set_rng_state(self._chance)
             yield
             self._chance = torch.get_rng_state()
+
+
+def _certain(view: Observation) -> NDArray[np.float32]:
+    """Return no doubt for every cell of a view."""
+    return np.zeros(view.shape[:2], np.float32)

@@ -246,12 +246,11 @@ class SpatialModel(nn.Module):
 
     def supposed(self, belief: SpatialBelief) -> Tensor:
         """Decode the whole supposed world, [B, P, P, C]."""
-        return self.grid.decode(belief.world).unflatten(1, (self.grid.side, self.grid.side))
+        return self.grid.decode(belief.world).view(len(belief.world), self.grid.side, self.grid.side, -1)
 
     def spoken_of(self, belief: SpatialBelief, step: Tensor) -> Tensor:
         """Tell which cells of the supposed world [B, P, P] the first argument of a step [B, G] speaks of."""
-        found = self.grid.matches(step, belief.world, belief.places)[:, 0]
-        return found.unflatten(1, (self.grid.side, self.grid.side))
+        return self.grid.matches(step, belief.world, belief.places)[:, 0].view(-1, self.grid.side, self.grid.side)
 
     @torch.no_grad()
     def doubts(self, belief: SpatialBelief, action: Tensor) -> Tensor:
@@ -264,7 +263,7 @@ class SpatialModel(nn.Module):
         cells[:, self.near] = changes[:, :-1]
         view = cells[:, self.grid.view]
         view[:, self.grid.view_agent] += changes[:, -1] + motion
-        return view.unflatten(1, self.grid.shape)
+        return view.view(-1, *self.grid.shape)
 
     @torch.no_grad()
     def disagreement(self, belief: SpatialBelief, action: Tensor) -> Tensor:
