@@ -118,7 +118,7 @@ def surroundings(
         seen[..., 0] = spec.hidden
         seen[top : top + spec.height, left : left + spec.width] = view
         seen = np.rot90(seen, turns)  # a turn to the left: what is ahead was to the left
-        around = np.where((around[..., :1] == spec.hidden) & (seen[..., :1] != spec.hidden), seen, around)
+        around = np.where(seen[..., :1] != spec.hidden, seen, around)  # the latest view counts, as in a belief
         raw, *_ = env.step(world.spec.actions.index("left"))
         view = world.observation(raw)
     return around, (reach, reach)

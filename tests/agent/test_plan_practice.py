@@ -85,6 +85,15 @@ def test_a_look_around_shows_the_whole_of_a_small_room() -> None:
         assert np.array_equal(around[agent], first[world.spec.grid.agent]), "the hand"
 
 
+def test_a_look_around_shows_what_is_in_hand() -> None:
+    world = BabyAIWorld("BabyAI-PutNextS5N2Carrying-v0")
+    env = world.make()
+    raw, _ = env.reset(seed=3)
+    held = env.unwrapped.carrying  # type: ignore[attr-defined]
+    words = world.describe(*surroundings(world, env, world.observation(raw)))
+    assert words.endswith(f"You carry a {held.color} {held.type}.")
+
+
 def test_a_plan_that_needs_unseen_facts_is_not_asked_for() -> None:
     tasks, world = Tasks(BabyAIWorld), "BabyAI-UnlockLocal-v0"
     told = hidden = 0
