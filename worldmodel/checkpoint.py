@@ -7,10 +7,10 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from platformdirs import user_data_dir
 from pydantic import ValidationError
@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gedanken.worldmodel.controller import Controller
-from gedanken.worldmodel.protocol import WorldModel
-from gedanken.worlds.spec import WorldSpec
+from gedanken.worldmodel.protocol import Batch, Dynamics, WorldModel
+from gedanken.worlds.spec import GridField, WorldSpec
 
 FORMAT = 1
 """Changes when what lies in a checkpoint means something else than before; names and shapes are compared anyway."""
 
+Made = TypeVar("Made")
 _KEYS = ("family", "config", "spec", "spec_hash", "card")
 SHIPPED = Path(__file__).parent / "checkpoints"
 
@@ -42,6 +43,35 @@ class Trained:
     name: str
     path: Path | None = None
     card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the networks by name."""
+        return {"model": cast(nn.Module, self.model), "controller": self.controller}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the model's and the controller's losses of a batch by name."""
+        losses, belief = self.model.loss(batch)
+        return {**losses, **self.controller.loss(batch, belief)}
+
+
+@dataclass(frozen=True)
+class TrainedDynamics:
+    """A world model without a learned controller: what to do is found by search."""
+
+    model: Dynamics
+    name: str
+    path: Path | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the network by name."""
+        return {"model": cast(nn.Module, self.model)}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the model's losses of a batch by name."""
+        return self.model.loss(batch)[0]
 
 
 @dataclass(frozen=True)
@@ -79,16 +109,26 @@ def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldMo
     return world_model, Controller(world_model)
 
 
-def save(trained: Trained, path: Path, beside: Path | None = None) -> Path:
+def build_dynamics(spec: WorldSpec, family: str, config: dict[str, Any]) -> Dynamics:
+    """Make an untrained model without a controller. Raises CheckpointError for a family that needs one."""
+    if family != "ensemble":
+        raise CheckpointError(f"family {family!r} comes with a controller; the one without is ensemble")
+    from gedanken.worldmodel.ensemble import EnsembleConfig, EnsembleModel
+
+    return cast(Dynamics, EnsembleModel(spec, EnsembleConfig(**config)))
+
+
+def save(trained: Trained | TrainedDynamics, path: Path, beside: Path | None = None) -> Path:
     """Write a checkpoint into a new folder, whole or not at all; files of others (the critic's) come from `beside`.
 
-    Raises CheckpointError where the folder exists or can't be written.
+    Dynamics of numbers are written in full precision: their means may be larger than half precision holds. Raises
+    CheckpointError where the folder exists or can't be written.
     """
     if path.exists():
         raise CheckpointError(f"{path} exists; a checkpoint is never overwritten, choose another name")
     model: Any = trained.model
-    parts = {"model": model, "controller": trained.controller}
-    tensors = {f"{part}.{k}": stored(v) for part, m in parts.items() for k, v in m.state_dict().items()}
+    written = stored if isinstance(trained, Trained) else Tensor.contiguous
+    tensors = {f"{part}.{k}": written(v) for part, m in trained.parts.items() for k, v in m.state_dict().items()}
     config = {
         "format": FORMAT,
         "family": model.family,
@@ -134,7 +174,7 @@ def available() -> list[CheckpointInfo]:
     """List the checkpoints that ship and those in the user's folder; folders that can't be read are left out."""
     found = []
     for base in (SHIPPED, home() / "checkpoints"):
-        for path in sorted(base.glob("*/config.json")):
+        for path in sorted(base.glob("[!.]*/config.json")):  # a name with a dot is not finished, or never will be
             try:
                 config = _read_config(path.parent)
             except CheckpointError:
@@ -142,8 +182,9 @@ def available() -> list[CheckpointInfo]:
             weights = path.parent / "model.safetensors"
             size = weights.stat().st_size if weights.exists() else 0
             spec = config["spec"]["name"]
+            family, each = config["family"], 4 if config["family"] == "ensemble" else 2  # bytes of a parameter
             found.append(
-                CheckpointInfo(path.parent.name, path.parent, config["family"], spec, size // 2, size, config["card"])
+                CheckpointInfo(path.parent.name, path.parent, family, spec, size // each, size, config["card"])
             )
     return found
 
@@ -163,31 +204,47 @@ def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
 
     Raises CheckpointError when it is missing, truncated, of another spec, or made by another version.
     """
+    path, config = _fitting(name, spec)
+    model, controller = _built(path, lambda: build(spec, config["family"], config["config"]))
+    trained = Trained(model, controller, path.name, path, config["card"])
+    _fill(path, trained.parts, device)
+    return trained
+
+
+def load_dynamics(name: str | Path, spec: WorldSpec, device: str = "cpu") -> TrainedDynamics:
+    """Load a checkpoint without a controller; raises as `load` does."""
+    path, config = _fitting(name, spec)
+    model = _built(path, lambda: build_dynamics(spec, config["family"], config["config"]))
+    trained = TrainedDynamics(model, path.name, path, config["card"])
+    _fill(path, trained.parts, device)
+    return trained
+
+
+def _fitting(name: str | Path, spec: WorldSpec) -> tuple[Path, dict[str, Any]]:
     path = resolve(name)
     config = _read_config(path)
     if config["spec_hash"] != spec.hash:
         theirs = WorldSpec.model_validate(config["spec"])
         parts = ", ".join(spec.differences(theirs)) or "format"
+        how = "train" if isinstance(spec.observation, GridField) else f"learn {spec.name}"
         raise CheckpointError(
             f"checkpoint {path.name!r} was trained for world {theirs.name!r} ({config['spec_hash']}), "
-            f"not for {spec.name!r} ({spec.hash}); they differ in: {parts}. Train one with `gedanken train`"
+            f"not for {spec.name!r} ({spec.hash}); they differ in: {parts}. Train one with `gedanken {how}`"
         )
-    try:
-        model, controller = build(spec, config["family"], config["config"])
-    except (TypeError, ValidationError) as error:
-        raise made_by_another_version(path, "its sizes can't be read") from error
+    return path, config
+
+
+def _fill(path: Path, modules: dict[str, nn.Module], device: str) -> None:
     try:
         tensors = load_file(path / "model.safetensors", device=device)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"checkpoint {path}: its weights are truncated or damaged ({error}); fetch or train it again"
         ) from error
-    modules: dict[str, nn.Module] = {"model": model, "controller": controller}  # type: ignore[dict-item]
     for part, module in modules.items():
         fill(module, part, tensors, path)
         module.to(device).eval()
         module.requires_grad_(False)
-    return Trained(model, controller, path.name, path, config["card"])
 
 
 def fill(module: nn.Module, part: str, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -208,6 +265,14 @@ def made_by_another_version(path: Path, why: str) -> CheckpointError:
         f"checkpoint {path} was made by another version of gedanken ({why}); train it anew (`gedanken train`),"
         " or take the one that ships (--checkpoint babyai)"
     )
+
+
+def _built(path: Path, make: Callable[[], Made]) -> Made:
+    """Make what a config describes. Raises CheckpointError for sizes that this version does not know."""
+    try:
+        return make()
+    except (TypeError, ValidationError) as error:
+        raise made_by_another_version(path, "its sizes can't be read") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -38,9 +38,13 @@ class Replay:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def sample(self, rng: np.random.Generator, batch: int, time: int) -> Batch:
-        """Draw `batch` rows of `time` frames, [B, T]; a row runs on through the episodes stored next to each other."""
-        starts = self.starts[self.starts <= max(self.frames - time, 0)]
+    def sample(self, rng: np.random.Generator, batch: int, time: int, *, anywhere: bool = False) -> Batch:
+        """Draw `batch` rows of `time` frames, [B, T]; a row runs on through the episodes stored next to each other.
+
+        It begins where an episode does, or with `anywhere` at any frame.
+        """
+        starts = np.arange(self.frames) if anywhere else self.starts
+        starts = starts[starts <= max(self.frames - time, 0)]
         rows = torch.from_numpy(rng.choice(starts if len(starts) else self.starts[:1], batch))
         index = (rows[:, None] + torch.arange(time)) % self.frames
         return Batch(**{name: column[index] for name, column in self.columns.items()})
@@ -59,6 +63,10 @@ def frames_of(spec: WorldSpec, episode: Episode) -> dict[str, NDArray[np.generic
     continues = np.ones(length + 1, np.float32)
     continues[-1] = 1.0 - float(episode.terminated)
 
+    controls = episode.actions.ndim == 2
+    actions = episode.actions if controls else episode.actions.astype(np.int64)
+    taken = np.full(length, -1, np.int64) if controls else actions  # only discrete actions are ever imitated
+
     def shifted(column: NDArray[np.generic], first: int) -> NDArray[np.generic]:
         return np.concatenate([np.full((1, *column.shape[1:]), first, column.dtype), column])
 
@@ -67,7 +75,7 @@ def frames_of(spec: WorldSpec, episode: Episode) -> dict[str, NDArray[np.generic
 
     return {
         "observation": episode.observations,
-        "action": shifted(episode.actions.astype(np.int64), 0),
+        "action": shifted(actions, 0),
         "is_first": np.arange(length + 1) == 0,
         "reward": shifted(episode.rewards, 0),
         "continues": continues,
@@ -77,7 +85,7 @@ def frames_of(spec: WorldSpec, episode: Episode) -> dict[str, NDArray[np.generic
         "achieved": shifted(episode.achieved, 0),
         "step": closed(pursued, -1),
         "expert": closed(episode.expert.astype(np.int64), -1),
-        "taken": closed(episode.actions.astype(np.int64), -1),
+        "taken": closed(taken, -1),
         "to_go": closed(_to_go(episode), -1),
     }
 

@@ -28,8 +28,8 @@ class Episode:
     seed: int
     source: str
     goal: str
-    observations: NDArray[np.uint8]  # [T + 1, height, width, channels]
-    actions: NDArray[np.uint8]  # [T]
+    observations: NDArray[np.uint8] | NDArray[np.float32]  # [T + 1, height, width, channels] or [T + 1, variables]
+    actions: NDArray[np.integer[Any]] | NDArray[np.float32]  # [T], or [T, A] controls
     rewards: NDArray[np.float32]  # [T]
     terminated: bool
     steps: tuple[str, ...]  # [K], as plan text

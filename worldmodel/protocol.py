@@ -1,4 +1,4 @@
-"""The WorldModel contract: beliefs, readouts, batches, the Protocol that every family meets. Knows only worlds' specs.
+"""The contracts of world models: beliefs, readouts, batches, and what a family must do. Knows only worlds' specs.
 
 Shapes: B batch, T time, C channels, G slots of a step's codes (`WorldSpec.step_sizes`), A actions, F features.
 """
@@ -45,7 +45,7 @@ class Belief:
 class Readout:
     """What a belief says in the world's own terms."""
 
-    observation: Tensor  # [B, height, width, C] decoded categories of the view
+    observation: Tensor  # [B, height, width, C] decoded categories of the view, or [B, variables] float32
     reward: Tensor  # [B] expected reward of the last transition, whatever the goal was
     continues: Tensor  # [B] probability that the episode goes on
 
@@ -58,8 +58,8 @@ class Batch:
     `to_go` counts the transitions until the step is achieved, -1 where it never was.
     """
 
-    observation: Tensor  # [B, T, height, width, C] uint8
-    action: Tensor  # [B, T] the action that led here, 0 on first frames
+    observation: Tensor  # [B, T, height, width, C] uint8, or [B, T, variables] float32
+    action: Tensor  # [B, T] the action that led here, or [B, T, A] controls; 0 on first frames
     is_first: Tensor  # [B, T] bool
     reward: Tensor  # [B, T] received on arriving
     continues: Tensor  # [B, T] float, 0 where the episode had ended
@@ -73,42 +73,28 @@ class Batch:
     to_go: Tensor  # [B, T]
 
 
-class WorldModel(Protocol):
-    """A learned latent model of a world's dynamics. The goal never enters `observe`, `imagine` or `readout`."""
+class Dynamics(Protocol):
+    """A learned latent model of a world's dynamics, all that a search needs. No goal ever enters it.
+
+    Observations are [B, height, width, C] or [B, variables], actions [B] or controls [B, A].
+    """
 
     spec: WorldSpec
-    embed_size: int
-    outcome_size: int
 
     def initial(self, batch: int) -> Belief:
         """Return the belief before anything has been seen."""
         ...
 
     def observe(self, belief: Belief, action: Tensor, observation: Tensor, is_first: Tensor) -> Belief:
-        """Filter: the posterior after `action` [B] and `observation` [B, height, width, C].
-
-        Rows with `is_first` start anew.
-        """
-        ...
-
-    def begin_goal(self, belief: Belief, rows: Tensor) -> Belief:
-        """Note, in the rows [B] that are true, that places in steps speak of the present pose."""
-        ...
-
-    def begin_step(self, belief: Belief, rows: Tensor) -> Belief:
-        """Note, in the rows [B] that are true, that a step begins: the hand of that moment is remembered."""
+        """Filter: the posterior after an action and an observation; rows with `is_first` [B] start anew."""
         ...
 
     def suppose(self, belief: Belief, steps: Tensor) -> Belief:
-        """Sample what is out of sight, one whole world per row, given that what the steps [B, K, G] name can exist."""
+        """Settle what is not known, one whole world per row, given that what the steps [B, K, G] name can exist."""
         ...
 
     def imagine(self, belief: Belief, action: Tensor) -> Belief:
         """Sample the next belief from the prior, without an observation."""
-        ...
-
-    def same(self, belief: Belief, other: Belief) -> Tensor:
-        """Tell in which rows [B] two beliefs show the same, so that nothing has happened between them."""
         ...
 
     def readout(self, belief: Belief) -> Readout:
@@ -123,17 +109,36 @@ class WorldModel(Protocol):
         """Return the negative log-likelihood of an observation under the prior, [B], in nats."""
         ...
 
+    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Belief]:
+        """Return the losses by name and the filtered beliefs of all B·T frames.
+
+        Frames are row-major, their beliefs as they are before `goal_begins` and `step_begins` are applied.
+        """
+        ...
+
+
+class WorldModel(Dynamics, Protocol):
+    """Dynamics with features on which a learned controller acts, and judges what it has done."""
+
+    embed_size: int
+    outcome_size: int
+
+    def begin_goal(self, belief: Belief, rows: Tensor) -> Belief:
+        """Note, in the rows [B] that are true, that places in steps speak of the present pose."""
+        ...
+
+    def begin_step(self, belief: Belief, rows: Tensor) -> Belief:
+        """Note, in the rows [B] that are true, that a step begins: the hand of that moment is remembered."""
+        ...
+
+    def same(self, belief: Belief, other: Belief) -> Tensor:
+        """Tell in which rows [B] two beliefs show the same, so that nothing has happened between them."""
+        ...
+
     def embed(self, belief: Belief, step: Tensor) -> Tensor:
         """Return features [B, embed_size] for acting on a step [B, G]."""
         ...
 
     def embed_outcome(self, belief: Belief, step: Tensor) -> Tensor:
         """Return features [B, outcome_size] for telling whether the last transition achieved a step [B, G]."""
-        ...
-
-    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Belief]:
-        """Return the losses by name and the filtered beliefs of all B·T frames.
-
-        Frames are row-major, their beliefs as they are before `goal_begins` and `step_begins` are applied.
-        """
         ...

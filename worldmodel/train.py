@@ -1,4 +1,4 @@
-"""Training: a world model and its controller on replayed episodes, resumable, losses as JSON lines. Knows no world."""
+"""Training: world model and controller on replayed episodes, resumable, losses as JSON lines. Knows no world."""
 
 from __future__ import annotations
 
@@ -7,19 +7,32 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from pydantic import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.data import Replay
+from gedanken.worldmodel.protocol import Batch
 
 
 class TrainingError(RuntimeError):
     """Training can't go on; the last good state is kept."""
+
+
+class Learner(Protocol):
+    """What is trained: networks by name, and their losses."""
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the networks by name."""
+        ...
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return all losses of a batch by name."""
+        ...
 
 
 class TrainConfig(BaseModel):
@@ -28,6 +41,7 @@ class TrainConfig(BaseModel):
     Attributes:
         steps: gradient steps in all; the learning rate falls over them as a half cosine.
         batch, time: rows of a batch and frames of a row.
+        anywhere: rows begin at any frame, not only where an episode begins.
         learning_rate: peak of AdamW's rate, reached after `warmup` steps.
         final: share of the peak that is left at the end.
         clip: largest norm of the gradient.
@@ -38,6 +52,7 @@ class TrainConfig(BaseModel):
     steps: int = 1000
     batch: int = 32
     time: int = 64
+    anywhere: bool = False
     learning_rate: float = 1e-3
     warmup: int = 50
     final: float = 0.03
@@ -46,37 +61,31 @@ class TrainConfig(BaseModel):
     save_every: int = 200
 
 
-def losses_of(trained: Trained, batch: Any) -> dict[str, Tensor]:
-    """Return all losses of a batch by name."""
-    losses, belief = trained.model.loss(batch)
-    return {**losses, **trained.controller.loss(batch, belief)}
-
-
 def train(
-    trained: Trained, replay: Replay, config: TrainConfig, folder: Path | None = None
+    trained: Learner, replay: Replay, config: TrainConfig, folder: Path | None = None
 ) -> Iterator[dict[str, float]]:
     """Train in place; yield step, frames/s and losses after every step.
 
     With a folder, its state.pt is taken up again where there is one, and metrics.jsonl grows. Raises TrainingError when
     a loss is no number: the state written last stays as it is.
     """
-    model: Any = trained.model
-    parameters = [p for module in (model, trained.controller) for p in module.parameters()]
+    parts = trained.parts
+    parameters = [p for module in parts.values() for p in module.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    model.train()
-    trained.controller.train()
+    for module in parts.values():
+        module.train()
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
     torch.manual_seed(config.seed)
     rng, step = np.random.default_rng(config.seed), 0
     state_path = folder / "state.pt" if folder else None
     if state_path and state_path.exists():
-        step = _restore(state_path, trained, optimizer, rng)
+        step = _restore(state_path, parts, optimizer, rng)
     while step < config.steps:
         began = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, config)
-        losses = losses_of(trained, replay.sample(rng, config.batch, config.time))
+        losses = trained.losses(replay.sample(rng, config.batch, config.time, anywhere=config.anywhere))
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             values = {name: value.item() for name, value in losses.items()}
@@ -93,10 +102,10 @@ def train(
             with (folder / "metrics.jsonl").open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(row) + "\n")
             if step % config.save_every == 0 or step == config.steps:
-                _keep(folder / "state.pt", trained, optimizer, rng, step)
+                _keep(folder / "state.pt", parts, optimizer, rng, step)
         yield row
-    model.eval()
-    trained.controller.eval()
+    for module in parts.values():
+        module.eval()
 
 
 def _schedule(step: int, config: TrainConfig) -> float:
@@ -106,11 +115,10 @@ def _schedule(step: int, config: TrainConfig) -> float:
     return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _keep(path: Path, trained: Trained, optimizer: torch.optim.Optimizer, rng: np.random.Generator, step: int) -> None:
-    model: Any = trained.model
-    state = {
-        "model": model.state_dict(),
-        "controller": trained.controller.state_dict(),
+def _keep(
+    path: Path, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, rng: np.random.Generator, step: int
+) -> None:
+    state = {name: module.state_dict() for name, module in parts.items()} | {
         "optimizer": optimizer.state_dict(),
         "torch": torch.get_rng_state(),
         "numpy": json.dumps(rng.bit_generator.state),
@@ -121,11 +129,12 @@ def _keep(path: Path, trained: Trained, optimizer: torch.optim.Optimizer, rng: n
     temporary.replace(path)
 
 
-def _restore(path: Path, trained: Trained, optimizer: torch.optim.Optimizer, rng: np.random.Generator) -> int:
+def _restore(
+    path: Path, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, rng: np.random.Generator
+) -> int:
     state = torch.load(path, weights_only=True)
-    model: Any = trained.model
-    model.load_state_dict(state["model"])
-    trained.controller.load_state_dict(state["controller"])
+    for name, module in parts.items():
+        module.load_state_dict(state[name])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["torch"])
     rng.bit_generator.state = json.loads(state["numpy"])

@@ -23,7 +23,7 @@ def spec(**changes: Any) -> WorldSpec:
     )
     return WorldSpec(
         name="numbers",
-        observation=field.model_copy(update=changes),
+        observation=VectorField(**{**dict(field), **changes}),
         actions=("a", "b"),
         attributes=(),
         skills=OBJECTIVES,

@@ -1,0 +1,294 @@
+"""The `ensemble` family, for worlds that show numbers: small networks side by side predict how each number changes.
+
+A belief is what was seen last, so the observation has to say all that matters. Each future keeps to one member: where
+they differ, futures differ. Chua et al., "Deep reinforcement learning in a handful of trials", 2018 (PETS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from gedanken.worldmodel.protocol import Batch, Belief, Readout
+from gedanken.worldmodel.spatial_nets import EnsembleLinear
+from gedanken.worlds.spec import SpecError, WorldSpec
+
+_FURTHEST = 10.0  # standard deviations from the mean at which an input is cut off
+_SHARPEST, _VAGUEST = -7.0, 2.0  # logarithms of a predicted variance; sharper ones were false on new episodes
+
+
+class EnsembleConfig(BaseModel):
+    """Sizes of the family.
+
+    Attributes:
+        members: networks side by side.
+        hidden: features of each hidden layer.
+        layers: hidden layers.
+    """
+
+    members: int = 5
+    hidden: int = 128
+    layers: int = 2
+
+
+SIZES = {
+    "debug": EnsembleConfig(members=3, hidden=32),
+    "small": EnsembleConfig(),
+    "base": EnsembleConfig(hidden=256, layers=3),
+}
+
+
+@dataclass(frozen=True)
+class EnsembleBelief(Belief):
+    """What was seen or imagined last, and the member that imagines on."""
+
+    values: Tensor  # [B, variables] float32, in the world's units
+    reward: Tensor  # [B] of the last imagined transition, 0 where the last one was real
+    continues: Tensor  # [B] probability that the episode went on after it
+    member: Tensor  # [B] 0…E - 1
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """What members say of the next moment; the last dimensions are numbers, categories of all kinds side by side."""
+
+    mean: Tensor  # […, numbers] change, in standard deviations of changes
+    spread: Tensor  # […, numbers] logarithm of its variance
+    kinds: Tensor  # […, all categories] logits
+
+
+class EnsembleModel(nn.Module):
+    """See the module; implements `Dynamics`. Call `measure` before the first training."""
+
+    family = "ensemble"
+
+    def __init__(self, spec: WorldSpec, config: EnsembleConfig) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        variables = spec.vector.variables
+        changing = [i for i, v in enumerate(variables) if not v.exogenous]
+        self.numbers = [i for i in changing if variables[i].categories is None]
+        self.kinds = [(i, variables[i].categories or 0) for i in changing if variables[i].categories]
+        if not changing:
+            raise SpecError(f"world {spec.name!r} shows nothing that could change")
+        self._exogenous = [i for i, v in enumerate(variables) if v.exogenous]
+        self._plain = [i for i, v in enumerate(variables) if v.categories is None]
+        categories, numbers, hidden = sum(size for _, size in self.kinds), len(self.numbers), config.hidden
+        shown = len(self._plain) + sum(v.categories or 0 for v in variables)
+        inputs = shown + len(spec.actions)
+        self.net = _layers(config.members, [inputs, *[hidden] * config.layers, 2 * numbers + categories])
+        self.signals = _layers(config.members, [inputs + shown, hidden, 2])
+        for name in ("mean", "scale", "low", "high"):
+            self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
+        self.register_buffer("change", torch.ones(numbers))
+        self.register_buffer("pay", torch.tensor([0.0, 1.0]))  # mean and standard deviation of rewards
+        axes = spec.controls
+        self.register_buffer("centre", torch.tensor([(a.low + a.high) / 2 for a in axes]), persistent=False)
+        self.register_buffer("reach", torch.tensor([max((a.high - a.low) / 2, 1e-6) for a in axes]), persistent=False)
+
+    mean: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+    change: Tensor
+    pay: Tensor
+    centre: Tensor
+    reach: Tensor
+
+    @torch.no_grad()
+    def measure(self, values: Tensor, after: Tensor, reward: Tensor) -> None:
+        """Take means, standard deviations and ranges from transitions: values and after [n, variables], reward [n].
+
+        Imagined numbers stay within the range that was seen, widened by half of it to both sides.
+        """
+        everything = torch.cat([values, after]).double()
+        self.mean.copy_(everything.mean(0))
+        self.scale.copy_(_deviation(everything))
+        margin = 0.5 * (everything.amax(0) - everything.amin(0))
+        self.low.copy_(everything.amin(0) - margin)
+        self.high.copy_(everything.amax(0) + margin)
+        self.change.copy_(_deviation((after - values).double()[:, self.numbers]))
+        self.pay.copy_(torch.stack([reward.double().mean(), _deviation(reward.double()[:, None])[0]]))
+
+    # ---- beliefs ---------------------------------------------------------------------------------------------------
+
+    def initial(self, batch: int) -> EnsembleBelief:
+        """Return beliefs in mean values."""
+        nothing = torch.zeros(batch, device=self.mean.device)
+        return EnsembleBelief(self.mean.repeat(batch, 1), nothing, nothing + 1, nothing.long())
+
+    def observe(self, belief: EnsembleBelief, action: Tensor, observation: Tensor, is_first: Tensor) -> EnsembleBelief:
+        """Believe what is seen."""
+        nothing = torch.zeros_like(belief.reward)
+        return replace(belief, values=observation.float(), reward=nothing, continues=nothing + 1)
+
+    def suppose(self, belief: EnsembleBelief, steps: Tensor) -> EnsembleBelief:
+        """Give the rows to the members in turn."""
+        rows = torch.arange(len(belief.member), device=belief.member.device)
+        return replace(belief, member=rows % self.config.members)
+
+    def intervene(self, belief: EnsembleBelief, inputs: Mapping[str, float]) -> EnsembleBelief:
+        """Set exogenous variables. Raises SpecError for a name that is none of them."""
+        names, values = [v.name for v in self.spec.vector.variables], belief.values.clone()
+        for name, value in inputs.items():
+            if name not in self.spec.exogenous:
+                known = ", ".join(self.spec.exogenous) or "none"
+                raise SpecError(f"{self.spec.name} has no exogenous variable {name!r}; it has {known}")
+            values[:, names.index(name)] = value
+        return replace(belief, values=values)
+
+    # ---- imagination -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def imagine(self, belief: EnsembleBelief, action: Tensor) -> EnsembleBelief:
+        """Sample what each row's own member predicts."""
+        inputs = self._inputs(belief.values, action)
+        said = self._split(self._own(self.net, inputs, belief.member))
+        step = (said.mean + (said.spread / 2).exp() * torch.randn_like(said.mean)) * self.change
+        values = belief.values.clone()
+        values[:, self.numbers] += step
+        values = torch.minimum(torch.maximum(values, self.low), self.high)
+        for (index, _), logits in zip(self.kinds, self._kinds(said), strict=True):
+            values[:, index] = torch.multinomial(logits.softmax(-1), 1).squeeze(1).float()
+        if self._exogenous:
+            values[:, self._exogenous] = belief.values[:, self._exogenous]
+        signals = self._own(self.signals, torch.cat([inputs, self._shown(values)], -1), belief.member)
+        reward = signals[:, 0] * self.pay[1] + self.pay[0]
+        return replace(belief, values=values, reward=reward, continues=signals[:, 1].sigmoid())
+
+    def readout(self, belief: EnsembleBelief) -> Readout:
+        """Return the values as they are, and the reward and chance to go on of the last imagined transition."""
+        return Readout(belief.values, belief.reward, belief.continues)
+
+    @torch.no_grad()
+    def disagreement(self, belief: EnsembleBelief, action: Tensor) -> Tensor:
+        """Return the mutual information between member and prediction; numbers count as if mixtures were Gaussian."""
+        said = self._all(belief.values, action)
+        own = said.spread.exp().mean(0)
+        doubt = 0.5 * torch.log1p(said.mean.var(0, unbiased=False) / own).sum(-1)
+        for logits in self._kinds(said):
+            chance = logits.softmax(-1)
+            doubt = doubt + _entropy(chance.mean(0)) - _entropy(chance).mean(0)
+        return doubt
+
+    @torch.no_grad()
+    def surprise(self, belief: EnsembleBelief, action: Tensor, observation: Tensor) -> Tensor:
+        """Return −log of the members' mixed density, with each number's standard deviation as its unit."""
+        said, seen = self._all(belief.values, action), observation.float()
+        units = (self.change / self.scale[self.numbers]).log().sum()
+        return (
+            units
+            - torch.logsumexp(self._likelihood(said, belief.values, seen), 0)
+            + torch.tensor(float(self.config.members)).log()
+        )
+
+    # ---- networks --------------------------------------------------------------------------------------------------
+
+    def _shown(self, values: Tensor) -> Tensor:
+        """Return what networks read of values: numbers in standard deviations, categories one-hot."""
+        numbers = ((values - self.mean) / self.scale)[..., self._plain].clamp(-_FURTHEST, _FURTHEST)
+        kinds = [F.one_hot(values[..., i].long(), size).to(numbers.dtype) for i, size in self.kinds]
+        return torch.cat([numbers, *kinds], -1) if kinds else numbers
+
+    def _inputs(self, values: Tensor, action: Tensor) -> Tensor:
+        if self.spec.controls:
+            done = (action.float() - self.centre) / self.reach
+        else:
+            done = F.one_hot(action.long(), len(self.spec.actions)).float()
+        return torch.cat([self._shown(values), done], -1)
+
+    def _all(self, values: Tensor, action: Tensor) -> _Prediction:
+        """Ask every member about every row: […] become [E, n]."""
+        return self._split(self.net(self._inputs(values, action).expand(self.config.members, -1, -1)))
+
+    def _own(self, net: nn.Module, inputs: Tensor, member: Tensor) -> Tensor:
+        """Ask each row's own member: rows [B, inputs] become [E, most rows of a member, inputs], and come back."""
+        members, rows = self.config.members, len(member)
+        answers: Tensor
+        if rows % members == 0 and torch.equal(member, torch.arange(rows, device=member.device) % members):
+            answers = net(inputs.view(-1, members, inputs.shape[1]).transpose(0, 1))  # in turn, as `suppose` gives them
+            return answers.transpose(0, 1).flatten(0, 1)
+        order = member.argsort(stable=True)
+        counts = member.bincount(minlength=members)
+        place = torch.arange(rows, device=member.device) - (counts.cumsum(0) - counts)[member[order]]
+        together = inputs.new_zeros(members, int(counts.max()), inputs.shape[1])
+        together[member[order], place] = inputs[order]
+        answers = net(together)
+        result = answers.new_empty(rows, answers.shape[-1])
+        result[order] = answers[member[order], place]
+        return result
+
+    def _split(self, answer: Tensor) -> _Prediction:
+        n = len(self.numbers)
+        mean, spread, kinds = answer[..., :n], answer[..., n : 2 * n], answer[..., 2 * n :]
+        spread = _VAGUEST - F.softplus(_VAGUEST - spread)
+        spread = _SHARPEST + F.softplus(spread - _SHARPEST)
+        return _Prediction(mean, spread, kinds)
+
+    def _kinds(self, said: _Prediction) -> list[Tensor]:
+        """Return the logits […, categories] of every categorical variable."""
+        ends = list(accumulate(size for _, size in self.kinds))
+        return [said.kinds[..., end - size : end] for end, (_, size) in zip(ends, self.kinds, strict=True)]
+
+    def _likelihood(self, said: _Prediction, before: Tensor, after: Tensor) -> Tensor:
+        """Return the members' log-likelihoods of the next values, […], changes in their standard deviations."""
+        change = (after - before)[:, self.numbers] / self.change
+        gaussian = -0.5 * (said.spread + (change - said.mean) ** 2 * (-said.spread).exp() + 1.8378770664)  # ln 2π
+        total = gaussian.sum(-1)
+        for (index, _), logits in zip(self.kinds, self._kinds(said), strict=True):
+            codes = after[:, index].long().expand(logits.shape[:-1])
+            total = total + logits.log_softmax(-1).gather(-1, codes[..., None]).squeeze(-1)
+        return total
+
+    # ---- learning --------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], EnsembleBelief]:
+        """Return the losses by name, means over members and transitions, and the beliefs of all frames."""
+        before, after, action, reward, continues = transitions(batch)
+        inputs = self._inputs(before, action)
+        every = (self.config.members, -1, -1)
+        said = self._split(self.net(inputs.expand(*every)))
+        signals = self.signals(torch.cat([inputs, self._shown(after)], -1).expand(*every))  # [E, n, 2]
+        paid = ((reward - self.pay[0]) / self.pay[1]).expand_as(signals[..., 0])
+        losses = {
+            "change": -self._likelihood(said, before, after).mean(),
+            "reward": F.mse_loss(signals[..., 0], paid),
+            "continues": F.binary_cross_entropy_with_logits(signals[..., 1], continues.expand_as(paid)),
+        }
+        seen = batch.observation.flatten(0, 1).float()
+        return losses, replace(self.initial(len(seen)), values=seen)
+
+
+def _layers(members: int, sizes: list[int]) -> nn.Sequential:
+    """Return linear layers of these sizes for all members, SiLU between them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [EnsembleLinear(members, inputs, outputs), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def transitions(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return before [n, variables], after, action [n] or [n, A], reward [n] and continues [n] of all transitions."""
+    inside = ~batch.is_first[:, 1:]
+    before, after = batch.observation[:, :-1][inside].float(), batch.observation[:, 1:][inside].float()
+    return before, after, batch.action[:, 1:][inside], batch.reward[:, 1:][inside], batch.continues[:, 1:][inside]
+
+
+def _deviation(columns: Tensor) -> Tensor:
+    """Return standard deviations [columns], 1 where nothing differs."""
+    deviation = columns.std(0, unbiased=False)
+    return torch.where(deviation > 1e-9, deviation, torch.ones_like(deviation))
+
+
+def _entropy(chances: Tensor) -> Tensor:
+    entropy: Tensor = torch.special.entr(chances).sum(-1)
+    return entropy
+
+
+__all__ = ["SIZES", "EnsembleBelief", "EnsembleConfig", "EnsembleModel", "transitions"]
