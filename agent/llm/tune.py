@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from gedanken.agent.llm.adapter import CARD, FORMAT, WEIGHTS
+from gedanken.agent.llm.adapter import CARD, CONFIG, FORMAT, WEIGHTS
 from gedanken.agent.llm.embedded import fastest_dtype, quiet
 from gedanken.agent.llm.protocol import LLMError
 
@@ -180,6 +180,9 @@ class Tuner:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             self.model.save_pretrained(str(folder))
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config["base_model_name_or_path"] = card["base"]  # and not where it lay
+            (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
             tensors = {name: tensor.half().contiguous() for name, tensor in load_file(folder / WEIGHTS).items()}
             save_file(tensors, folder / WEIGHTS)
             about = {

@@ -44,6 +44,7 @@ def test_it_learns_and_the_merged_adapter_says_what_was_learned(
     assert losses(tmp_path / "work", 1) == [rows[-1]["loss"]]
     path = trained.save(tmp_path / "adapters" / "planner", CARD_OF)
     assert {file.name for file in path.iterdir()} == {CONFIG, WEIGHTS, CARD, "README.md"}
+    assert json.loads((path / CONFIG).read_text())["base_model_name_or_path"] == "tiny", "no path of this machine"
     card = json.loads((path / CARD).read_text())
     assert (card["steps"], card["examples"]) == (40, trained.seen) and card["training"]["rank"] == 4
 
