@@ -128,7 +128,10 @@ class RunFolder:
             with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise RunError(f"run {self.id}: {error.strerror}; make room and go on with --resume {self.id}") from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> RunError:
+        return RunError(f"run {self.id}: {error.strerror}; make room and go on with --resume {self.id}")
 
     def samples(self) -> list[dict[str, Any]]:
         """Return the samples so far, task by task in the order of their seeds, however they came.
@@ -162,14 +165,20 @@ class RunFolder:
     # ---- summary ---------------------------------------------------------------------------------------------------
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the summary: the results and everything about the run. NaN becomes null. Returns it."""
+        """Write the summary and return it: the results and everything about the run, NaN as null.
+
+        Raises RunError when the disk refuses.
+        """
         summary = {
             "run": self.id,
             **self.about,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "results": plain(results),
         }
-        _write(self.path / "summary.json", summary)
+        try:
+            _write(self.path / "summary.json", summary)
+        except OSError as error:
+            raise self._refused(error) from error
         return summary
 
 

@@ -20,3 +20,20 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
     assert done.stderr.strip() == "loaded:"
+
+
+EARLY = """
+import sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from gedanken.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_importing_is_an_interruption() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130 and done.stderr == "\nInterrupted.\n"

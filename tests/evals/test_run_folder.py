@@ -1,6 +1,7 @@
 """Run folders: complete, honest about where they come from, and able to go on after a crash."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,22 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="can't write the run folder"):
         RunFolder.create(tmp_path / "file", "suite", {}, {})
+
+
+def test_a_full_disk_loses_no_whole_sample(tmp_path: Path) -> None:
+    run, written = begin(tmp_path), 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))  # no file may become longer
+    try:
+        with pytest.raises(RunError, match="make room and go on with --resume"):
+            for written in range(1000):
+                run.append({"task": "level", "seed": written, "arm": "bot"})
+        with pytest.raises(RunError, match="make room and go on with --resume"):
+            run.finish({"long": "z" * 6_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    again = RunFolder.open(tmp_path / "runs", run.id)
+    again.go_on()
+    assert not again.finished and [sample["seed"] for sample in again.samples()] == list(range(written))
+    again.append({"task": "level", "seed": written, "arm": "bot"})
+    assert len(again.samples()) == written + 1 > 50
