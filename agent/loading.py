@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gedanken.agent import llm as language
+from gedanken.agent.added import load_added
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.critic import Critic
@@ -39,8 +40,8 @@ def places() -> Places:
 
 
 def load_world(id: str) -> World:
-    """Return a world by its id. Raises SpecError for one that does not exist."""
-    return BabyAIWorld(id)
+    """Return a world by its id. Raises SpecError for one that does not exist, WorldError for one that can't be made."""
+    return load_added(id) or BabyAIWorld(id)
 
 
 def load_practice(id: str) -> PracticeWorld:

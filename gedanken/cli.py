@@ -28,7 +28,8 @@ COMMANDS = {
     "bench": ("gedanken.bench", "Time single decisions on this machine."),
     "compare": ("gedanken.upkeep", "Say what changed between two runs beyond noise."),
     "report": ("gedanken.upkeep", "Write a page of charts and tables from runs."),
-    "worlds": ("gedanken.upkeep", "List the worlds there are."),
+    "worlds": ("gedanken.bring", "List the worlds there are, or add one."),
+    "learn": ("gedanken.bring", "Learn an added world by trying."),
     "models": ("gedanken.upkeep", "List the checkpoints and language models there are."),
     "doctor": ("gedanken.doctor", "Check that everything needed is here and sound."),
 }
@@ -43,6 +44,7 @@ KNOWN = {
     "gedanken.worldmodel.checkpoint.CheckpointError",
     "gedanken.worldmodel.experience_file.StoreError",
     "gedanken.worldmodel.train.TrainingError",
+    "gedanken.worlds.protocol.WorldError",
     "gedanken.worlds.spec.SpecError",
 }
 """Errors whose message is all that a person needs."""

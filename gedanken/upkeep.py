@@ -1,4 +1,4 @@
-"""`gedanken collect`, `train`, `eval`, `worlds` and `models`: thin commands over what the folders do."""
+"""`gedanken collect`, `train`, `eval` and `models`: thin commands over what the folders do."""
 
 from __future__ import annotations
 
@@ -185,20 +185,6 @@ def report_command(runs: tuple[str, ...], out: Path) -> int:
     from gedanken.evals.page import write_page
 
     click.echo(write_page(runs, out))
-    return REACHED
-
-
-@click.command(name="worlds")
-@json_option
-def worlds_command(as_json: bool) -> int:
-    """List the worlds there are."""
-    from gedanken.worlds.babyai import SPEC, level_ids
-
-    ids = level_ids()
-    if as_json:
-        click.echo(json.dumps({"worlds": [{"id": id, "kind": SPEC.name, "spec": SPEC.hash} for id in ids]}))
-    else:
-        click.echo("\n".join(ids))
     return REACHED
 
 

@@ -1,0 +1,133 @@
+"""`gedanken worlds` and `learn`: add somebody's own environment, and learn it by trying."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from gedanken.cli import NOT_REACHED, REACHED
+from gedanken.options import json_option
+
+
+@click.group(name="worlds", invoke_without_command=True)
+@json_option
+@click.pass_context
+def worlds_command(context: click.Context, as_json: bool) -> int:
+    """List the worlds there are; `gedanken worlds add` adds one."""
+    from gedanken.agent.added import added
+    from gedanken.worlds.babyai import SPEC, level_ids
+
+    if context.invoked_subcommand:
+        return REACHED
+    specs = {id: SPEC for id in level_ids()} | added()
+    if as_json:
+        rows = [{"id": id, "kind": spec.name, "spec": spec.hash} for id, spec in specs.items()]
+        click.echo(json.dumps({"worlds": rows}))
+    else:
+        click.echo("\n".join(specs))
+    return REACHED
+
+
+@worlds_command.command(name="add")
+@click.argument("environment", metavar="ID")
+@click.option("--adapter", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A TOML file with names.")
+@click.option("--as", "id", metavar="NAME", help="What to call the world.  [default: its id]")
+@json_option
+def add_command(environment: str, adapter: Path | None, id: str | None, as_json: bool) -> int:
+    """Try a Gymnasium environment and keep it as a world.
+
+    ID is what `gymnasium.make` takes, my_package:MyEnv-v0 for one that is in no registry yet, or an adapter's file.
+    """
+    from gedanken.agent.added import add_world
+
+    world = add_world(environment, adapter=adapter, id=id)
+    field = world.spec.vector
+    if as_json:
+        shown = {"id": world.id, "spec": world.spec.hash, "variables": list(field.names)}
+        click.echo(json.dumps(shown | {"actions": list(world.spec.action_names)}))
+        return REACHED
+    click.echo(f"{world.id} is a world now: it shows {', '.join(field.names[:-1])}")
+    click.echo(f"and takes {', '.join(world.spec.action_names)}. Next: gedanken learn {world.id}")
+    return REACHED
+
+
+@click.command(name="learn")
+@click.argument("world_id", metavar="WORLD")
+@click.option("--steps", type=click.IntRange(1), default=5000, show_default=True, help="Real actions in all.")
+@click.option("--random", type=click.IntRange(1), default=500, show_default=True, help="So many at random, first.")
+@click.option("--plan", "text", default="maximize(reward, for 9999)", show_default=True, help="Steps, joined by ';'.")
+@click.option("--method", type=click.Choice(["cem", "mppi"]), default="cem", show_default=True, help="How to search.")
+@click.option("--horizon", type=click.IntRange(1, 500), default=20, show_default=True, help="Actions imagined ahead.")
+@click.option("--candidates", type=click.IntRange(2, 10_000), default=64, show_default=True, help="Tried in a round.")
+@click.option("--rounds", type=click.IntRange(1, 50), default=3, show_default=True, help="Rounds of a search.")
+@click.option("--size", type=click.Choice(["debug", "small", "base"]), default="small", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 1 << 30), default=0, show_default=True, help="Seed of everything.")
+@click.option("--test", type=click.IntRange(0), default=0, show_default=True, help="Unseen episodes at the end.")
+@json_option
+def learn_command(
+    world_id: str,
+    steps: int,
+    random: int,
+    text: str,
+    method: str,
+    horizon: int,
+    candidates: int,
+    rounds: int,
+    size: str,
+    seed: int,
+    test: int,
+    as_json: bool,
+) -> int:
+    """Learn WORLD by trying: at random first, then by searching for what serves a plan; keep a checkpoint.
+
+    Episodes that are stored already count, so the same command with more steps goes on. With --test the exit code is 3
+    where the plan fails in some unseen episode.
+    """
+    import numpy as np
+    import torch
+
+    from gedanken.agent.added import load_added, slug
+    from gedanken.agent.loading import places
+    from gedanken.worldmodel import checkpoint
+    from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
+    from gedanken.worldmodel.experience import ExperienceStore
+    from gedanken.worldmodel.search import Search, SearchConfig
+    from gedanken.worldmodel.trying import TryConfig, pursue, try_out
+    from gedanken.worlds.spec import SpecError
+
+    world = load_added(world_id)
+    if world is None:
+        raise SpecError(f"no world {world_id!r} was added; `gedanken worlds add {world_id}` does that")
+    plan = world.spec.parse_plan(text.replace(";", "\n"))
+    members = SIZES[size].members
+    how = SearchConfig.model_validate(
+        {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds, "futures": members}
+    )
+    config = TryConfig(steps=steps, random=random, search=how, seed=seed)
+    torch.manual_seed(seed)
+    model, began = EnsembleModel(world.spec, SIZES[size]), time.perf_counter()
+    with ExperienceStore(places().store) as store:
+        past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
+        taken, rewards = sum(map(len, past)), list[float]()
+        for tried in try_out(world, model, plan, config, past):
+            store.append(tried.episode)
+            taken, rewards = taken + len(tried.episode), [*rewards, tried.reward]
+            source = tried.episode.source
+            click.echo(f"{taken:>7} steps  {source:<6}  {tried.ending:<8}  reward {tried.reward:.1f}", err=True)
+        card = {"data": f"{taken} real actions", "plan": text, "seed": seed}
+        path = checkpoint.next_path(slug(world.id))
+        checkpoint.save(checkpoint.TrainedDynamics(model, path.name, path, card), path)  # type: ignore[arg-type]
+    answer = {"world": world.id, "steps": taken, "checkpoint": str(path), "seconds": time.perf_counter() - began}
+    answer["rewards"] = rewards
+    ends = []
+    for number in range(test):
+        env = world.make()
+        ends.append(pursue(world, env, plan, number, Search(model, how), np.random.default_rng(number)))  # type: ignore[arg-type]
+        env.close()
+        click.echo(f"test seed {number}: {ends[-1].ending}, reward {ends[-1].reward:.1f}", err=True)
+    answer["test"] = [{"seed": e.episode.seed, "ending": e.ending, "reward": e.reward} for e in ends]
+    click.echo(json.dumps(answer) if as_json else f"{world.id}: {taken} real actions, checkpoint {path}")
+    return NOT_REACHED if any(e.ending == "failed" for e in ends) else REACHED

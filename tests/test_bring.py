@@ -1,0 +1,97 @@
+"""docs/bring-your-own-world.md is carried out as it stands, and the commands' errors are read."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from gedanken.cli import ERROR, REACHED, USAGE, run
+
+PAGE = (Path(__file__).parents[1] / "docs" / "bring-your-own-world.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the page's files, where Python finds them."""
+    for block, name in re.findall(r"```\w+\n(# file: (\S+)\n.*?)```", PAGE, re.DOTALL):
+        (tmp_path / name).write_text(block, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("my_house", None)
+    gymnasium.registry.pop("House-v0", None)
+
+
+def test_the_page_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = re.findall(r"^\$ gedanken (.*)$", PAGE.replace("\\\n", ""), re.MULTILINE)
+    assert [shlex.split(command)[0] for command in commands] == ["worlds", "learn"]
+    assert run(shlex.split(commands[0])) == REACHED
+    assert capsys.readouterr().out in PAGE
+    assert run(["worlds"]) == REACHED and "house" in capsys.readouterr().out.split()
+    assert run([*shlex.split(commands[1]), "--json"]) == REACHED
+    printed = capsys.readouterr()
+    learnt = json.loads(printed.out)
+    assert learnt["steps"] == 300 and Path(learnt["checkpoint"]).name == "house-1"
+    assert [test["ending"] for test in learnt["test"]] == ["achieved"]
+    assert " random " in printed.err and " agent " in printed.err
+    exec(compile((folder / "use_house.py").read_text(), "use_house.py", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["0.0", "achieved"], ["12.0", "achieved"]]
+    assert "outside 12 °C" in lines[1]
+    assert run(["models"]) == REACHED and "ensemble, for house" in capsys.readouterr().out
+
+
+def test_more_steps_go_on_where_the_last_ones_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["worlds", "add", "house.toml", "--as", "house"]) == REACHED
+    quick = ["learn", "house", "--random", "500", "--size", "debug", "--json"]
+    steps = []
+    for most in ("60", "90"):
+        capsys.readouterr()
+        assert run([*quick, "--steps", most]) == REACHED
+        steps.append(len(json.loads(capsys.readouterr().out)["rewards"]))
+    assert steps == [1, 1]  # 60 actions are one episode, 30 more another
+
+
+def test_a_world_that_changed_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["worlds", "add", "my_house:House-v0"]) == REACHED
+    import my_house
+
+    my_house.House.observation_space = gymnasium.spaces.Box(-50, 60, (3,))
+    assert run(["learn", "my_house:House-v0"]) == ERROR
+    assert "no longer what was added; its observation changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("worlds add NobodyHasThis-v0", "NameNotFound"),
+        ("worlds add other.toml", "other.toml: No such file"),
+        ("worlds add House-v1 --adapter house.toml", "is for 'my_house:House-v0', not for 'House-v1'"),
+        ("worlds add house.toml --as BabyAI-GoToObj-v0", "is there already"),
+        ("learn nowhere", "no world 'nowhere' was added; `gedanken worlds add nowhere` does that"),
+        ("collect --world house -n 1", "nobody demonstrates 'house'; `gedanken learn house`"),
+        ("learn house --plan fly(room)", "no skill 'fly'"),
+        ("run hello --world house", "was trained for world 'babyai'"),
+    ],
+)
+def test_errors_say_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str], command: str, says: str) -> None:
+    if "house" in command.split():
+        assert run(["worlds", "add", "house.toml", "--as", "house"]) == REACHED
+    assert run(command.split()) in (ERROR, USAGE)
+    printed = capsys.readouterr()
+    assert says in printed.err and "Traceback" not in printed.err and printed.err.count("Error") == 1
+
+
+def test_a_damaged_file_of_a_world_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["worlds", "add", "house.toml", "--as", "house"]) == REACHED
+    from gedanken.worldmodel.checkpoint import home
+
+    (home() / "worlds" / "house.json").write_text("{")
+    assert run(["worlds"]) == REACHED  # the others are listed all the same
+    assert run(["learn", "house"]) == ERROR
+    assert "house.json is damaged" in capsys.readouterr().err

@@ -1,0 +1,177 @@
+"""Learning a world of numbers by trying: random episodes first, then searched ones, the model fitted in between.
+
+Knows no words but plans, and no storage: episodes are yielded as they happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worldmodel.ensemble import EnsembleModel
+from gedanken.worldmodel.episode import AGENT, Episode
+from gedanken.worldmodel.fit import fit
+from gedanken.worldmodel.protocol import Dynamics
+from gedanken.worldmodel.search import Search, SearchConfig, Task
+from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
+from gedanken.worlds.objectives import objective_of, standing
+from gedanken.worlds.spec import Plan
+
+RANDOM = "random"
+"""Source of an episode in which actions were drawn."""
+
+Ending = Literal["achieved", "failed", "over"]
+
+
+class TryConfig(BaseModel):
+    """How to learn by trying.
+
+    Attributes:
+        steps: real actions in all.
+        random: how many of them are drawn at random, before anything is known.
+        first: gradient steps after those.
+        then: gradient steps after each later episode.
+        search: how actions are found.
+        seed: seed of everything.
+    """
+
+    steps: int = Field(default=5000, ge=1)
+    random: int = Field(default=500, ge=1)
+    first: int = Field(default=600, ge=1)
+    then: int = Field(default=300, ge=1)
+    search: SearchConfig = SearchConfig()
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One episode, how its plan ended, and how many of the plan's steps were achieved."""
+
+    episode: Episode
+    ending: Ending
+    achieved: int
+
+    @property
+    def reward(self) -> float:
+        """Return the sum of the world's own rewards."""
+        return float(self.episode.rewards.sum())
+
+
+def try_out(
+    world: GymWorld, model: EnsembleModel, plan: Plan, config: TryConfig, past: Sequence[Episode] = ()
+) -> Iterator[Tried]:
+    """Learn in place, yielding episodes, the first ones random; `past` episodes count as steps already taken.
+
+    The model is fitted before every searched episode and at the end. Exogenous variables are drawn anew for each.
+    Raises WorldError and TrainingError; what was yielded before is sound.
+    """
+    episodes, env = list(past), world.make()
+    seed = max([FIRST_TRAINING_SEED, *(episode.seed + 1 for episode in episodes)])
+    steps = config.first
+    try:
+        while (taken := sum(map(len, episodes))) < config.steps:
+            rng = np.random.default_rng((config.seed, seed))
+            search = None
+            if taken >= config.random:
+                fit(model, episodes, steps=steps, seed=seed % (1 << 30))
+                steps, search = config.then, Search(cast(Dynamics, model), config.search)
+            inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
+            tried = pursue(world, env, plan, seed, search, rng, inputs, most=config.steps - taken)
+            episodes.append(tried.episode)
+            seed += 1
+            yield tried
+        if episodes:
+            fit(model, episodes, steps=steps, seed=seed % (1 << 30))
+    finally:
+        env.close()
+
+
+def pursue(
+    world: GymWorld,
+    env: GymEnv,
+    plan: Plan,
+    seed: int,
+    search: Search | None,
+    rng: np.random.Generator,
+    inputs: dict[str, float] | None = None,
+    *,
+    most: int = 1_000_000,
+) -> Tried:
+    """Live through one episode of at most `most` actions: search for what serves the plan, or act at random.
+
+    It ends with the environment; a searched one also when the plan is achieved or has failed.
+    """
+    seen = [env.reset(seed=seed, options={"exogenous": inputs or {}})[0]]
+    actions: list[Any] = []
+    rewards: list[float] = []
+    watches, objectives = world.watch(env, plan.steps), [objective_of(world.spec, step) for step in plan.steps]
+    patience, current, proposal, held = rng.uniform(0, 0.8), 0, None, None
+    generator = torch.Generator().manual_seed(seed)
+    ending: Ending = "over"
+    over = terminated = False
+    while not over and len(actions) < most:
+        if search is None:
+            action = held if held is not None and rng.random() < patience else random_action(world.spec, rng)
+            held = action
+        else:
+            task = Task(objectives[current], standing(world.spec, plan.steps[: current + 1]), watches[current].spent)
+            belief = search.model.observe(
+                search.model.initial(1),
+                torch.zeros(1),
+                torch.from_numpy(seen[-1])[None],
+                torch.ones(1, dtype=torch.bool),
+            )
+            found = search(belief, [task], proposal, generator)
+            proposal = found.proposal
+            action = found.action[0].numpy() if world.spec.controls else int(found.action[0])
+        observation, reward, terminated, truncated, _ = env.step(action)
+        seen, actions, rewards = [*seen, observation], [*actions, action], [*rewards, reward]
+        over = terminated or truncated
+        if search is None:
+            continue
+        if watches[current].achieved(action):
+            current, proposal = current + 1, None
+        elif watches[current].failed:
+            ending = "failed"
+        if current == len(plan.steps):
+            ending = "achieved"
+        if ending != "over":
+            break
+    return Tried(_episode(world, plan, seed, search is None, seen, actions, rewards, terminated), ending, current)
+
+
+def _episode(
+    world: GymWorld,
+    plan: Plan,
+    seed: int,
+    random: bool,
+    seen: list[Any],
+    actions: list[Any],
+    rewards: list[float],
+    terminated: bool,
+) -> Episode:
+    length = len(actions)
+    taken: NDArray[Any] = np.array(actions, np.float32 if world.spec.controls else np.int64)
+    return Episode(
+        world=world.id,
+        spec_hash=world.spec.hash,
+        seed=seed,
+        source=RANDOM if random else AGENT,
+        goal="" if random else str(plan),
+        observations=np.stack(seen),
+        actions=taken,
+        rewards=np.array(rewards, np.float32),
+        terminated=terminated,
+        steps=(),
+        step_index=np.full(length, -1, np.int16),
+        origin=np.zeros(0, np.int16),
+        expert=np.full(length, -1, np.int8),
+        achieved=np.zeros(length, np.bool_),
+    )
