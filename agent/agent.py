@@ -229,7 +229,7 @@ class Agent:
     def _resumed(self, goal: str, session: Session) -> Resumed:
         recorded = session.journal.actions(session.conversation.id) if session.journal and session.conversation else []
         last = recorded[-1] if recorded and not recorded[-1].done else None
-        name = self.world.spec.actions[last.action] if last else None
+        name = self.world.spec.action_names[last.action] if last else None
         message = f"{session.spent} actions of this goal were replayed from the journal"
         if name:
             message += (
