@@ -18,7 +18,7 @@ from torch import Tensor
 from gedanken.worldmodel.protocol import Belief, Dynamics
 from gedanken.worlds.objectives import Avoid, Objective, Optimize, outcome
 
-_SPOILT = 10.0  # standard deviations of loss that failing at once counts as, half of it when failing last
+_SPOILT = 100.0  # standard deviations of loss that failing at once counts as, half of it when failing last
 _UNIFORM = 0.5  # share of the uniform distribution in a warm-started proposal over discrete actions
 _NARROWEST = 0.05  # least standard deviation of a proposal, in half ranges of a control
 
@@ -60,7 +60,7 @@ class Found:
 
     action: Tensor  # [B] int64, or [B, A] controls in their units
     proposal: Tensor  # [B, H, A] probabilities, or means in -1…1
-    spoilt: Tensor  # [B] share of the best candidate's futures in which the objective failed
+    spoilt: Tensor  # [B] how much the best candidate's futures are spoilt: 0 none, 1 all of them at once
 
 
 class Search:
@@ -89,10 +89,15 @@ class Search:
             score = _standard(loss) + _SPOILT * spoilt
             weights = self._weights(score)[:, :, None, None]
             middle = (weights * candidates).sum(1)
+            if (
+                self._discrete
+            ):  # good sequences may differ in every action, so that a mixture of them is good for nothing
+                best = candidates[torch.arange(problems), score.argmin(1)]
+                middle = (middle + best) / 2  # the likeliest sequence is the best one; it is tried again
             width = (weights * (candidates - middle[:, None]) ** 2).sum(1).sqrt().clamp(min=_NARROWEST)
-        best = spoilt.gather(1, score.argmin(1, keepdim=True)).squeeze(1)
+        share = spoilt.gather(1, score.argmin(1, keepdim=True)).squeeze(1)
         first = middle[:, 0]
-        return Found(first.argmax(-1) if self._discrete else self._natural(first), middle, best)
+        return Found(first.argmax(-1) if self._discrete else self._natural(first), middle, share)
 
     # ---- proposals -------------------------------------------------------------------------------------------------
 

@@ -133,10 +133,14 @@ class Keep:
         return (values[self.variable] >= self.low) & (values[self.variable] <= self.high)
 
     def loss(self, values: Values, xp: Any = np) -> Any:
-        """Return the distance to the range, and a hundredth of that to its middle: the brink is no good place."""
-        value = values[self.variable]
-        outside = abs(value - self.low) + abs(value - self.high) - (self.high - self.low)
-        return outside / 2 + 0.01 * abs(value - (self.low + self.high) / 2)
+        """Return the distance to the range, and a tenth of that to its inner nine tenths: the brink is no good place.
+
+        Within those all is equal: a search that prefers one place there would risk everything else for it.
+        """
+        half = (self.high - self.low) / 2
+        off = abs(values[self.variable] - (self.low + self.high) / 2)
+        outside, brink = off - half, off - 0.9 * half
+        return (outside + abs(outside)) / 2 + 0.1 * (brink + abs(brink)) / 2
 
 
 @dataclass(frozen=True)
