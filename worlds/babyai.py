@@ -209,7 +209,8 @@ class BabyAIWorld:
     def __init__(self, id: str) -> None:
         if id not in level_ids():
             close = [name for name in level_ids() if id.lower().removeprefix("babyai-").split("-")[0] in name.lower()]
-            hint = f"did you mean {', '.join(close[:4])}?" if close else "`gedanken worlds` lists them, `gedanken worlds add` adds one"
+            others = "`gedanken worlds` lists them, `gedanken worlds add` adds one"
+            hint = f"did you mean {', '.join(close[:4])}?" if close else others
             raise SpecError(f"unknown world {id!r}; {hint}")
         self.id = id
 
