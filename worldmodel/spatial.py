@@ -7,6 +7,7 @@ learned from observations alone; built in are only the rigid motions of a grid, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -45,8 +46,8 @@ SIZES = {
     "base": SpatialConfig(embed=24, width=48, hidden=512),
 }
 
-MATCH, MISMATCH, NEW = -0.03, -6.0, -2.5
-"""Log-likelihoods by which a motion is judged: a known cell seen again, seen otherwise, a cell not known before."""
+SLIP = 0.01
+"""Chance that a known cell is seen otherwise than it was known, by which motions are judged."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class SpatialModel(nn.Module):
         self.signals = Signals(grid, actions, config.embed)
         self.acting = Acting(grid, skills, spec.max_arguments, config.embed, config.width, config.hidden)
         self.outcome_codes = Codes(grid, config.embed)
+        self.usual: Tensor  # [V + 1] how often each code is in sight, a moving average
+        self.register_buffer("usual", torch.full((grid.codes + 1,), 1.0 / grid.codes))
         self.embed_size = config.hidden
         arguments = spec.max_arguments
         self.outcome_size = 2 * (25 + 1) * (config.embed + arguments) + actions + skills
@@ -146,8 +149,9 @@ class SpatialModel(nn.Module):
         visible = ~grid.hidden[view]
         visible[:, grid.view_agent] = False
         known = expected != grid.unknown
-        score = torch.where(known, torch.where(expected == view[:, None], MATCH, MISMATCH), NEW)
-        evidence = (score * visible[:, None]).sum(2)
+        usual = self.usual.clamp(min=1e-5).log()[view][:, None]  # [B, 1, view]
+        again = torch.where(expected == view[:, None], math.log(1 - SLIP), math.log(SLIP) + usual)
+        evidence = (torch.where(known, again, usual) * visible[:, None]).sum(2)
         posterior = (evidence + (prior if prior is not None else 0.0)).softmax(1)
         motion = torch.where(is_first, 0, posterior.argmax(1))
         moved = grid.move(belief.seen, motion)
@@ -346,6 +350,8 @@ class SpatialModel(nn.Module):
         belief = self.initial(len(batch.action))
         befores, beliefs, moved, motions = [], [], [], []
         view = self.grid.encode(batch.observation)
+        if self.training:
+            self._note_usual(view)
         for t in range(length):
             first = batch.is_first[:, t] if t else torch.ones_like(batch.is_first[:, 0])
             befores.append(belief)
@@ -374,6 +380,13 @@ class SpatialModel(nn.Module):
         return _Frames(
             together(beliefs), flat(moved), flat(hindsight[::-1]), flat(motions), together(befores), first.flatten()
         )
+
+    def _note_usual(self, view: Tensor) -> None:
+        """Move the codes' frequencies towards those in sight in a batch of views, the agent's own cell left out."""
+        shown = torch.bincount(view.flatten(), minlength=self.grid.codes + 1)
+        shown -= torch.bincount(view[..., self.grid.view_agent].flatten(), minlength=len(shown))
+        shown = torch.where(self.grid.hidden, 0, shown).to(self.usual)
+        self.usual.lerp_(shown / shown.sum().clamp(min=1.0), 0.02)
 
     def _motion_loss(self, frames: _Frames, going: Tensor) -> Tensor:
         before, action = frames.before[going], frames.belief.action[going]

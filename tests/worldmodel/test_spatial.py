@@ -11,7 +11,7 @@ from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.protocol import Batch
-from gedanken.worldmodel.spatial import SIZES, SpatialBelief, SpatialModel
+from gedanken.worldmodel.spatial import MOTIONS, SIZES, SpatialBelief, SpatialModel
 from gedanken.worldmodel.spatial_nets import _ensemble, by_members, draw
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
@@ -131,7 +131,6 @@ def test_an_episode_does_not_leak_into_the_next_one_of_its_row(batch: Batch) -> 
 
 
 def test_dynamics_know_nothing_of_the_step(batch: Batch) -> None:
-    model, _ = fresh()
     others = {
         "step": batch.step.flip(1),
         "step_before": batch.step_before.flip(1),
@@ -141,6 +140,7 @@ def test_dynamics_know_nothing_of_the_step(batch: Batch) -> None:
     }
     losses = []
     for variant in (batch, replace(batch, **others)):
+        model, _ = fresh()  # each loss also notes what is usual
         torch.manual_seed(1)
         losses.append(model.loss(variant)[0])
     assert set(losses[0]) == set(DYNAMICS)
@@ -300,6 +300,26 @@ def test_a_walk_is_remembered_as_a_map_of_what_was_in_sight(trained: Trained, se
                 assert known[row, column].tolist() == expected, (t, position)
         action = following
         raw, *_ = env.step(action)
+
+
+def test_views_tell_a_turn_from_a_slide_before_motions_are_learned(batch: Batch) -> None:
+    model, _ = fresh()
+    for _ in range(50):  # what is usual, and nothing else, is learned here
+        model.loss(batch)
+    right = total = 0
+    for seed in range(12):
+        env = BabyAIWorld("BabyAI-OpenDoor-v0").make()
+        raw, _ = env.reset(seed=seed)
+        first = torch.from_numpy(raw["image"].transpose(1, 0, 2).copy())[None]
+        belief = model.observe(model.initial(1), torch.tensor([0]), first, torch.tensor([True]))
+        for action in (LEFT, LEFT, LEFT, LEFT, RIGHT, RIGHT):
+            raw, *_ = env.step(action)
+            view = torch.from_numpy(raw["image"].transpose(1, 0, 2).copy())[None]
+            codes = model.grid.encode(view)
+            belief, _, posterior = model._filter(belief, torch.tensor([action]), codes, torch.tensor([False]))
+            right += MOTIONS[int(posterior.argmax())][0] == (1 if action == LEFT else 3)
+            total += 1
+    assert right >= 0.9 * total, f"{right} of {total}"
 
 
 def test_categories_are_drawn_as_often_as_they_weigh() -> None:
