@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
 from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
 from gedanken.worldmodel.spatial_nets import Acting, Change, Codes, Completion, Motion, Sight, Signals, draw
+from gedanken.worldmodel.spatial_paths import Passage, distances
 from gedanken.worlds.spec import WorldSpec
 
 
@@ -26,6 +27,8 @@ class SpatialConfig(BaseModel):
 
     Attributes:
         radius: cells that the map reaches to every side of the agent.
+        window: cells to every side of it at which networks look one by one; the same where it isn't given.
+        ways: whether acting is told distances over the known map.
         embed: channels of a cell's embedding.
         width: channels of the maps of the acting trunk; `hidden` its features.
         members: members of the ensemble that predicts motions and changes.
@@ -33,6 +36,8 @@ class SpatialConfig(BaseModel):
     """
 
     radius: int = 6
+    window: int | None = None
+    ways: bool = False
     embed: int = 16
     width: int = 24
     hidden: int = 384
@@ -85,16 +90,20 @@ class SpatialModel(nn.Module):
     def __init__(self, spec: WorldSpec, config: SpatialConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
-        self.grid = grid = Grid(spec, config.radius)
+        self.grid = grid = Grid(spec, config.radius, config.window)
         self.patch = grid.patch(2)
         actions, skills = len(spec.actions), len(spec.skills)
         self.near = grid.patch(config.change_reach)
         self.motion = Motion(grid, actions, config.embed, config.members)
         self.change = Change(grid, actions, config.embed, config.members, len(self.near))
+        edge, side = grid.radius - grid.reach, grid.window_side
+        self.near_in_window = (self.near // grid.side - edge) * side + self.near % grid.side - edge
         self.sight = Sight(grid, config.embed)
         self.completion = Completion(grid, config.embed, config.width)
         self.signals = Signals(grid, actions, config.embed)
-        self.acting = Acting(grid, skills, spec.max_arguments, config.embed, config.width, config.hidden)
+        ways = spec.max_arguments + 1 if config.ways else 0
+        self.acting = Acting(grid, skills, spec.max_arguments, config.embed, config.width, config.hidden, ways)
+        self.passage = Passage(grid, actions, config.embed) if config.ways else None
         self.outcome_codes = Codes(grid, config.embed)
         self.usual: Tensor  # [V + 1] how often each code is in sight, a moving average
         self.register_buffer("usual", torch.full((grid.codes + 1,), 1.0 / grid.codes))
@@ -192,6 +201,7 @@ class SpatialModel(nn.Module):
         keep = (old == grid.unknown) | grid.hidden[changed[:, :-1]]
         world = world.scatter(1, self.near.expand(batch, -1), torch.where(keep, old, changed[:, :-1]))
         hand = torch.where(grid.hidden[changed[:, -1]], belief.hand, changed[:, -1])
+        world = self._suppose_on(world, belief.places)
         view = world[:, grid.view]
         visible = (self.sight(view) > 0) & (view != grid.unknown)
         visible[:, grid.view_agent] = False
@@ -208,6 +218,17 @@ class SpatialModel(nn.Module):
             places_before=belief.places[:, self.patch],
             hand_before=belief.hand,
         )
+
+    def _suppose_on(self, world: Tensor, places: Tensor) -> Tensor:
+        """Where something unsupposed comes into sight, suppose what is around the agent now."""
+        if self.grid.reach == self.grid.radius:
+            return world
+        view = world[:, self.grid.view]
+        rows = ((view == self.grid.unknown) & (self.sight(view) > 0)).any(1).nonzero().squeeze(1)
+        if not len(rows):
+            return world
+        nothing = world.new_zeros(len(rows), 0, len(self.spec.step_sizes))
+        return world.index_copy(0, rows, self.completion.sample(world[rows], nothing, places[rows]))
 
     def same(self, belief: SpatialBelief, other: SpatialBelief) -> Tensor:
         """Tell in which rows [B] the supposed worlds around the agent and its hand are the same."""
@@ -288,14 +309,16 @@ class SpatialModel(nn.Module):
         grid, view = self.grid, self.grid.encode(observation)
         motion = self.motion(belief.seen, belief.hand, action).logsumexp(0).argmax(1)
         moved = grid.move(belief.seen, motion)
-        filled = self.completion(moved).log_softmax(-1)  # [B, P·P, V + 1]
-        stay = F.one_hot(moved, grid.codes + 1).float().clamp(min=1e-4).log()
-        likelihood = torch.where((moved == grid.unknown)[..., None], filled, stay)
+        window = moved[:, grid.window]
+        filled = self.completion(window).log_softmax(-1)  # [B, W·W, V + 1]
+        stay = F.one_hot(window, grid.codes + 1).float().clamp(min=1e-4).log()
+        likelihood = torch.where((window == grid.unknown)[..., None], filled, stay)
         changes = self.change(moved, belief.hand, action, motion).log_softmax(-1).logsumexp(0)
         changes = changes - torch.tensor(float(self.config.members)).log()
         near_known = (moved[:, self.near] != grid.unknown)[..., None]
-        likelihood[:, self.near] = torch.where(near_known, changes[:, :-1], likelihood[:, self.near])
-        likelihood = likelihood[:, grid.view].gather(2, view[..., None]).squeeze(2)  # [B, view]
+        near = self.near_in_window
+        likelihood[:, near] = torch.where(near_known, changes[:, :-1], likelihood[:, near])
+        likelihood = likelihood[:, grid.view_in_window].gather(2, view[..., None]).squeeze(2)  # [B, view]
         likelihood[:, grid.view_agent] = changes[:, -1].gather(1, view[:, grid.view_agent, None]).squeeze(1)
         visible = ~grid.hidden[view]
         sight = self.sight(torch.where(visible, view, moved[:, grid.view]))  # given what is there, as in training
@@ -310,8 +333,18 @@ class SpatialModel(nn.Module):
         marks = self.grid.matches(step, belief.seen, belief.places)
         held = self.grid.matches(step, belief.hand[:, None], None)[..., 0]
         skill = step[:, 0].clamp(min=0)
-        features: Tensor = self.acting(belief.seen, marks, belief.hand, held, skill, belief.hand_began)
+        ways = self._ways(belief, marks) if self.passage is not None else None
+        features: Tensor = self.acting(belief.seen, marks, belief.hand, held, skill, belief.hand_began, ways)
         return features
+
+    @torch.no_grad()
+    def _ways(self, belief: SpatialBelief, marks: Tensor) -> Tensor:
+        """Return distances [B, arguments + 1, P·P] to the marked cells, and to the nearest unknown one."""
+        assert self.passage is not None
+        hands, which = torch.unique(belief.hand, return_inverse=True)
+        costs = self.passage.costs(hands)[which].gather(1, belief.seen)
+        unknown = belief.seen == self.grid.unknown
+        return torch.stack([distances(costs, sources) for sources in (*marks.unbind(1), unknown)], 1)
 
     def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
         """Return the cells near the agent, and its hand, before and after the last action, the step's things marked."""
@@ -341,6 +374,7 @@ class SpatialModel(nn.Module):
             "change": self._change_loss(frames, view, visible, going),
             "sight": self._sight_loss(frames, visible),
             "completion": self._completion_loss(frames),
+            **self._passage_loss(frames, going),
             **self._signal_losses(frames, batch, going),
         }, belief
 
@@ -412,6 +446,20 @@ class SpatialModel(nn.Module):
         )
         return losses / (len(target) * self.config.members)
 
+    def _passage_loss(self, frames: _Frames, going: Tensor) -> dict[str, Tensor]:
+        if self.passage is None:
+            return {}
+        before, belief, ahead = frames.before[going], frames.belief[going], self.grid.cells // 2 - self.grid.side
+        loss = self.passage.loss(
+            before.seen[:, ahead],
+            before.hand,
+            belief.action,
+            frames.motion[going],
+            belief.seen[:, ahead],
+            belief.hand,
+        )
+        return {"passage": loss}
+
     def _sight_loss(self, frames: _Frames, visible: Tensor) -> Tensor:
         rows = _some(torch.arange(len(visible), device=visible.device), 0.4)
         view = frames.hindsight[rows][:, self.grid.view]
@@ -428,6 +476,7 @@ class SpatialModel(nn.Module):
         Frames are drawn by how much they have yet to see: there is little to learn from the ends of episodes.
         """
         seen, later = frames.belief.seen, frames.hindsight
+        seen, later = seen[:, self.grid.window], later[:, self.grid.window]
         told = ((seen == self.grid.unknown) & (later != self.grid.unknown)).sum(1) + 0.5
         rows = torch.multinomial(told, max(1, round(0.3 * len(told))))
         seen, later = seen[rows], later[rows]

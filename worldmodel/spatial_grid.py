@@ -28,10 +28,11 @@ INVERSE = (0, 2, 1, 4, 3, 6, 5, 7)
 class Grid(nn.Module):
     """Index tables for maps of ``side × side`` cells around an agent that faces row 0; codes join all channels.
 
-    A cell's code is one integer for all channels of the grid field; `unknown` is the code after the last.
+    A cell's code is one integer for all channels of the grid field; `unknown` is the code after the last. The `window`
+    is the middle of the map, up to `reach` cells away, at which networks look cell by cell.
     """
 
-    def __init__(self, spec: WorldSpec, radius: int) -> None:
+    def __init__(self, spec: WorldSpec, radius: int, reach: int | None = None) -> None:
         super().__init__()
         field = spec.grid
         self.spec, self.radius, self.side = spec, radius, 2 * radius + 1
@@ -44,6 +45,8 @@ class Grid(nn.Module):
         self.motion: Tensor
         self.motion_inside: Tensor
         self.view: Tensor
+        self.window: Tensor
+        self.view_in_window: Tensor
         self.hidden: Tensor
         self.solid: Tensor
         self.channels: Tensor
@@ -51,11 +54,21 @@ class Grid(nn.Module):
         sources = [self._source(*motion) for motion in MOTIONS]
         self._constant("motion", torch.tensor([[cell for cell, _ in source] for source in sources]))  # [M, P·P]
         self._constant("motion_inside", torch.tensor([[inside for _, inside in source] for source in sources]))
+        self.reach = radius if reach is None else reach
+        self.window_side = 2 * self.reach + 1
         rows = [radius - field.agent[0] + r for r in range(field.height)]
         columns = [radius - field.agent[1] + c for c in range(field.width)]
-        if min(*rows, *columns) < 0 or max(*rows, *columns) >= self.side:
-            raise ValueError(f"a map of radius {radius} does not hold a view of {field.height}×{field.width}")
+        farthest = max(abs(cell - radius) for cell in (*rows, *columns))
+        if not farthest <= self.reach <= radius:
+            raise ValueError(
+                f"a map of radius {radius} with a window of {self.reach} does not hold a view of"
+                f" {field.height}×{field.width}"
+            )
         self._constant("view", torch.tensor([r * self.side + c for r in rows for c in columns]))  # [49]
+        edge = radius - self.reach
+        self._constant("window", torch.tensor(self._square(self.reach)))  # [W·W]
+        in_window = [(r - edge) * self.window_side + c - edge for r in rows for c in columns]
+        self._constant("view_in_window", torch.tensor(in_window))  # [49]
         kinds = torch.arange(self.codes + 1) // math.prod(self.sizes[1:])
         self._constant("hidden", (kinds == field.hidden) | (torch.arange(self.codes + 1) == self.unknown))
         background = torch.isin(kinds, torch.tensor(field.background)) | self.hidden
@@ -86,8 +99,11 @@ class Grid(nn.Module):
 
     def patch(self, reach: int) -> Tensor:
         """Return the indices of the square of cells up to `reach` away from the agent, row by row."""
+        return torch.tensor(self._square(reach), device=self.view.device)
+
+    def _square(self, reach: int) -> list[int]:
         span = range(self.radius - reach, self.radius + reach + 1)
-        return torch.tensor([r * self.side + c for r in span for c in span], device=self.view.device)
+        return [r * self.side + c for r in span for c in span]
 
     # ---- codes -----------------------------------------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ class Completion(nn.Module):
         self.stem = nn.Conv2d(embed, width, 3, padding=1)
         self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.anywhere = nn.Linear(embed, 64)
-        coarse = 2 * width * ((grid.side + 1) // 2) ** 2
+        coarse = 2 * width * ((grid.window_side + 1) // 2) ** 2
         self.summary = nn.Sequential(nn.Linear(coarse + 64, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU())
         self.where, self.what = nn.Linear(256, coarse), nn.Linear(256, 2 * width)
         self.near = nn.Conv2d(width, width, 3, padding=1)
@@ -171,8 +171,8 @@ class Completion(nn.Module):
         self.values = Codes(grid, 2 * embed)
 
     def forward(self, codes: Tensor, cells: Tensor | None = None) -> Tensor:
-        """Return logits [B, P·P, V + 1] for maps [B, P·P]; with `cells`, just [n, V + 1] for those of all B·P·P."""
-        side = self.grid.side
+        """Return logits [B, W·W, V + 1] for windows [B, W·W]; with `cells`, just [n, V + 1] for those of all B·W·W."""
+        side = self.grid.window_side
         known = self.codes(codes)
         fine = F.relu(self.stem(known.transpose(1, 2).unflatten(2, (side, side)).contiguous()))
         coarse = F.relu(self.down(fine))
@@ -186,13 +186,17 @@ class Completion(nn.Module):
 
     @torch.no_grad()
     def sample(self, seen: Tensor, steps: Tensor, places: Tensor) -> Tensor:
-        """Fill the unknown cells of maps [B, P·P]; cells that would stay out of reach remain unknown."""
+        """Fill the unknown cells in the windows of maps [B, P·P]; cells that would stay out of reach remain unknown.
+
+        The steps [B, K, G], of which there may be none, name things that then probably exist.
+        """
         grid = self.grid
-        codes = seen.clone()
-        alike = bool((seen == seen[:1]).all())  # futures of one belief: what is likely is the same for all
-        likely = self(seen[:1] if alike else seen).softmax(-1).expand(len(seen), -1, -1)
-        for k in range(steps.shape[1]):
-            self._place(codes, likely, steps[:, k], places)
+        codes = seen[:, grid.window]
+        if steps.shape[1]:
+            alike = bool((codes == codes[:1]).all())  # futures of one belief: what is likely is the same for all
+            likely = self(codes[:1] if alike else codes).softmax(-1).expand(len(seen), -1, -1)
+            for k in range(steps.shape[1]):
+                self._place(codes, seen, likely, steps[:, k], places)
         when = torch.rand_like(codes, dtype=torch.float)  # cells are drawn in random order, few at first
         for turn in range(1, self.rounds + 1):
             begin, end = ((turn - 1) / self.rounds) ** 2, (turn / self.rounds) ** 2
@@ -201,22 +205,29 @@ class Completion(nn.Module):
             if len(cells):
                 drawn = draw(self(codes, cells).softmax(-1))
                 codes.view(-1)[cells] = torch.where(grid.hidden[drawn], grid.unknown, drawn)
-        return codes
+        filled = seen.clone()
+        filled[:, grid.window] = codes
+        return filled
 
-    def _place(self, codes: Tensor, likely: Tensor, step: Tensor, places: Tensor, odds: float = 20.0) -> None:
-        """Put, in place, each object that a step [B, G] names and no cell shows into a likely unknown cell.
+    def _place(
+        self, codes: Tensor, seen: Tensor, likely: Tensor, step: Tensor, places: Tensor, odds: float = 20.0
+    ) -> None:
+        """Put, in windows [B, W·W], each object that a step [B, G] names and no cell shows into a likely unknown cell.
 
         A name is evidence that the thing exists: it raises the model's odds of that by the factor `odds`.
         """
         grid = self.grid
         every = torch.arange(grid.codes + 1, device=codes.device).expand(len(codes), -1)
         admitted = grid.matches(step, every, None)  # [B, arguments, V + 1]
+        here = places[:, grid.window]
         for position in range(admitted.shape[1]):
-            missing = admitted[:, position].any(1) & ~grid.matches(step, codes, places)[:, position].any(1)
+            shown = grid.matches(step, seen, places)[:, position].any(1)
+            shown |= grid.matches(step, codes, here)[:, position].any(1)
+            missing = admitted[:, position].any(1) & ~shown
             rows = missing.nonzero().squeeze(1)
             if not len(rows):
                 continue
-            open_cells = (codes == grid.unknown)[rows] & self._allowed(step, position, places)[rows]
+            open_cells = (codes == grid.unknown)[rows] & self._allowed(step, position, here)[rows]
             mass = likely[rows] * admitted[rows, position, None] * open_cells[..., None]  # [n, P·P, V + 1]
             expected = mass.flatten(1).sum(1).clamp(max=0.99)  # how many the model expects out of sight
             chance = odds * expected / (1 - expected + odds * expected)
@@ -255,32 +266,53 @@ class Signals(nn.Module):
 
 
 class Acting(nn.Module):
-    """Features for acting: convolutions over the known map with the step's objects marked, then one dense layer.
+    """Features for acting: convolutions over the known window with the step's objects marked, then one dense layer.
 
-    Marked are also the things that are like what is in hand, and like what was in hand when the step began.
+    Marked are also the things that are like what is in hand, and like what was in hand when the step began. `ways` may
+    add maps of distances, seen from the agent's cell, and how far the goals of these maps are.
     """
 
-    def __init__(self, grid: Grid, skills: int, arguments: int, embed: int, width: int, hidden: int) -> None:
+    def __init__(
+        self, grid: Grid, skills: int, arguments: int, embed: int, width: int, hidden: int, ways: int = 0
+    ) -> None:
         super().__init__()
-        self.grid, self.side = grid, grid.side
+        self.grid, self.side = grid, grid.window_side
         self.codes = Codes(grid, embed)
         self.skill = nn.Embedding(skills, embed)
-        self.stem = nn.Conv2d(embed + arguments + 2 * len(grid.sizes), width, 3, padding=1)
+        self.stem = nn.Conv2d(embed + arguments + 2 * len(grid.sizes) + ways, width, 3, padding=1)
         self.layer = nn.Conv2d(width, width, 3, padding=1)
-        extra = 3 * embed + 2 * arguments
-        self.dense = nn.Linear(width * grid.cells + extra, hidden)
+        extra = 3 * embed + 2 * arguments + 5 * ways
+        self.dense = nn.Linear(width * self.side**2 + extra, hidden)
         self.out = nn.Linear(hidden, hidden)
+        middle = self.side**2 // 2
+        self.beside = [middle - self.side, middle + 1, middle + self.side, middle - 1]
 
-    def forward(self, codes: Tensor, marks: Tensor, hand: Tensor, held: Tensor, skill: Tensor, began: Tensor) -> Tensor:
+    def forward(
+        self,
+        codes: Tensor,
+        marks: Tensor,
+        hand: Tensor,
+        held: Tensor,
+        skill: Tensor,
+        began: Tensor,
+        ways: Tensor | None = None,
+    ) -> Tensor:
         """Return [B, hidden] for maps [B, P·P], marks [B, arguments, P·P], hands [B], held [B, arguments], skills [B].
 
-        `began` [B] is the hand when the step began.
+        `began` [B] is the hand when the step began; `ways` [B, ways, P·P] are distances to what matters for the step.
         """
-        marks_ = marks.float()
-        like = [self.grid.alike(codes, other) for other in (hand, began)]
-        x = torch.cat([self.codes(codes).transpose(1, 2), marks_, *like], 1)
+        window = self.grid.window
+        near, marked = codes[:, window], marks[:, :, window].float()
+        like = [self.grid.alike(near, other) for other in (hand, began)]
+        maps = [self.codes(near).transpose(1, 2), marked, *like]
+        extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks.any(2).float(), self.codes(began)]
+        if ways is not None:
+            here = ways[:, :, self.grid.cells // 2].float()
+            downhill = (ways[:, :, window].float() - here[..., None]).clamp(-4, 4) / 4
+            maps.append(downhill)
+            extra += [torch.exp(-here / 10), downhill[:, :, self.beside].flatten(1)]
+        x = torch.cat(maps, 1)
         x = F.relu(self.stem(x.reshape(*x.shape[:2], self.side, self.side)))
         x = F.relu(x + self.layer(x))
-        extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks_.amax(2), self.codes(began)]
         x = F.silu(self.dense(torch.cat([x.flatten(1), *extra], 1)))
         return F.silu(x + self.out(x))

@@ -1,0 +1,94 @@
+import networkx
+import numpy as np
+import pytest
+import torch
+
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
+from gedanken.worldmodel.data import Replay
+from gedanken.worldmodel.spatial import SpatialConfig, SpatialModel
+from gedanken.worldmodel.spatial_paths import CLEARED, FAR, HOPED, distances
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
+
+WIDE = SpatialConfig(radius=21, window=6, ways=True, embed=8, width=8, hidden=64, members=2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_distances_are_those_of_shortest_paths(seed: int) -> None:
+    rng, side = np.random.default_rng(seed), 9
+    costs = rng.choice([1, HOPED, CLEARED, FAR], size=(2, side * side), p=[0.6, 0.1, 0.1, 0.2])
+    sources = rng.random((2, side * side)) < 0.04
+    found = distances(torch.tensor(costs, dtype=torch.uint8), torch.tensor(sources))
+    for row in range(2):
+        graph = networkx.DiGraph()
+        lattice = networkx.grid_2d_graph(side, side)
+        for a, b in [*lattice.edges, *((b, a) for a, b in lattice.edges)]:
+            graph.add_edge(b, a, weight=costs[row, b[0] * side + b[1]])  # from the source backwards
+        starts = {(i // side, i % side) for i in np.nonzero(sources[row])[0]}
+        right = networkx.multi_source_dijkstra_path_length(graph, starts) if starts else {}
+        expected = [min(FAR, right.get((i // side, i % side), FAR)) for i in range(side * side)]
+        assert found[row].tolist() == expected
+
+
+def test_maps_are_handled_in_blocks_that_do_not_matter() -> None:
+    generator = torch.Generator().manual_seed(0)
+    costs = torch.randint(1, 4, (600, 49), generator=generator).to(torch.uint8)
+    sources = torch.rand(600, 49, generator=generator) < 0.05
+    together = distances(costs, sources)
+    assert torch.equal(together[590:], distances(costs[590:], sources[590:]))
+
+
+def test_it_learns_what_bars_the_way_and_what_can_be_cleared() -> None:
+    seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 150)
+    episodes = list(practise(BabyAIWorld, [("BabyAI-PickupLoc-v0", 1.0)], seeds, Practice(missions=1.0)))
+    replay, rng = Replay(SPEC, episodes), np.random.default_rng(0)
+    torch.manual_seed(0)
+    model = SpatialModel(SPEC, WIDE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        losses, _ = model.loss(replay.sample(rng, 8, 32))
+        optimizer.zero_grad()
+        (losses["passage"] + losses["motion"]).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert model.passage is not None
+    kinds, colours, _ = (channel.categories for channel in SPEC.grid.channels)
+
+    def code(kind: str, colour: str) -> int:
+        return int(model.grid.encode(torch.tensor([[[[kinds.index(kind), colours.index(colour), 0]]]])))
+
+    empty = torch.tensor([code("empty", "red")])
+    costs = model.passage.costs(empty)[0]
+    assert costs[code("empty", "red")] == 1
+    assert costs[code("wall", "grey")] == FAR
+    assert costs[code("ball", "blue")] == CLEARED, "an empty hand can take it away"
+    assert costs[model.grid.unknown] == HOPED
+
+
+def test_a_wide_map_remembers_what_a_narrow_one_forgets() -> None:
+    torch.manual_seed(0)
+    world = BabyAIWorld("BabyAI-GoTo-v0")
+    for config, remembered in ((WIDE, True), (WIDE.model_copy(update={"radius": 6}), False)):
+        model = SpatialModel(SPEC, config)
+        first = torch.from_numpy(world.observation(world.make().reset(seed=3)[0]))[None]
+        belief = model.observe(model.initial(1), torch.tensor([0]), first, torch.tensor([True]))
+        ahead, back = torch.tensor([1]), torch.tensor([2])
+        seen = belief.seen
+        for motion in (*[ahead] * 8, *[back] * 8):
+            seen = model.grid.move(seen, motion)
+        assert torch.equal(seen, belief.seen) is remembered
+
+
+def test_futures_go_on_beyond_the_window() -> None:
+    torch.manual_seed(0)
+    model = SpatialModel(SPEC, WIDE.model_copy(update={"radius": 12}))
+    world = BabyAIWorld("BabyAI-GoTo-v0")
+    first = torch.from_numpy(world.observation(world.make().reset(seed=3)[0]))[None]
+    belief = model.observe(model.initial(1), torch.tensor([0]), first, torch.tensor([True])).repeat(4)
+    step = torch.tensor([SPEC.step_codes(SPEC.parse_step("go_to(red ball)"))]).repeat(4, 1)
+    state = model.suppose(belief, step[:, None])
+    outside = torch.ones(model.grid.cells, dtype=torch.bool)
+    outside[model.grid.window] = False
+    assert (state.world[:, outside] == model.grid.unknown).all()
+    for _ in range(6):
+        state = model.imagine(state, torch.full((4,), 2))
+    assert model.embed(state, step).shape == (4, WIDE.hidden)
+    assert model.surprise(belief, torch.zeros(4, dtype=torch.long), first.repeat(4, 1, 1, 1)).isfinite().all()
