@@ -49,6 +49,7 @@ SIZES = {
     "debug": SpatialConfig(embed=8, width=8, hidden=64, members=2),
     "small": SpatialConfig(),
     "base": SpatialConfig(embed=24, width=48, hidden=512),
+    "wide": SpatialConfig(radius=21, window=6, ways=True),
 }
 
 SLIP = 0.01
