@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
 from safetensors.torch import load_file, save_file
 
 from gedanken.agent.config import LoopConfig
@@ -25,6 +26,7 @@ from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig, train_goal_mat
 from gedanken.agent.goal_practice import Heard, listen
 from gedanken.agent.llm.protocol import Encoder, LanguageModel, prompt_of
 from gedanken.agent.propose import Request, propose, propose_request
+from gedanken.agent.recipes import Correction, RecipeConfig
 from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, first_beliefs, situations
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.aggregate import aggregate
@@ -47,108 +49,6 @@ STAGES = "stages.jsonl"
 """Seconds that each stage took."""
 
 
-class Correction(BaseModel):
-    """A round in which the agent acts, the demonstrator says what it would have done, and both train it on.
-
-    Attributes:
-        levels: (world id, weight) of the episodes.
-        episodes: how many; `missions`, `jostled` and `hindered` are the shares of `Practice`.
-        steps, rate: gradient steps that follow, and their peak learning rate.
-    """
-
-    levels: tuple[tuple[str, float], ...]
-    episodes: int
-    missions: float
-    jostled: float
-    hindered: float
-    steps: int
-    rate: float
-
-
-class RecipeConfig(BaseModel):
-    """What goes into a checkpoint.
-
-    Attributes:
-        levels: (world id, weight) of the demonstrator's practice episodes.
-        suite: levels that the critic is calibrated on.
-        episodes: how many of those, `hindered` the share of them that begins with something in the way.
-        steps: gradient steps on them.
-        corrections: rounds of correction that follow.
-        heard: plans carried out to learn what goals mean; `epochs` over them.
-        situations: plan sets carried out to calibrate the critic; `futures` rehearsed for each plan.
-    """
-
-    family: Literal["spatial", "rssm"] = "spatial"
-    size: str = "small"
-    seed: int = Field(default=0, ge=0, lt=20)
-    workers: int = Field(default=2, ge=1)
-    levels: tuple[tuple[str, float], ...]
-    suite: tuple[str, ...]
-    episodes: int = 40_000
-    hindered: float = 0.1
-    steps: int = 800
-    corrections: tuple[Correction, ...]
-    heard: int = 6_000
-    epochs: int = 4
-    situations: int = 210
-    futures: int = 16
-
-
-def babyai(**changes: Any) -> RecipeConfig:
-    """Return the recipe of the shipped `babyai` checkpoint."""
-
-    def named(weights: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-        return tuple((f"BabyAI-{name}-v0", weight) for name, weight in weights.items())
-
-    practice = {
-        "GoToObj": 1,
-        "GoToLocal": 3,
-        "PickupLoc": 3,
-        "PickupDist": 2,
-        "OpenDoor": 3,
-        "PutNextLocal": 5,
-        "UnlockLocalDist": 6,
-        "GoToRedBall": 0.5,
-        "ActionObjDoor": 1,
-        "UnlockLocal": 0.5,
-        "OpenDoorLoc": 0.3,
-        "PutNextLocalS5N3": 0.5,
-    }
-    corrected = {
-        "GoToObj": 0.5,
-        "GoToLocal": 2,
-        "PickupLoc": 3,
-        "PickupDist": 3,
-        "OpenDoor": 4,
-        "PutNextLocal": 4,
-        "UnlockLocalDist": 8,
-        "ActionObjDoor": 1,
-        "UnlockLocal": 1,
-        "OpenDoorLoc": 1,
-    }
-    suite = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
-    values = {
-        "levels": named(practice),
-        "corrections": (
-            Correction(
-                levels=named(corrected), episodes=5_000, missions=0.4, jostled=0.3, hindered=0.25, steps=600, rate=1e-3
-            ),
-            Correction(
-                levels=named(corrected), episodes=5_000, missions=0.6, jostled=0.15, hindered=0.35, steps=500, rate=1e-3
-            ),
-        ),
-        "suite": tuple(f"BabyAI-{name}-v0" for name in suite),
-    }
-    return RecipeConfig.model_validate(values | changes)
-
-
-def debug(**changes: Any) -> RecipeConfig:
-    """Return a recipe that runs in about a minute and teaches next to nothing, for tests."""
-    small = {"size": "debug", "episodes": 40, "steps": 8, "heard": 20, "epochs": 1, "situations": 7, "futures": 2}
-    rounds = tuple(r.model_copy(update={"episodes": 8, "steps": 4}) for r in babyai().corrections)
-    return babyai(**{**small, "corrections": rounds, "workers": 1, **changes})
-
-
 def reproduce(
     config: RecipeConfig,
     make_world: Callable[[str], PracticeWorld],
@@ -168,21 +68,22 @@ def reproduce(
     untrained = _untrained(spec, config)
     with ExperienceStore(folder / "experience.sqlite") as store:
         first = FIRST_TRAINING_SEED + 4 * BLOCK * config.seed
-        seeds, practice = range(first, first + config.episodes), Practice(hindered=config.hindered)
+        seeds, practice = range(first, first + config.episodes), config.practice()
         with _timed(folder, "practise"):
-            _fill(store, EXPERT, seeds, practise(make_world, config.levels, seeds, practice, config.workers), say)
+            shown = partial(practise, make_world, config.levels, practice=practice, workers=config.workers)
+            fill(store, EXPERT, seeds, shown, say)
         with _timed(folder, "train"):
             replay = _replay(store, spec, config)
-            trained = _train(untrained, replay, config.steps, 1e-3, config.seed, folder / "0", say)
+            trained = _train(untrained, replay, config, config.steps, 1e-3, 0, folder, say)
         for number, correction in enumerate(config.corrections, 1):
             seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
-            practice = Practice(missions=correction.missions, jostled=correction.jostled, hindered=correction.hindered)
+            practice = correction.practice(config.patience)
             with _timed(folder, f"practise, corrected, {number}"):
-                episodes = _corrected(make_world, correction, seeds, trained, practice, number)
-                _fill(store, f"agent {number}", seeds, episodes, say)
+                corrected = partial(_corrected, make_world, correction, trained, practice, number)
+                fill(store, f"agent {number}", seeds, corrected, say)
             with _timed(folder, f"train on, {number}"):
-                replay, where = _replay(store, spec, config), folder / str(number)
-                trained = _train(trained, replay, correction.steps, correction.rate, config.seed + number, where, say)
+                replay = _replay(store, spec, config)
+                trained = _train(trained, replay, config, correction.steps, correction.rate, number, folder, say)
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
     with _timed(folder, "critic"):
@@ -192,11 +93,12 @@ def reproduce(
     steps = [config.steps, *(correction.steps for correction in config.corrections)]
     card = {
         "data": f"{config.episodes} episodes of the demonstrator, {agents} of the agent, corrected ({frames} frames)",
-        "training": f"{' + '.join(map(str, steps))} gradient steps of 2048 frames, seed {config.seed}",
+        "training": f"{' + '.join(map(str, steps))} gradient steps of {math.prod(config.rows)} frames,"
+        f" seed {config.seed}",
         "parameters": sum(p.numel() for module in (model, trained.controller) for p in module.parameters()),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "seconds": round(sum(json.loads(line)["seconds"] for line in lines)),
-        "command": f"gedanken train --seed {config.seed}",
+        "command": config.command(),
         "licence": "Apache-2.0",
     }
     path = checkpoint.save(Trained(trained.model, trained.controller, name, None, card), folder / name)
@@ -231,28 +133,34 @@ def _untrained(spec: WorldSpec, config: RecipeConfig) -> Trained:
     return Trained(model, controller, config.family)
 
 
-def _fill(store: ExperienceStore, source: str, seeds: range, episodes: Iterable[Episode], say: Say) -> None:
-    """Store a stage's episodes in blocks of a thousand, unless its last block is there."""
-    done = sum(n for (_, kept), n in store.counts().items() if kept == source)
-    if done >= 0.95 * len(seeds):
-        return
+def fill(
+    store: ExperienceStore,
+    source: str,
+    seeds: range,
+    play: Callable[[range], Iterable[Episode]],
+    say: Say = lambda _: None,
+    together: int = 1000,
+) -> None:
+    """Store a stage's episodes, so many `together`, from the one after the last that is there."""
+    last = store.last_seed(source)
+    left = seeds if last is None else range(last + 1, seeds.stop)
     block: list[Episode] = []
-    for episode in episodes:
+    for episode in play(left) if left else ():
         block.append(episode)
-        if len(block) == 1000:
+        if len(block) == together:
             store.append_many(block)
-            block, done = [], done + 1000
-            say(f"{done} of {len(seeds)} {source} episodes")
+            block = []
+            say(f"{episode.seed + 1 - seeds.start} of {len(seeds)} {source} episodes")
     store.append_many(block)
 
 
 def _corrected(
     make_world: Callable[[str], PracticeWorld],
     correction: Correction,
-    seeds: range,
     trained: Trained,
     practice: Practice,
     number: int,
+    seeds: range,
 ) -> Iterable[Episode]:
     for episode in aggregate(make_world, correction.levels, seeds, trained.controller, practice):
         yield replace(episode, source=f"agent {number}")
@@ -265,10 +173,20 @@ def _replay(store: ExperienceStore, spec: WorldSpec, config: RecipeConfig) -> Re
     return Replay(spec, (episodes[i] for i in order))
 
 
-def _train(trained: Trained, replay: Replay, steps: int, rate: float, seed: int, folder: Path, say: Say) -> Trained:
-    folder.mkdir(exist_ok=True)
-    config = TrainConfig(steps=steps, learning_rate=rate, seed=seed)
-    for row in train(trained, replay, config, folder):
+def _train(
+    trained: Trained,
+    replay: Replay,
+    config: RecipeConfig,
+    steps: int,
+    rate: float,
+    number: int,
+    folder: Path,
+    say: Say,
+) -> Trained:
+    where, (batch, time) = folder / str(number), config.rows
+    where.mkdir(exist_ok=True)
+    how = TrainConfig(steps=steps, learning_rate=rate, seed=config.seed + number, batch=batch, time=time)
+    for row in train(trained, replay, how, where):
         if row["step"] % 25 == 0:
             losses = ", ".join(f"{k} {v:.3f}" for k, v in row.items() if k not in ("step", "frames_per_second"))
             say(f"step {row['step']} of {steps}, {row['frames_per_second']:.0f} frames/s: {losses}")
@@ -298,7 +216,7 @@ def _critic(
     critic = Critic(match, encoder)
     seeds = range(first_seed + BLOCK, first_seed + BLOCK + config.situations)
     writer = encoder if isinstance(encoder, LanguageModel) else None
-    calibrate(critic, trained.controller, make_world, config.suite, seeds, config.futures, writer, say)
+    calibrate(critic, trained.controller, make_world, config, seeds, writer, say)
     return critic
 
 
@@ -317,9 +235,8 @@ def calibrate(
     critic: Critic,
     controller: Controller,
     make_world: Callable[[str], PracticeWorld],
-    suite: Sequence[str],
+    config: RecipeConfig,
     seeds: range,
-    futures: int,
     writer: LanguageModel | None = None,
     say: Say = lambda _: None,
 ) -> None:
@@ -329,17 +246,25 @@ def calibrate(
     """
     if seeds.start < FIRST_TRAINING_SEED:
         raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}")
-    sets = list(situations(make_world, suite, seeds))
+    sets = list(situations(make_world, config.suite, seeds))
     if writer is not None:
         known: dict[Request, list[Plan]] = {}
         sets = [_with_written(situation, make_world(situation.world), writer, known) for situation in sets]
         say(f"{sum(kind == WRITTEN for s in sets for kind in s.kinds)} plans of {writer.name} among them")
     jobs = [Job(s.world, s.seed, plan) for s in sets for plan in s.plans]
-    happened = torch.tensor([float(e.success) for e in execute_many(make_world, jobs, controller)])
+    executed = execute_many(make_world, jobs, controller, patience=config.patience)
+    happened = torch.tensor([float(e.success) for e in executed])
     found: list[Evidence] = []
     for number, situation in enumerate(sets):
         belief = first_beliefs(controller.model, [situation.observation])
-        rehearsal = rehearse(controller, belief, situation.plans, samples=futures, seed=situation.seed % 1000)
+        rehearsal = rehearse(
+            controller,
+            belief,
+            situation.plans,
+            samples=config.futures,
+            horizon=config.horizon,
+            seed=situation.seed % 1000,
+        )
         found.append(critic.evidence(situation.goal, rehearsal))
         if (number + 1) % 50 == 0:
             say(f"{number + 1} of {len(sets)} plan sets rehearsed")
@@ -361,4 +286,4 @@ def _with_written(
     return situation.with_plans(known[request], WRITTEN)
 
 
-__all__ = ["RecipeConfig", "babyai", "calibrate", "debug", "fit_match", "reproduce"]
+__all__ = ["calibrate", "fill", "fit_match", "reproduce"]

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +50,31 @@ def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> i
 @click.option("--name", help="Name of the checkpoint or of the adapter.  [default: babyai, planner]")
 @click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where to work; the same goes on there.")
 @click.option("--family", type=click.Choice(["spatial", "rssm"]), default="spatial", show_default=True)
-@click.option("--size", type=click.Choice(["debug", "small", "base"]), default="small", show_default=True)
+@click.option("--recipe", "recipe_name", type=click.Choice(["babyai", "rooms"]), default="babyai", show_default=True)
+@click.option("--size", type=click.Choice(["debug", "small", "base", "wide"]), help="[default: the recipe's own]")
 @click.option("--seed", type=click.IntRange(0, 19), default=0, show_default=True, help="Seed of everything.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that practise.")
 def train_command(
-    planner: bool, name: str | None, folder: Path | None, family: str, size: str, seed: int, workers: int
+    planner: bool,
+    name: str | None,
+    folder: Path | None,
+    family: str,
+    recipe_name: str,
+    size: str | None,
+    seed: int,
+    workers: int,
 ) -> int:
     """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours.
 
     With --planner the embedded language model learns to write plans; `--llm embedded:planner` then uses the adapter.
     """
     if planner:
-        return _train_planner(name or "planner", folder, size, seed)
-    name = name or "babyai"
+        return _train_planner(name or "planner", folder, size or "small", seed)
+    name = name or recipe_name
     from gedanken.agent import llm, recipe
     from gedanken.agent.llm.protocol import Encoder
     from gedanken.agent.loading import load_practice
+    from gedanken.agent.recipes import RECIPES, debug
     from gedanken.worldmodel.checkpoint import home
 
     def encoder() -> Encoder:
@@ -72,9 +82,9 @@ def train_command(
         assert isinstance(model, Encoder)
         return model
 
-    make = recipe.debug if size == "debug" else recipe.babyai
-    config = make(family=family, size=size, seed=seed, workers=workers)
-    where = folder or home() / "training" / f"{name}-{family}-{size}-{seed}"
+    make = partial(debug, RECIPES[recipe_name]) if size == "debug" else RECIPES[recipe_name]
+    config = make(family=family, seed=seed, workers=workers, **({"size": size} if size else {}))
+    where = folder or home() / "training" / f"{name}-{family}-{config.size}-{seed}"
     path = recipe.reproduce(config, load_practice, encoder, where, name, say=lambda line: click.echo(line, err=True))
     click.echo(str(path))
     return REACHED

@@ -122,6 +122,10 @@ class ExperienceStore(StoreFile):
         """Every seed of this world that was lived through: an evaluation must use others."""
         return {seed for (seed,) in self._read("SELECT DISTINCT seed FROM episode WHERE world = ?", (world,))}
 
+    def last_seed(self, source: str) -> int | None:
+        """Return the highest seed of the episodes of a source, None where there is none."""
+        return self._read("SELECT max(seed) FROM episode WHERE source = ?", (source,))[0][0]
+
     def check(self) -> None:
         """Read everything; raise `CorruptStoreError` at the first damage."""
         problem = self._read("PRAGMA integrity_check(1)")[0][0]

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from gedanken.agent import recipe
 from gedanken.agent.critic import Critic
-from gedanken.agent.recipe import babyai, calibrate, debug, reproduce
+from gedanken.agent.recipe import calibrate, reproduce
+from gedanken.agent.recipes import RECIPES, RecipeConfig, babyai, debug
+from gedanken.upkeep import train_command
 from gedanken.worldmodel.checkpoint import CheckpointError, load
-from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, practise
+from gedanken.worldmodel.episode import EXPERT, Episode
+from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worlds.babyai import SPEC, BabyAIWorld, level_ids
 
 
 class Letters:
@@ -49,7 +56,44 @@ def test_the_debug_recipe_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None
     assert [(tmp_path / str(n) / "metrics.jsonl").read_text().count("\n") for n in range(3)] == stages
 
 
+def test_an_interrupted_practice_goes_on_after_the_last_episode_that_is_there(tmp_path: Path) -> None:
+    config, alone = debug(episodes=30, steps=2), tmp_path / "alone"
+    with pytest.raises(KeyboardInterrupt):
+        _practise_only(config, tmp_path, stop_after=17)
+    for folder in (tmp_path, alone):
+        _practise_only(config, folder)
+    kept = []
+    for folder in (tmp_path, alone):
+        with ExperienceStore(folder / "experience.sqlite") as store:
+            kept.append([(e.seed, e.actions.tolist()) for _, e in store.episodes()])
+    assert kept[0] == kept[1] and len(kept[0]) >= 29
+
+
+def _practise_only(config: RecipeConfig, folder: Path, stop_after: int | None = None) -> None:
+    seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + config.episodes)
+
+    def play(left: range) -> Iterator[Episode]:
+        for episode in practise(BabyAIWorld, config.levels, left, config.practice()):
+            if stop_after is not None and episode.seed - seeds.start >= stop_after:
+                raise KeyboardInterrupt
+            yield episode
+
+    folder.mkdir(exist_ok=True)
+    with ExperienceStore(folder / "experience.sqlite") as store:
+        recipe.fill(store, EXPERT, seeds, play, together=5)
+
+
+def test_every_recipe_names_levels_that_there_are_and_a_command_that_finds_it() -> None:
+    for name, make in RECIPES.items():
+        config = make(seed=1)
+        assert config.name == name
+        assert {level for level, _ in config.levels} | set(config.suite) <= set(level_ids())
+        assert debug(make).size == "debug" and debug(make).levels == config.levels
+        runner = CliRunner().invoke(train_command, ["--help"])
+        assert name in runner.output and config.command().endswith("--seed 1")
+
+
 def test_evaluation_seeds_are_refused() -> None:
     critic = Critic.__new__(Critic)
     with pytest.raises(ValueError, match="training seeds start at"):
-        calibrate(critic, None, BabyAIWorld, babyai().suite, range(5), 2)  # type: ignore[arg-type]
+        calibrate(critic, None, BabyAIWorld, babyai(), range(5))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import pytest
 
 from gedanken.agent import recipe
 from gedanken.agent.goal_practice import listen
+from gedanken.agent.recipes import debug
 from gedanken.evals.suite import SEEDS_PER_RUN, evaluation_seeds
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import Trained
@@ -31,7 +32,8 @@ def goals(trained: Trained, seeds: range) -> Iterator[Any]:
 
 def calibration(trained: Trained, seeds: range) -> Iterator[Any]:
     critic: Any = None  # refused before it is asked
-    recipe.calibrate(critic, trained.controller, BabyAIWorld, [name for name, _ in LEVELS], seeds, 1)
+    config = debug(suite=tuple(name for name, _ in LEVELS), futures=1)
+    recipe.calibrate(critic, trained.controller, BabyAIWorld, config, seeds)
     yield None
 
 

@@ -1,0 +1,199 @@
+"""What goes into a checkpoint: the recipes, by name. Knows not how they are carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from gedanken.worldmodel.collect import Practice
+
+_ONE_ROOM: dict[str, float] = {
+    "GoToObj": 1,
+    "GoToLocal": 3,
+    "PickupLoc": 3,
+    "PickupDist": 2,
+    "OpenDoor": 3,
+    "PutNextLocal": 5,
+    "UnlockLocalDist": 6,
+    "GoToRedBall": 0.5,
+    "ActionObjDoor": 1,
+    "UnlockLocal": 0.5,
+    "OpenDoorLoc": 0.3,
+    "PutNextLocalS5N3": 0.5,
+}
+
+_CORRECTED: dict[str, float] = {
+    "GoToObj": 0.5,
+    "GoToLocal": 2,
+    "PickupLoc": 3,
+    "PickupDist": 3,
+    "OpenDoor": 4,
+    "PutNextLocal": 4,
+    "UnlockLocalDist": 8,
+    "ActionObjDoor": 1,
+    "UnlockLocal": 1,
+    "OpenDoorLoc": 1,
+}
+
+_MANY_ROOMS: dict[str, float] = {
+    "GoToRedBallGrey": 1,
+    "GoTo": 5,
+    "Pickup": 5,
+    "Open": 4,
+    "Unlock": 5,
+    "PutNextS7N4": 4,
+    "UnblockPickup": 5,
+    "Synth": 3,
+    "SynthLoc": 4,
+    "GoToSeq": 3,
+    "SynthSeq": 3,
+    "GoToImpUnlock": 5,
+    "KeyCorridor": 4,
+    "UnlockToUnlock": 4,
+    "BlockedUnlockPickup": 4,
+    "MiniBossLevel": 3,
+    "BossLevel": 6,
+    "BossLevelNoUnlock": 3,
+}
+
+_LOCAL = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
+_SUITE = tuple(f"BabyAI-{name}-v0" for name in _LOCAL)
+
+
+def _named(weights: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple((f"BabyAI-{name}-v0", weight) for name, weight in weights.items())
+
+
+class Correction(BaseModel):
+    """A round in which the agent acts, the demonstrator says what it would have done, and both train it on.
+
+    Attributes:
+        levels: (world id, weight) of the episodes.
+        episodes: how many; `missions`, `jostled` and `hindered` are the shares of `Practice`.
+        steps, rate: gradient steps that follow, and their peak learning rate.
+    """
+
+    levels: tuple[tuple[str, float], ...]
+    episodes: int
+    missions: float
+    jostled: float
+    hindered: float
+    steps: int
+    rate: float
+
+    def practice(self, patience: int) -> Practice:
+        """Return how the episodes are made."""
+        return Practice(missions=self.missions, jostled=self.jostled, hindered=self.hindered, patience=patience)
+
+
+class RecipeConfig(BaseModel):
+    """What goes into a checkpoint.
+
+    Attributes:
+        levels: (world id, weight) of the demonstrator's practice episodes.
+        suite: levels that the critic is calibrated on.
+        episodes: how many of those; `missions` and `hindered` are shares of them, see `Practice`.
+        patience: most actions for a step, in all practice.
+        steps: gradient steps on them, each of `rows` × frames.
+        corrections: rounds of correction that follow.
+        heard: plans carried out to learn what goals mean; `epochs` over them.
+        situations: plan sets carried out to calibrate the critic; `futures` rehearsed for each plan, `horizon` actions
+            a step.
+    """
+
+    name: str
+    family: Literal["spatial", "rssm"] = "spatial"
+    size: str = "small"
+    seed: int = Field(default=0, ge=0, lt=20)
+    workers: int = Field(default=2, ge=1)
+    levels: tuple[tuple[str, float], ...]
+    suite: tuple[str, ...]
+    episodes: int = 40_000
+    missions: float = 0.25
+    hindered: float = 0.1
+    patience: int = 48
+    rows: tuple[int, int] = (32, 64)
+    steps: int = 800
+    corrections: tuple[Correction, ...]
+    heard: int = 6_000
+    epochs: int = 4
+    situations: int = 210
+    futures: int = 16
+    horizon: int = 40
+
+    def practice(self) -> Practice:
+        """Return how the demonstrator's episodes are made."""
+        return Practice(missions=self.missions, hindered=self.hindered, patience=self.patience)
+
+    def command(self) -> str:
+        """Return the command that carries this recipe out."""
+        recipe = "" if self.name == "babyai" else f" --recipe {self.name}"
+        return f"gedanken train{recipe} --seed {self.seed}"
+
+
+def babyai(**changes: Any) -> RecipeConfig:
+    """Return the recipe of the shipped `babyai` checkpoint: the levels of one room."""
+    values = {
+        "name": "babyai",
+        "levels": _named(_ONE_ROOM),
+        "corrections": (
+            Correction(
+                levels=_named(_CORRECTED),
+                episodes=5_000,
+                missions=0.4,
+                jostled=0.3,
+                hindered=0.25,
+                steps=600,
+                rate=1e-3,
+            ),
+            Correction(
+                levels=_named(_CORRECTED),
+                episodes=5_000,
+                missions=0.6,
+                jostled=0.15,
+                hindered=0.35,
+                steps=500,
+                rate=1e-3,
+            ),
+        ),
+        "suite": _SUITE,
+    }
+    return RecipeConfig.model_validate(values | changes)
+
+
+def rooms(**changes: Any) -> RecipeConfig:
+    """Return a recipe for all of BabyAI's levels, those of many rooms among them: a wide map, long rows, patience."""
+    levels = _named({**{name: weight / 3 for name, weight in _ONE_ROOM.items()}, **_MANY_ROOMS})
+    values = {
+        "name": "rooms",
+        "size": "wide",
+        "levels": levels,
+        "episodes": 60_000,
+        "missions": 0.7,
+        "patience": 160,
+        "horizon": 120,
+        "rows": (10, 192),
+        "steps": 2400,
+        "corrections": tuple(
+            Correction(
+                levels=levels, episodes=10_000, missions=0.8, jostled=jostled, hindered=0.2, steps=1200, rate=1e-3
+            )
+            for jostled in (0.3, 0.15)
+        ),
+        "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),
+    }
+    return RecipeConfig.model_validate(values | changes)
+
+
+def debug(make: Callable[..., RecipeConfig] = babyai, **changes: Any) -> RecipeConfig:
+    """Return a recipe that runs in about a minute and teaches next to nothing, for tests."""
+    small = {"size": "debug", "episodes": 40, "steps": 8, "heard": 20, "epochs": 1, "situations": 7, "futures": 2}
+    rounds = tuple(r.model_copy(update={"episodes": 8, "steps": 4}) for r in make().corrections)
+    return make(**{**small, "corrections": rounds, "workers": 1, **changes})
+
+
+RECIPES: dict[str, Callable[..., RecipeConfig]] = {"babyai": babyai, "rooms": rooms}
+
+__all__ = ["RECIPES", "Correction", "RecipeConfig", "babyai", "debug", "rooms"]
