@@ -128,7 +128,7 @@ def choose(env: ImaginedEnv, word: str) -> Any:
 def keys(terminal: int = 0) -> Generator[str]:
     """Yield what keys ask for, as they are pressed, until the end of the input; the terminal is left as it was."""
     before = termios.tcgetattr(terminal)
-    tty.setcbreak(terminal)
+    tty.setcbreak(terminal, termios.TCSANOW)  # keys pressed before this moment count, too
     try:
         while typed := os.read(terminal, 64).decode(errors="replace"):
             yield from (KEYS[key] for key in re.findall(r"\x1b[\[O].|.", typed, re.DOTALL) if key in KEYS)

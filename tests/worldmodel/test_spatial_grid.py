@@ -98,7 +98,7 @@ def test_a_patch_is_a_square_around_the_agent() -> None:
 
 
 def test_a_map_too_small_for_the_view_is_refused() -> None:
-    with pytest.raises(ValueError, match="radius 5 does not hold a view of 7×7"):
+    with pytest.raises(ValueError, match="radius 5 with a window of 5 does not hold a view of 7×7"):
         Grid(SPEC, 5)
 
 

@@ -60,7 +60,7 @@ def test_a_bad_script_file_is_an_error(tmp_path: Path, text: str) -> None:
         load(f"scripted:{path}")
 
 
-@pytest.mark.parametrize("name", ["", "gpt", "openai:", "scripted:", "embedded:x"])
+@pytest.mark.parametrize("name", ["", "gpt", "openai:", "scripted:"])
 def test_an_unknown_name_is_an_error_that_lists_the_names(name: str) -> None:
     with pytest.raises(LLMError, match="openai:http"):
         load(name)
