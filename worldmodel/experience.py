@@ -124,7 +124,8 @@ class ExperienceStore(StoreFile):
 
     def last_seed(self, source: str) -> int | None:
         """Return the highest seed of the episodes of a source, None where there is none."""
-        return self._read("SELECT max(seed) FROM episode WHERE source = ?", (source,))[0][0]
+        ((last,),) = self._read("SELECT max(seed) FROM episode WHERE source = ?", (source,))
+        return None if last is None else int(last)
 
     def check(self) -> None:
         """Read everything; raise `CorruptStoreError` at the first damage."""
