@@ -17,7 +17,18 @@ from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
 from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
-from gedanken.worldmodel.spatial_nets import Acting, Change, Codes, Completion, Motion, Sight, Signals, draw
+from gedanken.worldmodel.spatial_losses import Frames, losses
+from gedanken.worldmodel.spatial_nets import (
+    Acting,
+    Change,
+    Codes,
+    Completion,
+    Motion,
+    Sight,
+    Signals,
+    mutual_information,
+    pick,
+)
 from gedanken.worldmodel.spatial_paths import Passage, distances
 from gedanken.worlds.spec import WorldSpec
 
@@ -69,18 +80,6 @@ class SpatialBelief(Belief):
     seen_before: Tensor  # patch before the last action
     places_before: Tensor
     hand_before: Tensor  # [B]
-
-
-@dataclass(frozen=True)
-class _Frames:
-    """Everything that filtering B·T frames yields for the losses, no gradients attached."""
-
-    belief: SpatialBelief
-    moved: Tensor  # [B·T, P·P] the map after the motion, before the new view is written
-    hindsight: Tensor  # [B·T, P·P] the map with what later frames showed
-    motion: Tensor  # [B·T, M] posterior over motions
-    before: SpatialBelief
-    first: Tensor  # [B·T]
 
 
 class SpatialModel(nn.Module):
@@ -186,7 +185,7 @@ class SpatialModel(nn.Module):
     @torch.no_grad()
     def suppose(self, belief: SpatialBelief, steps: Tensor) -> SpatialBelief:
         """Sample the unknown cells jointly; an unseen object that the steps [B, K, G] name is put where it can be."""
-        world = self.completion.sample(belief.seen, steps, belief.places)
+        world = self.completion.sample(belief.seen, belief.places, steps)
         return SpatialBelief(**{**vars(belief), "world": world})
 
     @torch.no_grad()
@@ -194,10 +193,10 @@ class SpatialModel(nn.Module):
         """Sample a motion, the cells it changes and what comes into sight; each row follows one ensemble member."""
         grid, batch = self.grid, len(action)
         turn = int(torch.randint(self.config.members, ()))
-        motion = _sample(self.motion(belief.world, belief.hand, action, turn)[0])
+        motion = pick(self.motion(belief.world, belief.hand, action, turn)[0])
         world, seen = grid.move(belief.world, motion), grid.move(belief.seen, motion)
         logits = self.change(world, belief.hand, action, motion, turn)[0]  # [B, near + 1, V + 1]
-        changed = _sample(logits.flatten(0, 1)).view(batch, -1)
+        changed = pick(logits.flatten(0, 1)).view(batch, -1)
         old = world[:, self.near]
         keep = (old == grid.unknown) | grid.hidden[changed[:, :-1]]
         world = world.scatter(1, self.near.expand(batch, -1), torch.where(keep, old, changed[:, :-1]))
@@ -228,8 +227,7 @@ class SpatialModel(nn.Module):
         rows = ((view == self.grid.unknown) & (self.sight(view) > 0)).any(1).nonzero().squeeze(1)
         if not len(rows):
             return world
-        nothing = world.new_zeros(len(rows), 0, len(self.spec.step_sizes))
-        return world.index_copy(0, rows, self.completion.sample(world[rows], nothing, places[rows]))
+        return world.index_copy(0, rows, self.completion.sample(world[rows], places[rows]))
 
     def same(self, belief: SpatialBelief, other: SpatialBelief) -> Tensor:
         """Tell in which rows [B] the supposed worlds around the agent and its hand are the same."""
@@ -266,8 +264,7 @@ class SpatialModel(nn.Module):
         blank = edge & (belief.world == self.grid.unknown)
         if not blank.any():
             return belief
-        none = belief.world.new_full((len(blank), 0, len(self.spec.step_sizes)), -1)
-        filled = self.completion.sample(belief.world, none, belief.places)
+        filled = self.completion.sample(belief.world, belief.places)
         return SpatialBelief(**{**vars(belief), "world": torch.where(blank, filled, belief.world)})
 
     def supposed(self, belief: SpatialBelief) -> Tensor:
@@ -302,7 +299,7 @@ class SpatialModel(nn.Module):
         motions = self.motion(belief.world, belief.hand, action)
         motion = motions.logsumexp(0).argmax(1)
         changes = self.change(self.grid.move(belief.world, motion), belief.hand, action, motion)
-        return _mutual_information(motions), _mutual_information(changes)
+        return mutual_information(motions), mutual_information(changes)
 
     @torch.no_grad()
     def surprise(self, belief: SpatialBelief, action: Tensor, observation: Tensor) -> Tensor:
@@ -367,20 +364,10 @@ class SpatialModel(nn.Module):
     def loss(self, batch: Batch) -> tuple[dict[str, Tensor], SpatialBelief]:
         """Return the losses by name and the filtered beliefs of all frames, as they are before a goal begins there."""
         frames = self._frames(batch)
-        grid, belief, going = self.grid, frames.belief, ~frames.first
-        view = grid.encode(batch.observation.flatten(0, 1))
-        visible = ~grid.hidden[view]
-        return {
-            "motion": self._motion_loss(frames, going),
-            "change": self._change_loss(frames, view, visible, going),
-            "sight": self._sight_loss(frames, visible),
-            "completion": self._completion_loss(frames),
-            **self._passage_loss(frames, going),
-            **self._signal_losses(frames, batch, going),
-        }, belief
+        return losses(self, frames, batch), frames.belief
 
     @torch.no_grad()
-    def _frames(self, batch: Batch) -> _Frames:
+    def _frames(self, batch: Batch) -> Frames:
         length = batch.action.shape[1]
         belief = self.initial(len(batch.action))
         befores, beliefs, moved, motions = [], [], [], []
@@ -412,7 +399,7 @@ class SpatialModel(nn.Module):
         def together(parts: list[SpatialBelief]) -> SpatialBelief:
             return SpatialBelief(**{name: flat([getattr(p, name) for p in parts]) for name in vars(parts[0])})
 
-        return _Frames(
+        return Frames(
             together(beliefs), flat(moved), flat(hindsight[::-1]), flat(motions), together(befores), first.flatten()
         )
 
@@ -422,106 +409,6 @@ class SpatialModel(nn.Module):
         shown -= torch.bincount(view[..., self.grid.view_agent].flatten(), minlength=len(shown))
         shown = torch.where(self.grid.hidden, 0, shown).to(self.usual)
         self.usual.lerp_(shown / shown.sum().clamp(min=1.0), 0.02)
-
-    def _motion_loss(self, frames: _Frames, going: Tensor) -> Tensor:
-        before, action = frames.before[going], frames.belief.action[going]
-        logits = self.motion(before.seen, before.hand, action)
-        target = frames.motion[going].expand_as(logits)
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1))
-
-    def _change_loss(self, frames: _Frames, view: Tensor, visible: Tensor, going: Tensor) -> Tensor:
-        """Learn what cells near the agent become; frames in which it stayed where it was tell most of that."""
-        grid, motions = self.grid, frames.motion.argmax(1)
-        telling = going * torch.where(motions == 0, 4.0, 1.0)
-        rows = torch.multinomial(telling, max(1, round(0.4 * int(going.sum()))))
-        motion = motions[rows]
-        before, belief = frames.before[rows], frames.belief[rows]
-        logits = self.change(frames.moved[rows], before.hand, belief.action, motion)  # [E, n, near + 1, V + 1]
-        shown = torch.full((len(rows), grid.cells), grid.unknown, device=view.device)
-        shown.scatter_(1, grid.view.expand(len(rows), -1), torch.where(visible[rows], view[rows], grid.unknown))
-        shown[:, grid.cells // 2] = grid.unknown
-        target = torch.cat([shown[:, self.near], belief.hand[:, None]], 1)
-        target = torch.where(target == grid.unknown, -100, target)
-        losses = F.cross_entropy(
-            logits.flatten(0, 2), target.expand(logits.shape[:-1]).flatten(), ignore_index=-100, reduction="sum"
-        )
-        return losses / (len(target) * self.config.members)
-
-    def _passage_loss(self, frames: _Frames, going: Tensor) -> dict[str, Tensor]:
-        if self.passage is None:
-            return {}
-        before, belief, ahead = frames.before[going], frames.belief[going], self.grid.cells // 2 - self.grid.side
-        loss = self.passage.loss(
-            before.seen[:, ahead],
-            before.hand,
-            belief.action,
-            frames.motion[going],
-            belief.seen[:, ahead],
-            belief.hand,
-        )
-        return {"passage": loss}
-
-    def _sight_loss(self, frames: _Frames, visible: Tensor) -> Tensor:
-        rows = _some(torch.arange(len(visible), device=visible.device), 0.4)
-        view = frames.hindsight[rows][:, self.grid.view]
-        dropped = torch.rand(view.shape, device=view.device) < 0.1
-        losses = F.binary_cross_entropy_with_logits(
-            self.sight(torch.where(dropped, self.grid.unknown, view)), visible[rows].float(), reduction="none"
-        )
-        losses[:, self.grid.view_agent] = 0.0
-        return losses.sum(1).mean()
-
-    def _completion_loss(self, frames: _Frames) -> Tensor:
-        """Learn what unseen cells turn out to be, some of them revealed; a cell never seen counts little, as hidden.
-
-        Frames are drawn by how much they have yet to see: there is little to learn from the ends of episodes.
-        """
-        seen, later = frames.belief.seen, frames.hindsight
-        seen, later = seen[:, self.grid.window], later[:, self.grid.window]
-        told = ((seen == self.grid.unknown) & (later != self.grid.unknown)).sum(1) + 0.5
-        rows = torch.multinomial(told, max(1, round(0.3 * len(told))))
-        seen, later = seen[rows], later[rows]
-        reveal = torch.rand(len(rows), 1, device=seen.device).square()
-        revealed = torch.where(torch.rand(seen.shape, device=seen.device) < reveal, later, seen)
-        open_cells = revealed == self.grid.unknown
-        target = torch.where(later == self.grid.unknown, 0, later)
-        weight = open_cells * torch.where(later == self.grid.unknown, 0.1, 1.0)
-        cells = _some(weight.flatten().nonzero().squeeze(1), 0.4)
-        losses = F.cross_entropy(self.completion(revealed, cells), target.flatten()[cells], reduction="none")
-        weight = weight.flatten()[cells]
-        return (losses * weight).sum() / weight.sum().clamp(min=1.0)
-
-    def _signal_losses(self, frames: _Frames, batch: Batch, going: Tensor) -> dict[str, Tensor]:
-        belief = frames.belief[going]
-        reward, continues = self.signals(
-            belief.seen_before, belief.hand_before, belief.action, self._now(belief), belief.hand
-        )
-        return {
-            "reward": F.binary_cross_entropy_with_logits(reward, batch.reward.flatten()[going].clamp(0, 1)),
-            "continues": F.binary_cross_entropy_with_logits(continues, batch.continues.flatten()[going]),
-        }
-
-
-def _some(rows: Tensor, share: float) -> Tensor:
-    """Pick a random share of row numbers, at least one where there is any."""
-    return rows[torch.randperm(len(rows), device=rows.device)[: max(1, round(share * len(rows)))]]
-
-
-def _sample(logits: Tensor, floor: float = 0.08) -> Tensor:
-    """Sample categories [n] from logits [n, V]; what is rarer than `floor` is left out, or rare slips would add up."""
-    probabilities = logits.softmax(-1)
-    probabilities = torch.where(probabilities < floor, 0.0, probabilities)
-    flat = probabilities.sum(-1, keepdim=True) == 0
-    return draw(torch.where(flat, logits.softmax(-1), probabilities))
-
-
-def _mutual_information(logits: Tensor) -> Tensor:
-    """Return the mutual information in nats between the ensemble member [E, …, V] and the category, […]."""
-    each = logits.log_softmax(-1)
-    shares = each.exp()
-    mean = shares.mean(0)
-    entropy = -(mean * mean.clamp(min=1e-9).log()).sum(-1)
-    return (entropy + (shares * each).sum(-1).mean(0)).clamp(min=0.0)
 
 
 __all__ = ["MOTIONS", "SIZES", "SpatialBelief", "SpatialConfig", "SpatialModel"]

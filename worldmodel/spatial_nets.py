@@ -16,6 +16,23 @@ def draw(weights: Tensor) -> Tensor:
     return torch.searchsorted(heights, at, right=True).squeeze(1).clamp(max=weights.shape[1] - 1)
 
 
+def pick(logits: Tensor, floor: float = 0.08) -> Tensor:
+    """Sample categories [n] from logits [n, V]; what is rarer than `floor` is left out, or rare slips would add up."""
+    probabilities = logits.softmax(-1)
+    probabilities = torch.where(probabilities < floor, 0.0, probabilities)
+    flat = probabilities.sum(-1, keepdim=True) == 0
+    return draw(torch.where(flat, logits.softmax(-1), probabilities))
+
+
+def mutual_information(logits: Tensor) -> Tensor:
+    """Return the mutual information in nats between the ensemble member [E, …, V] and the category, […]."""
+    each = logits.log_softmax(-1)
+    shares = each.exp()
+    mean = shares.mean(0)
+    entropy = -(mean * mean.clamp(min=1e-9).log()).sum(-1)
+    return (entropy + (shares * each).sum(-1).mean(0)).clamp(min=0.0)
+
+
 class EnsembleLinear(nn.Module):
     """E linear layers side by side: ``[E, n, inputs] → [E, n, outputs]``."""
 
@@ -185,14 +202,14 @@ class Completion(nn.Module):
         return self.values.scores(self.head(features if cells is None else features.flatten(0, 1)[cells]))
 
     @torch.no_grad()
-    def sample(self, seen: Tensor, steps: Tensor, places: Tensor) -> Tensor:
+    def sample(self, seen: Tensor, places: Tensor, steps: Tensor | None = None) -> Tensor:
         """Fill the unknown cells in the windows of maps [B, P·P]; cells that would stay out of reach remain unknown.
 
-        The steps [B, K, G], of which there may be none, name things that then probably exist.
+        What steps [B, K, G] name then probably exists.
         """
         grid = self.grid
         codes = seen[:, grid.window]
-        if steps.shape[1]:
+        if steps is not None:
             alike = bool((codes == codes[:1]).all())  # futures of one belief: what is likely is the same for all
             likely = self(codes[:1] if alike else codes).softmax(-1).expand(len(seen), -1, -1)
             for k in range(steps.shape[1]):
