@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worldmodel.collect import refuse_evaluation_seeds
 from gedanken.worlds.protocol import PracticeWorld
 from gedanken.worlds.spec import MAX_STEPS, Plan, Step
 
@@ -38,8 +38,7 @@ def listen(
 
     Raises ValueError for seeds that are kept for evaluation.
     """
-    if seeds.start < FIRST_TRAINING_SEED:
-        raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}")
+    refuse_evaluation_seeds(seeds)
     made = [make_world(name) for name in worlds]
     environments = [world.make(free=True) for world in made]
     for turn, seed in enumerate(seeds):

@@ -31,7 +31,7 @@ from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, fir
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import Trained
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise, refuse_evaluation_seeds
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.episode import EXPERT, Episode
@@ -137,20 +137,20 @@ def fill(
     store: ExperienceStore,
     source: str,
     seeds: range,
-    play: Callable[[range], Iterable[Episode]],
+    play: Callable[[Sequence[int]], Iterable[Episode]],
     say: Say = lambda _: None,
     together: int = 1000,
 ) -> None:
-    """Store a stage's episodes, so many `together`, from the one after the last that is there."""
-    last = store.last_seed(source)
-    left = seeds if last is None else range(last + 1, seeds.stop)
+    """Store a stage's episodes, so many `together`; played are the seeds of which none is there."""
+    there = store.seeds_from(source)
+    left, done = [seed for seed in seeds if seed not in there], len(there)
     block: list[Episode] = []
     for episode in play(left) if left else ():
         block.append(episode)
         if len(block) == together:
             store.append_many(block)
-            block = []
-            say(f"{episode.seed + 1 - seeds.start} of {len(seeds)} {source} episodes")
+            block, done = [], done + together
+            say(f"{done} of {len(seeds)} {source} episodes")
     store.append_many(block)
 
 
@@ -160,7 +160,7 @@ def _corrected(
     trained: Trained,
     practice: Practice,
     number: int,
-    seeds: range,
+    seeds: Sequence[int],
 ) -> Iterable[Episode]:
     for episode in aggregate(make_world, correction.levels, seeds, trained.controller, practice):
         yield replace(episode, source=f"agent {number}")
@@ -244,8 +244,7 @@ def calibrate(
 
     The plans of a `writer` are among them: they go wrong in other ways than made ones.
     """
-    if seeds.start < FIRST_TRAINING_SEED:
-        raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}")
+    refuse_evaluation_seeds(seeds)
     sets = list(situations(make_world, config.suite, seeds))
     if writer is not None:
         known: dict[Request, list[Plan]] = {}

@@ -138,25 +138,17 @@ def babyai(**changes: Any) -> RecipeConfig:
     values = {
         "name": "babyai",
         "levels": _named(_ONE_ROOM),
-        "corrections": (
+        "corrections": tuple(
             Correction(
                 levels=_named(_CORRECTED),
                 episodes=5_000,
-                missions=0.4,
-                jostled=0.3,
-                hindered=0.25,
-                steps=600,
+                missions=missions,
+                jostled=jostled,
+                hindered=hindered,
+                steps=steps,
                 rate=1e-3,
-            ),
-            Correction(
-                levels=_named(_CORRECTED),
-                episodes=5_000,
-                missions=0.6,
-                jostled=0.15,
-                hindered=0.35,
-                steps=500,
-                rate=1e-3,
-            ),
+            )
+            for missions, jostled, hindered, steps in ((0.4, 0.3, 0.25, 600), (0.6, 0.15, 0.35, 500))
         ),
         "suite": _SUITE,
     }

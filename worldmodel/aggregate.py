@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Levels, Play, Practice, Turn, play
+from gedanken.worldmodel.collect import Levels, Play, Practice, Turn, play, refuse_evaluation_seeds
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import AGENT, Episode
 from gedanken.worlds.protocol import DemonstratedWorld
@@ -41,7 +41,7 @@ class _Row:
 def aggregate(
     make: Callable[[str], DemonstratedWorld],
     levels: Sequence[tuple[str, float]],
-    seeds: range,
+    seeds: Sequence[int],
     controller: Controller,
     practice: Practice,
     batch: int = 128,
@@ -50,10 +50,9 @@ def aggregate(
 
     Raises ValueError for seeds that are kept for evaluation.
     """
-    if seeds.start < FIRST_TRAINING_SEED:
-        raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}: those below are for evals")
+    refuse_evaluation_seeds(seeds)
     model, pool, waiting = controller.model, Levels(make, levels, practice), iter(seeds)
-    chance = torch.Generator().manual_seed(seeds.start)
+    chance = torch.Generator().manual_seed(seeds[0] if seeds else 0)
     rows: list[_Row] = []
     belief = model.initial(batch)
     while True:

@@ -167,16 +167,21 @@ def demonstrate(world: DemonstratedWorld, env: gymnasium.Env[Any, Any], seed: in
         return end.value  # type: ignore[no-any-return]
 
 
+def refuse_evaluation_seeds(seeds: Sequence[int]) -> None:
+    """Raise ValueError where a seed is kept for evaluation."""
+    if seeds and min(seeds) < FIRST_TRAINING_SEED:
+        raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {min(seeds)}: those below are for evals")
+
+
 def practise(
     make: Callable[[str], DemonstratedWorld],
     levels: Sequence[tuple[str, float]],
-    seeds: range,
+    seeds: Sequence[int],
     practice: Practice,
     workers: int = 1,
 ) -> Iterator[Episode]:
     """Yield one practice episode per seed, in parallel processes; `levels` are (world id, weight)."""
-    if seeds.start < FIRST_TRAINING_SEED:
-        raise ValueError(f"training seeds start at {FIRST_TRAINING_SEED}, got {seeds.start}: those below are for evals")
+    refuse_evaluation_seeds(seeds)
     chunks = [(make, tuple(levels), seeds[i : i + 100], practice) for i in range(0, len(seeds), 100)]
     if workers == 1:
         for chunk in chunks:
@@ -220,7 +225,7 @@ _LEVELS: dict[Any, Levels] = {}
 
 
 def _chunk(
-    work: tuple[Callable[[str], DemonstratedWorld], tuple[tuple[str, float], ...], range, Practice],
+    work: tuple[Callable[[str], DemonstratedWorld], tuple[tuple[str, float], ...], Sequence[int], Practice],
 ) -> list[Episode]:
     make, names, seeds, practice = work
     levels = _LEVELS.setdefault((make, names, practice), Levels(make, names, practice))

@@ -122,10 +122,9 @@ class ExperienceStore(StoreFile):
         """Every seed of this world that was lived through: an evaluation must use others."""
         return {seed for (seed,) in self._read("SELECT DISTINCT seed FROM episode WHERE world = ?", (world,))}
 
-    def last_seed(self, source: str) -> int | None:
-        """Return the highest seed of the episodes of a source, None where there is none."""
-        ((last,),) = self._read("SELECT max(seed) FROM episode WHERE source = ?", (source,))
-        return None if last is None else int(last)
+    def seeds_from(self, source: str) -> set[int]:
+        """Return the seeds of all episodes of a source."""
+        return {seed for (seed,) in self._read("SELECT DISTINCT seed FROM episode WHERE source = ?", (source,))}
 
     def check(self) -> None:
         """Read everything; raise `CorruptStoreError` at the first damage."""

@@ -56,7 +56,7 @@ def test_the_debug_recipe_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None
     assert [(tmp_path / str(n) / "metrics.jsonl").read_text().count("\n") for n in range(3)] == stages
 
 
-def test_an_interrupted_practice_goes_on_after_the_last_episode_that_is_there(tmp_path: Path) -> None:
+def test_an_interrupted_practice_plays_what_is_not_there(tmp_path: Path) -> None:
     config, alone = debug(episodes=30, steps=2), tmp_path / "alone"
     with pytest.raises(KeyboardInterrupt):
         _practise_only(config, tmp_path, stop_after=17)
@@ -72,7 +72,7 @@ def test_an_interrupted_practice_goes_on_after_the_last_episode_that_is_there(tm
 def _practise_only(config: RecipeConfig, folder: Path, stop_after: int | None = None) -> None:
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + config.episodes)
 
-    def play(left: range) -> Iterator[Episode]:
+    def play(left: Sequence[int]) -> Iterator[Episode]:
         for episode in practise(BabyAIWorld, config.levels, left, config.practice()):
             if stop_after is not None and episode.seed - seeds.start >= stop_after:
                 raise KeyboardInterrupt
