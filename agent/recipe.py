@@ -130,7 +130,10 @@ def _untrained(spec: WorldSpec, config: RecipeConfig) -> Trained:
     if config.size not in sizes:
         raise checkpoint.CheckpointError(f"no size {config.size!r} of {config.family}; there are {', '.join(sizes)}")
     model, controller = checkpoint.build(spec, config.family, sizes[config.size].model_dump())
-    return Trained(model, controller, config.family)
+    untrained = Trained(model, controller, config.family)
+    if config.begins_from:
+        checkpoint.begin_from(config.begins_from, untrained)
+    return untrained
 
 
 def fill(

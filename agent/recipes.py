@@ -92,6 +92,7 @@ class RecipeConfig(BaseModel):
     """What goes into a checkpoint.
 
     Attributes:
+        begins_from: checkpoint whose weights are the first; none for a training from nothing.
         levels: (world id, weight) of the demonstrator's practice episodes.
         suite: levels that the critic is calibrated on.
         episodes: how many of those; `missions` and `hindered` are shares of them, see `Practice`.
@@ -108,6 +109,7 @@ class RecipeConfig(BaseModel):
     size: str = "small"
     seed: int = Field(default=0, ge=0, lt=20)
     workers: int = Field(default=2, ge=1)
+    begins_from: str | None = None
     levels: tuple[tuple[str, float], ...]
     suite: tuple[str, ...]
     episodes: int = 40_000
@@ -161,10 +163,11 @@ def rooms(**changes: Any) -> RecipeConfig:
     values = {
         "name": "rooms",
         "size": "wide",
+        "begins_from": "babyai",
         "levels": levels,
-        "episodes": 60_000,
+        "episodes": 24_000,
         "missions": 0.7,
-        "patience": 160,
+        "patience": 250,
         "horizon": 120,
         "rows": (10, 192),
         "steps": 2400,

@@ -211,6 +211,23 @@ def load(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Trained:
     return trained
 
 
+def begin_from(name: str | Path, trained: Trained) -> None:
+    """Put a checkpoint's weights into untrained networks, which may have more: further inputs begin without a say.
+
+    Raises CheckpointError when it does not fit, and as `load` does.
+    """
+    other = load(name, trained.model.spec)
+    for part, module in trained.parts.items():
+        own, theirs = module.state_dict(), other.parts[part].state_dict()
+        for key, value in theirs.items():
+            mine = own.get(key)
+            if mine is None or mine.shape[:1] != value.shape[:1] or mine.shape[2:] != value.shape[2:]:
+                raise CheckpointError(f"{other.name!r} can't be gone on from: its {part}'s {key} has no place here")
+            if mine.shape != value.shape:
+                mine.zero_()
+            mine[tuple(slice(size) for size in value.shape)] = value
+
+
 def load_dynamics(name: str | Path, spec: WorldSpec, device: str = "cpu") -> TrainedDynamics:
     """Load a checkpoint without a controller; raises as `load` does."""
     path, config = _fitting(name, spec)

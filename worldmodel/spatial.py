@@ -101,7 +101,7 @@ class SpatialModel(nn.Module):
         self.sight = Sight(grid, config.embed)
         self.completion = Completion(grid, config.embed, config.width)
         self.signals = Signals(grid, actions, config.embed)
-        ways = spec.max_arguments + 1 if config.ways else 0
+        ways = spec.max_arguments + 2 if config.ways else 0
         self.acting = Acting(grid, skills, spec.max_arguments, config.embed, config.width, config.hidden, ways)
         self.passage = Passage(grid, actions, config.embed) if config.ways else None
         self.outcome_codes = Codes(grid, config.embed)
@@ -337,12 +337,11 @@ class SpatialModel(nn.Module):
 
     @torch.no_grad()
     def _ways(self, belief: SpatialBelief, marks: Tensor) -> Tensor:
-        """Return distances [B, arguments + 1, P·P] to the marked cells, and to the nearest unknown one."""
+        """Return distances [B, arguments + 2, P·P] to the marked cells, the nearest unknown one, the nearest helper."""
         assert self.passage is not None
-        hands, which = torch.unique(belief.hand, return_inverse=True)
-        costs = self.passage.costs(hands)[which].gather(1, belief.seen)
-        unknown = belief.seen == self.grid.unknown
-        return torch.stack([distances(costs, sources) for sources in (*marks.unbind(1), unknown)], 1)
+        costs = self.passage.cell_costs(belief.seen, belief.hand)
+        sources = [*marks.unbind(1), belief.seen == self.grid.unknown, self.passage.helpers(belief.seen, belief.hand)]
+        return torch.stack([distances(costs, each) for each in sources], 1)
 
     def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
         """Return the cells near the agent, and its hand, before and after the last action, the step's things marked."""

@@ -27,7 +27,8 @@ _CHUNK = 256
 class Passage(nn.Module):
     """May an action move the agent off its cell, and may it make the cell ahead one that can be entered?
 
-    Two logits for the code ahead, the hand and the action. The most promising action counts.
+    Two logits for the code ahead, the hand and the action; a third, `takes`, for whether an empty hand then holds what
+    was ahead. The most promising action counts.
     """
 
     def __init__(self, grid: Grid, actions: int, embed: int) -> None:
@@ -35,6 +36,13 @@ class Passage(nn.Module):
         self.grid, self.actions = grid, actions
         self.codes = Codes(grid, embed)
         self.net = nn.Sequential(nn.Linear(2 * embed + len(grid.sizes) + actions, 64), nn.SiLU(), nn.Linear(64, 2))
+        self.take = nn.Sequential(nn.Linear(embed + actions, 32), nn.SiLU(), nn.Linear(32, 1))
+
+    def takes(self, ahead: Tensor, action: Tensor) -> Tensor:
+        """Answer for codes ahead [n] and actions [n]: logits [n]."""
+        x = torch.cat([self.codes(ahead), F.one_hot(action, self.actions).float()], 1)
+        out: Tensor = self.take(x).squeeze(1)
+        return out
 
     def forward(self, ahead: Tensor, hand: Tensor, action: Tensor) -> Tensor:
         """Answer for codes ahead [n], hands [n] and actions [n]: logits [n, 2]."""
@@ -60,6 +68,32 @@ class Passage(nn.Module):
         cost[:, self.grid.hidden] = HOPED
         return cost
 
+    @torch.no_grad()
+    def helpers(self, seen: Tensor, hand: Tensor) -> Tensor:
+        """Tell which cells of maps [B, P·P] show a thing that would, in the hand, open what no hand [B] opens now.
+
+        A key for a locked door that has been seen is such a thing.
+        """
+        grid = self.grid
+        present = torch.zeros(len(seen), grid.codes + 1, device=seen.device).scatter_(1, seen, 1.0)
+        shut = present * grid.solid * (self._costs_of(hand) == FAR)
+        things = (present.amax(0) * grid.solid).nonzero().squeeze(1)
+        actions = torch.arange(self.actions, device=seen.device).repeat(len(things))
+        tries = self.takes(things.repeat_interleave(self.actions), actions)
+        things = things[tries.view(len(things), self.actions).amax(1) > 0]
+        useful = torch.zeros_like(present, dtype=torch.bool)
+        if len(things):
+            useful[:, things] = shut @ (self.costs(things) < FAR).float().t() > 0
+        return useful.gather(1, seen)
+
+    def cell_costs(self, seen: Tensor, hand: Tensor) -> Tensor:
+        """Return what entering each cell of maps [B, P·P] costs with hands [B], uint8."""
+        return self._costs_of(hand).gather(1, seen)
+
+    def _costs_of(self, hand: Tensor) -> Tensor:
+        hands, which = torch.unique(hand, return_inverse=True)
+        return self.costs(hands)[which]
+
     def loss(
         self, ahead: Tensor, hand: Tensor, action: Tensor, motion: Tensor, ahead_after: Tensor, hand_after: Tensor
     ) -> Tensor:
@@ -73,7 +107,14 @@ class Passage(nn.Module):
         told = known & stayed & ~self.grid.hidden[ahead_after]
         moves = F.binary_cross_entropy_with_logits(logits[:, 0], moved, reduction="none")
         clears = F.binary_cross_entropy_with_logits(logits[:, 1], freed, reduction="none")
-        return (moves * known).sum() / known.sum().clamp(min=1) + (clears * told).sum() / told.sum().clamp(min=1)
+        empty = known & ~self.grid.solid[hand]
+        taken = ((hand_after == ahead) & self.grid.solid[ahead]).float()
+        takes = F.binary_cross_entropy_with_logits(self.takes(ahead, action), taken, reduction="none")
+        return _mean(moves, known) + _mean(clears, told) + _mean(takes, empty)
+
+
+def _mean(losses: Tensor, where: Tensor) -> Tensor:
+    return (losses * where).sum() / where.sum().clamp(min=1)
 
 
 @torch.no_grad()

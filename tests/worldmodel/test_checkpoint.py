@@ -11,6 +11,7 @@ from gedanken.worldmodel.checkpoint import (
     CheckpointError,
     Trained,
     available,
+    begin_from,
     build,
     home,
     load,
@@ -189,3 +190,23 @@ def test_shipped_checkpoints_are_small_and_load() -> None:
     for info in available():
         assert info.bytes < 16_000_000
         load(info.path, SPEC)
+
+
+def test_a_wider_model_begins_as_the_one_it_goes_on_from(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny-1")
+    wide = SIZES["debug"].model_copy(update={"radius": 9, "window": 6, "ways": True})
+    model, controller = build(SPEC, "spatial", wide.model_dump())
+    begin_from(path, Trained(model, controller.eval(), "wide"))
+    step = torch.tensor([SPEC.step_codes(SPEC.parse_step("go_to(red ball)"))])
+    view = torch.randint(0, 3, (1, 7, 7, 3))
+    first = torch.zeros(1, dtype=torch.long), view, torch.tensor([True])
+    old = load(path, SPEC)
+    acts = [c.act(m.observe(m.initial(1), *first), step) for m, c in ((old.model, old.controller), (model, controller))]
+    assert torch.allclose(*acts, atol=1e-5)
+
+
+def test_what_has_no_place_is_refused(trained: Trained, tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "tiny-1")
+    small = SIZES["debug"].model_copy(update={"hidden": 32})
+    with pytest.raises(CheckpointError, match="can't be gone on from"):
+        begin_from(path, Trained(*build(SPEC, "spatial", small.model_dump()), "small"))

@@ -37,14 +37,15 @@ def test_maps_are_handled_in_blocks_that_do_not_matter() -> None:
     assert torch.equal(together[590:], distances(costs[590:], sources[590:]))
 
 
-def test_it_learns_what_bars_the_way_and_what_can_be_cleared() -> None:
+def test_it_learns_what_bars_the_way_and_what_clears_it() -> None:
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 150)
-    episodes = list(practise(BabyAIWorld, [("BabyAI-PickupLoc-v0", 1.0)], seeds, Practice(missions=1.0)))
+    levels = [("BabyAI-PickupLoc-v0", 1.0)]
+    episodes = list(practise(BabyAIWorld, levels, seeds, Practice(missions=1.0, jostled=1.0, jostle=(0.3, 0.6))))
     replay, rng = Replay(SPEC, episodes), np.random.default_rng(0)
     torch.manual_seed(0)
     model = SpatialModel(SPEC, WIDE)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(80):
         losses, _ = model.loss(replay.sample(rng, 8, 32))
         optimizer.zero_grad()
         (losses["passage"] + losses["motion"]).backward()  # type: ignore[no-untyped-call]
@@ -52,8 +53,8 @@ def test_it_learns_what_bars_the_way_and_what_can_be_cleared() -> None:
     assert model.passage is not None
     kinds, colours, _ = (channel.categories for channel in SPEC.grid.channels)
 
-    def code(kind: str, colour: str) -> int:
-        return int(model.grid.encode(torch.tensor([[[[kinds.index(kind), colours.index(colour), 0]]]])))
+    def code(kind: str, colour: str, state: int = 0) -> int:
+        return int(model.grid.encode(torch.tensor([[[[kinds.index(kind), colours.index(colour), state]]]])))
 
     empty = torch.tensor([code("empty", "red")])
     costs = model.passage.costs(empty)[0]
@@ -61,6 +62,38 @@ def test_it_learns_what_bars_the_way_and_what_can_be_cleared() -> None:
     assert costs[code("wall", "grey")] == FAR
     assert costs[code("ball", "blue")] == CLEARED, "an empty hand can take it away"
     assert costs[model.grid.unknown] == HOPED
+
+
+def test_what_would_open_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SpatialModel(SPEC, WIDE)
+    assert model.passage is not None
+    kinds, colours, _ = (channel.categories for channel in SPEC.grid.channels)
+
+    def code(kind: str, colour: str, state: int = 0) -> int:
+        return int(model.grid.encode(torch.tensor([[[[kinds.index(kind), colours.index(colour), state]]]])))
+
+    empty, key, other = code("empty", "red"), code("key", "red"), code("key", "blue")
+    locked, wall = code("door", "red", 2), code("wall", "grey")
+
+    def costs(hands: torch.Tensor) -> torch.Tensor:
+        cost = torch.ones(len(hands), model.grid.codes + 1, dtype=torch.uint8)
+        cost[:, [key, other, wall, locked]] = FAR
+        cost[hands == empty, key] = cost[hands == empty, other] = CLEARED
+        cost[hands == key, locked] = CLEARED
+        return cost
+
+    def takes(ahead: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return torch.where(((ahead == key) | (ahead == other)) & (action == 3), 1.0, -1.0)
+
+    monkeypatch.setattr(model.passage, "costs", costs)
+    monkeypatch.setattr(model.passage, "takes", takes)
+    seen = torch.full((3, model.grid.cells), empty)
+    seen[:, :4] = torch.tensor([locked, key, other, wall])
+    seen[1, 0] = code("door", "red", 0)
+    helpers = model.passage.helpers(seen, torch.tensor([empty, empty, key]))
+    assert helpers[0].nonzero().flatten().tolist() == [1], "the key of the locked door"
+    assert not helpers[1].any(), "nothing is needed where nothing is locked"
+    assert not helpers[2].any(), "nor where the key is in hand"
 
 
 def test_a_wide_map_remembers_what_a_narrow_one_forgets() -> None:
