@@ -28,6 +28,7 @@ from minigrid.envs.babyai.core.verifier import (
 )
 from numpy.typing import NDArray
 
+from gedanken.worlds import babyai_balrog
 from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch
 from gedanken.worlds.spec import Attribute, Channel, GridField, Parameter, Phrase, Skill, SpecError, Step, WorldSpec
 from gedanken.worlds.spoken import SpokenGoal, Wording
@@ -201,7 +202,7 @@ def _kind(phrase: Phrase) -> str | None:
 
 
 class BabyAIWorld:
-    """One `BabyAI-*` level. Raises SpecError for an id that minigrid does not register."""
+    """One `BabyAI-*` level. Raises SpecError for an id that is not registered."""
 
     spec = SPEC
     looking = (0, 0, 0, 0)  # four turns to the left show the room and end where they began
@@ -324,7 +325,8 @@ def _direction(ahead: int, right: int) -> str:
 
 @functools.cache
 def level_ids() -> tuple[str, ...]:
-    """Return the ids of minigrid's BabyAI levels."""
+    """Return the ids of minigrid's BabyAI levels, and of those that are added here."""
+    babyai_balrog.register()
     return tuple(sorted(name for name in gymnasium.registry if name.startswith("BabyAI-")))
 
 
