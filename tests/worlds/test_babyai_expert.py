@@ -97,3 +97,16 @@ def test_an_expert_knows_what_was_seen_before(world: BabyAIWorld, room: Room) ->
     known = np.ones((base.grid.width, base.grid.height), bool)
     assert not world.expert(env, step).known.all()
     assert world.expert(env, step, known).known.all()
+
+
+def test_the_locked_door_whose_key_is_known_comes_first() -> None:
+    world = BabyAIWorld("BabyAI-UnlockToUnlock-v0")
+    env = world.make()
+    for seed in range(7_100_000, 7_100_006):
+        env.reset(seed=seed)
+        (step,) = world.mission_steps(env)
+        expert, action, reward = world.expert(env, step), None, 0.0
+        while not reward and (action := expert.advise(action)) is not None:
+            _, reward, _, truncated, _ = env.step(action)
+            assert not truncated
+        assert reward > 0
