@@ -50,7 +50,7 @@ class Agent:
         saver: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
         self.world, self.llm, self.trained, self.critic, self.store = world, llm, trained, critic, store
-        self.config = config or LoopConfig.preset()
+        self.config = (config or LoopConfig.preset()).practised(trained.card)
         self.journal, self._saver = journal, saver
         self._graph, self._durable = build(saver), saver is not None
 

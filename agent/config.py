@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,7 +30,9 @@ class LoopConfig(BaseModel):
     )
     max_tokens: int = Field(default=96, ge=8, le=1024, description="Most tokens of one plan.")
     samples: int = Field(default=16, ge=1, le=512, description="Futures imagined for each plan.")
-    horizon: int = Field(default=40, ge=1, le=500, description="Most imagined actions for each step of a plan.")
+    horizon: int = Field(
+        default=40, ge=1, le=500, description="Most imagined actions for each step of a plan; a checkpoint has its own."
+    )
     rounds: int = Field(default=2, ge=0, le=8, description="Most rounds of revision before a plan is chosen.")
     accept: float = Field(default=0.75, ge=0, le=1, description="Predicted success from which a plan is not revised.")
     decline: float = Field(default=0.05, ge=0, le=1, description="Predicted success below which nothing is done.")
@@ -39,7 +42,12 @@ class LoopConfig(BaseModel):
     tie: float = Field(
         default=0.02, ge=0, le=1, description="Plans this close in predicted success: the shorter one wins."
     )
-    patience: int = Field(default=48, ge=1, le=1000, description="Most real actions for one step before planning anew.")
+    patience: int = Field(
+        default=48,
+        ge=1,
+        le=1000,
+        description="Most real actions for one step before planning anew; a checkpoint has its own.",
+    )
     standstill: int = Field(
         default=8,
         ge=2,
@@ -60,3 +68,8 @@ class LoopConfig(BaseModel):
         """Return a named set of values with changes; `debug` runs in seconds."""
         small: dict[str, object] = {"candidates": 3, "samples": 4, "horizon": 20, "rounds": 1, "learn_steps": 2}
         return cls.model_validate((small if name == "debug" else {}) | changes)
+
+    def practised(self, card: Mapping[str, Any]) -> LoopConfig:
+        """Return these values, and a checkpoint's own horizon and patience where its card has them and nobody chose."""
+        own = {name: card[name] for name in ("horizon", "patience") if name in card}
+        return self.model_copy(update={name: value for name, value in own.items() if name not in self.model_fields_set})

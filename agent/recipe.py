@@ -99,6 +99,8 @@ def reproduce(
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "seconds": round(sum(json.loads(line)["seconds"] for line in lines)),
         "command": config.command(),
+        "horizon": config.horizon,
+        "patience": config.patience,
         "licence": "Apache-2.0",
     }
     path = checkpoint.save(Trained(trained.model, trained.controller, name, None, card), folder / name)

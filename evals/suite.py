@@ -130,7 +130,7 @@ def assemble(checkpoint: str | Path, config: LoopConfig) -> Parts:
     return Parts(
         load_practice,
         trained,
-        config,
+        config.practised(trained.card),
         load_llm=lambda: load_language_model(config.llm),
         load_critic=lambda llm: load_critic(trained.path, world, llm),
     )

@@ -32,3 +32,12 @@ def test_out_of_range_is_an_error() -> None:
 
 def test_practice_rehearsal_and_reality_give_up_at_the_same_standstill() -> None:
     assert LoopConfig().standstill == Practice().standstill == STANDSTILL
+
+
+def test_a_checkpoint_has_its_own_patience_unless_somebody_chose() -> None:
+    card = {"patience": 250, "horizon": 120, "seconds": 7}
+    own = LoopConfig().practised(card)
+    assert (own.patience, own.horizon, own.samples) == (250, 120, LoopConfig().samples)
+    assert LoopConfig(patience=9).practised(card).patience == 9
+    assert LoopConfig.preset("debug").practised(card).horizon == LoopConfig.preset("debug").horizon
+    assert LoopConfig().practised({}) == LoopConfig()
