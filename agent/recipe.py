@@ -79,7 +79,7 @@ def reproduce(
             seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
             practice = correction.practice(config.patience)
             with _timed(folder, f"practise, corrected, {number}"):
-                corrected = partial(_corrected, make_world, correction, trained, practice, number)
+                corrected = partial(_corrected, make_world, correction, trained, practice, number, config.workers)
                 fill(store, f"agent {number}", seeds, corrected, say)
             with _timed(folder, f"train on, {number}"):
                 replay = _replay(store, spec, config)
@@ -165,9 +165,10 @@ def _corrected(
     trained: Trained,
     practice: Practice,
     number: int,
+    workers: int,
     seeds: Sequence[int],
 ) -> Iterable[Episode]:
-    for episode in aggregate(make_world, correction.levels, seeds, trained.controller, practice):
+    for episode in aggregate(make_world, correction.levels, seeds, trained.controller, practice, workers=workers):
         yield replace(episode, source=f"agent {number}")
 
 

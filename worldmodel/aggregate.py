@@ -5,6 +5,7 @@ Ross et al., "A Reduction of Imitation Learning ... to No-Regret Online Learning
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -37,7 +38,10 @@ class _Row:
         self.fresh, self.action = action is None, action or 0
 
 
-@torch.no_grad()
+CHUNK = 1000
+"""Episodes that one process plays in a go; the same whatever the number of processes is."""
+
+
 def aggregate(
     make: Callable[[str], DemonstratedWorld],
     levels: Sequence[tuple[str, float]],
@@ -45,12 +49,45 @@ def aggregate(
     controller: Controller,
     practice: Practice,
     batch: int = 128,
+    workers: int = 1,
 ) -> Iterator[Episode]:
-    """Yield one episode per seed, played by the controller, `batch` at a time in lockstep.
+    """Yield one episode per seed, played by the controller in parallel processes, `batch` at a time in lockstep.
 
     Raises ValueError for seeds that are kept for evaluation.
     """
     refuse_evaluation_seeds(seeds)
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    how = (make, levels, controller, practice, batch)
+    if workers == 1:
+        for chunk in chunks:
+            yield from _lockstep(*how, chunk)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, _begin, how) as processes:
+        for episodes in processes.imap(_chunk, chunks):
+            yield from episodes
+
+
+_how: list[Any] = []
+
+
+def _begin(*how: Any) -> None:
+    torch.set_num_threads(1)
+    _how[:] = how
+
+
+def _chunk(seeds: Sequence[int]) -> list[Episode]:
+    return list(_lockstep(*_how, seeds))
+
+
+@torch.no_grad()
+def _lockstep(
+    make: Callable[[str], DemonstratedWorld],
+    levels: Sequence[tuple[str, float]],
+    controller: Controller,
+    practice: Practice,
+    batch: int,
+    seeds: Sequence[int],
+) -> Iterator[Episode]:
     model, pool, waiting = controller.model, Levels(make, levels, practice), iter(seeds)
     chance = torch.Generator().manual_seed(seeds[0] if seeds else 0)
     rows: list[_Row] = []

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import build
@@ -114,3 +115,15 @@ def test_the_agent_practises_many_rows_at_once_without_mixing_them_up() -> None:
     assert {e.source for e in episodes} == {AGENT}
     assert all(lived_through(e, practice) for e in episodes)
     assert np.concatenate([e.actions != e.expert for e in episodes]).mean() > 0.3  # it has learned nothing yet
+
+
+def test_two_processes_play_what_one_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gedanken.worldmodel.aggregate.CHUNK", 3)
+    torch.manual_seed(0)
+    _, controller = build(SPEC, "spatial", SIZES["debug"].model_dump())
+    alone, together = (
+        list(aggregate(BabyAIWorld, LEVELS, seeds(5), controller.eval(), Practice(patience=8), batch=2, workers=n))
+        for n in (1, 2)
+    )
+    assert len(alone) == len(together) == 5
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
