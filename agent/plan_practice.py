@@ -19,12 +19,19 @@ from gedanken.agent.verdict import Verdict
 from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.protocol import Observation
+from gedanken.worlds.schema_goals import schema_goal
 from gedanken.worlds.spec import Plan
 from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal, Wording
 
 PROMPT = "plan"
+SCHEMAS = 0.3
+"""Share of goals for made-up worlds of numbers."""
+
 OWN, LOOKED, REVISED = 0.25, 0.6, 0.15
-"""Shares of goals in the world's own words, of scenes after a look around, of prompts that tell of a failed plan."""
+"""Shares of the others: in the world's own words, after a look around, with prompts that tell of a failed plan."""
+
+FUTURES = 16
+"""Of a rehearsal that a failed plan is said to have had."""
 
 TRIES = 64
 """Seeds that belong to one example: the next is taken where a level's goal is none that can be said."""
@@ -51,13 +58,10 @@ class Tasks:
         """Return a world, made when it is first asked for."""
         return self._at(name)[0]
 
-    def task(
-        self, name: str, seed: int, rng: np.random.Generator, wording: Wording, *, look: bool, told: bool = False
-    ) -> Task | None:
+    def task(self, name: str, seed: int, rng: np.random.Generator, wording: Wording, *, look: bool) -> Task | None:
         """Reset a world and say its goal; `look` describes what a look around shows, and not the first view only.
 
-        None where the goal needs steps that it does not name, takes too many words, or rests on facts that the scene
-        does not show; one of them may be out of sight where it will be `told`.
+        The plan is the one that follows from the scene. None where no plan does, or the goal takes too many words.
         """
         world, env = self._at(name)
         raw, _ = env.reset(seed=seed)
@@ -67,8 +71,8 @@ class Tasks:
             return None
         first = world.observation(raw)
         scene = world.describe(*(surroundings(world, env, first) if look else (first, world.spec.grid.agent)))
-        hidden = [fact for fact in goal.facts if fact not in scene]
-        return None if hidden and not (told and len(goal.facts) == 1) else Task(name, seed, scene, goal)
+        known = goal.within([fact for fact in goal.facts if fact in scene])
+        return Task(name, seed, scene, known) if known else None
 
     def _at(self, name: str) -> tuple[SpeakingWorld, gymnasium.Env[Any, Any]]:
         if name not in self._made:
@@ -86,16 +90,21 @@ class Practice:
     def __call__(self, index: int) -> tuple[str, str]:
         """Return the prompt and the answer of one example."""
         rng = np.random.default_rng((self._seed, index, 7))
+        if rng.random() < SCHEMAS:
+            asked = schema_goal("training", rng)
+            return render(PROMPT, scene=asked.schema.scene, goal=asked.text), f"{asked.plan}\n"
+        revised = bool(rng.random() < REVISED)
         for turn in range(TRIES):
             level = self._levels[int(rng.integers(len(self._levels)))]
             wording: Wording = "own" if rng.random() < OWN else "training"
-            look, revised = bool(rng.random() < LOOKED), bool(rng.random() < REVISED)
-            task = self._tasks.task(level, self.env_seed(index, turn), rng, wording, look=look, told=revised)
+            task = self._tasks.task(level, self.env_seed(index, turn), rng, wording, look=bool(rng.random() < LOOKED))
             if task is None:
                 continue
-            attempts = _failed(task, rng) if revised else []
-            prompt = render(PROMPT, scene=task.scene, goal=task.goal.text, attempts=attempts)
-            return prompt, f"{task.goal.plan}\n"
+            attempts, goal = failed(task, rng) if revised else ([], task.goal)
+            if revised and not attempts and turn < TRIES // 2:  # nothing can go wrong with it: another goal
+                continue
+            prompt = render(PROMPT, scene=task.scene, goal=goal.text, attempts=attempts)
+            return prompt, f"{goal.plan}\n"
         raise RuntimeError(f"none of {TRIES} seeds gave a goal; are the levels right? {', '.join(self._levels)}")
 
     def env_seed(self, index: int, turn: int) -> int:
@@ -124,35 +133,50 @@ def surroundings(
     return around, (reach, reach)
 
 
-def _failed(task: Task, rng: np.random.Generator) -> list[Attempt]:
-    """Make a wrong plan out of the right one, with the words in which the critic would tell what is wrong with it.
+def failed(task: Task, rng: np.random.Generator) -> tuple[list[Attempt], SpokenGoal]:
+    """Return wrong plans, with the words in which the critic would tell what is wrong with them, and the goal then.
 
-    A plan that lacks a key meets the locked door; one with steps turned round, or one left out, is not what was asked.
+    A plan that does not know of a locked door meets it, the next one perhaps another; one with steps turned round, or
+    one left out, is not what was asked.
     """
     goal = task.goal
+    if goal.facts and (any(fact not in task.scene for fact in goal.facts) or rng.random() < 0.7):
+        return _locked_out(task, rng)
     steps = goal.plan.steps
     if len(steps) < 2:
-        return []
-    futures = 16
-    hidden = any(fact not in task.scene for fact in goal.facts)
-    if goal.facts and (hidden or rng.random() < 0.7):
-        fact = str(goal.facts[int(rng.integers(len(goal.facts)))])
-        colour = fact.split()[1]
-        at = next(i for i, step in enumerate(steps) if step.arguments and step.arguments[0][:2] == (colour, "key"))
-        wrong = Plan(steps=(*steps[:at], *steps[at + 1 :]))
-        failed = int(rng.integers(9, futures + 1))
-        verdict = _verdict(wrong, at, failed, futures, satisfies=0.9)
-        return [Attempt(str(wrong), reasons(verdict, f"You see a {fact} ahead. You carry nothing."))]
+        return [], goal
     at = int(rng.integers(len(steps)))
     others = [Plan(steps=steps[::-1]), Plan(steps=(*steps[:at], *steps[at + 1 :]))]
     wrong = others[int(rng.integers(2))]
     if goal.right(wrong):
-        return []
-    return [Attempt(str(wrong), reasons(_verdict(wrong, None, 0, futures, satisfies=0.1)))]
+        return [], goal
+    return [Attempt(str(wrong), reasons(_verdict(wrong, None, 0, satisfies=0.1)))], goal
 
 
-def _verdict(plan: Plan, at: int | None, failed: int, futures: int, *, satisfies: float) -> Verdict:
-    share = 1 - failed / futures
+def _locked_out(task: Task, rng: np.random.Generator) -> tuple[list[Attempt], SpokenGoal]:
+    """Meet one locked door after the other, up to a number drawn."""
+    goal, attempts, met = task.goal, list[Attempt](), list[str]()
+    most = int(rng.integers(1, len(goal.facts) + 1))
+    hidden = [fact for fact in goal.facts if fact not in task.scene]
+    forgotten = goal.facts if rng.random() < 0.5 else hidden
+    seen = [fact for fact in goal.facts if fact not in forgotten]
+    now = goal.within(seen)
+    while now and len(attempts) < most:
+        options = [(fact, goal.within(seen, [*met, fact])) for fact in goal.facts if fact not in met]
+        found = next(((fact, then) for fact, then in options if then and then.plan != now.plan), None)
+        if found is None:
+            break
+        fact, then = found
+        pairs = zip(now.plan.steps, then.plan.steps, strict=False)
+        at = next((i for i, (one, other) in enumerate(pairs) if one != other), len(now.plan.steps) - 1)
+        verdict = _verdict(now.plan, at, int(rng.integers(9, FUTURES + 1)), satisfies=0.9)
+        attempts.append(Attempt(str(now.plan), reasons(verdict, f"You see a {fact} ahead. You carry nothing.")))
+        met, now = [*met, fact], then
+    return (attempts, now) if attempts and now else ([], goal)
+
+
+def _verdict(plan: Plan, at: int | None, failed: int, *, satisfies: float) -> Verdict:
+    share = 1 - failed / FUTURES
     return Verdict(
         plan=plan,
         success=share * satisfies,
@@ -162,8 +186,8 @@ def _verdict(plan: Plan, at: int | None, failed: int, futures: int, *, satisfies
         carried_out=share,
         steps=None,
         failing_step=at,
-        failing_share=failed / futures,
+        failing_share=failed / FUTURES,
         disagreement=0.0,
         reasons="",
-        futures=futures,
+        futures=FUTURES,
     )

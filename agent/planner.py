@@ -9,7 +9,7 @@ from typing import Literal
 from gedanken.agent.llm.adapter import adapters_home
 from gedanken.agent.llm.fetch import HUB_NAME, fetch, weights_digest
 from gedanken.agent.llm.tune import TuneConfig, Tuner, TuningError, losses
-from gedanken.agent.plan_practice import OWN, PROMPT, REVISED, Practice
+from gedanken.agent.plan_practice import OWN, PROMPT, REVISED, SCHEMAS, Practice
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.spoken import SpeakingWorld
 
@@ -60,8 +60,9 @@ def train_planner(
             "prompt": PROMPT,
             "base": HUB_NAME,
             "base_sha256": weights_digest(base),
-            "data": f"missions of {len(levels)} levels with the plans that are right for them, {OWN:.0%} in the levels'"
-            f" own words, the rest in training wordings; up to {REVISED:.0%} of the prompts tell of a plan that failed",
+            "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings; the rest"
+            f" missions of {len(levels)} levels with the plans that follow from the scene, of these {OWN:.0%} in the"
+            f" levels' own words, the others in training wordings, and {REVISED:.0%} with failed plans in the prompt",
             "levels": list(levels),
             "seeds": f"environments from {FIRST_TRAINING_SEED} on; everything else {seed}",
             "loss": f"{sum(last) / len(last):.4f} nats a token of the plans, mean of the last {len(last)} steps",

@@ -114,7 +114,7 @@ class Speaker:
                 other = others[int(self.rng.integers(len(others)))] if others else None
                 text = self._draw(patterns).format(g=text, x=self._thing(other) if other else "")
         if self._has("typo"):
-            text = self._mistyped(text)
+            text = mistyped(text, self.split, self.rng)
         return Said(text, tuple(sorted(self._traits)))
 
     def foreign(self) -> str:
@@ -168,20 +168,6 @@ class Speaker:
     def _colour(self) -> str:
         return self._draw(sorted(self.words.colours))
 
-    def _mistyped(self, text: str) -> str:
-        """Spoil one long word: training leaves a letter out or swaps two, the test doubles one or hits a neighbour."""
-        words = text.split(" ")
-        long = [at for at, word in enumerate(words) if len(word) > 4 and word.isalpha()]
-        if not long:
-            return text
-        at = long[int(self.rng.integers(len(long)))]
-        word, i, way = words[at], int(self.rng.integers(1, len(words[at]) - 1)), self.rng.random() < 0.5
-        if self.split == "training":
-            words[at] = word[:i] + word[i + 1 :] if way else word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-        else:
-            words[at] = word[:i] + (word[i] * 2 if way else _beside(word[i])) + word[i + 1 :]
-        return " ".join(words)
-
     def _has(self, trait: str) -> bool:
         there = bool(self.rng.random() < CHANCES[trait])
         self._traits |= {trait} if there else set()
@@ -189,6 +175,21 @@ class Speaker:
 
     def _draw(self, values: Sequence[str]) -> str:
         return values[int(self.rng.integers(len(values)))]
+
+
+def mistyped(text: str, split: Split, rng: np.random.Generator) -> str:
+    """Spoil one long word: training leaves a letter out or swaps two, the test doubles one or hits a neighbour."""
+    words = text.split(" ")
+    long = [at for at, word in enumerate(words) if len(word) > 4 and word.isalpha()]
+    if not long:
+        return text
+    at = long[int(rng.integers(len(long)))]
+    word, i, way = words[at], int(rng.integers(1, len(words[at]) - 1)), rng.random() < 0.5
+    if split == "training":
+        words[at] = word[:i] + word[i + 1 :] if way else word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+    else:
+        words[at] = word[:i] + (word[i] * 2 if way else _beside(word[i])) + word[i + 1 :]
+    return " ".join(words)
 
 
 def _beside(letter: str) -> str:

@@ -162,11 +162,7 @@ class GymWorld:
 
     def describe(self, observation: Observation, agent: tuple[int, ...] = ()) -> str:
         """Say the value of every variable and named expression, with its unit."""
-        field = self.spec.vector
-        units = {variable.name: variable.unit for variable in field.variables}
-        values = field.values(np.asarray(observation, np.float64), np.asarray(0.0))
-        words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in field.names[:-1]]
-        return f"{', '.join(words)}."
+        return describe(self.spec.vector, observation)
 
     def check(self) -> None:
         """Try the environment for some episodes. Raises WorldError for what it does wrong.
@@ -193,6 +189,14 @@ class GymWorld:
                 raise WorldError(f"{self.id} ends after its first action, {PROBES} times out of {PROBES}")
         finally:
             env.close()
+
+
+def describe(field: VectorField, observation: Observation) -> str:
+    """Say the value of every variable ``[variables]`` and named expression, with its unit."""
+    units = {variable.name: variable.unit for variable in field.variables}
+    values = field.values(np.asarray(observation, np.float64), np.asarray(0.0))
+    words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in field.names[:-1]]
+    return f"{', '.join(words)}."
 
 
 def random_action(spec: WorldSpec, rng: np.random.Generator) -> Any:

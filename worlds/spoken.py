@@ -5,6 +5,7 @@ Knows no environment and no language model.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium
@@ -32,12 +33,22 @@ class SpokenGoal(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """Return the first right plan."""
+        """Return the first right plan, from `spoken_goal` the one that follows from all there is to know."""
         ...
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """Return what a scene has to say so that the plan follows from it: ``locked red door``."""
+        """Return what one has to know so that the plan follows from it, in the order in which it matters.
+
+        A scene that shows a fact holds its words: ``locked red door``.
+        """
+        ...
+
+    def within(self, seen: Collection[str], met: Collection[str] = ()) -> SpokenGoal | None:
+        """Return the goal with the plan that follows from the facts that are `seen`, and those `met` in trying.
+
+        None where no plan does.
+        """
         ...
 
     def right(self, plan: Plan) -> bool:
