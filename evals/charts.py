@@ -1,10 +1,11 @@
-"""Charts as inline SVG: bars, a reliability diagram, curves. Colours are the page's CSS classes; knows no run."""
+"""Charts as SVG: bars, a reliability diagram, curves. Colours are CSS classes (`charts.css`); knows no run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 from markupsafe import Markup, escape
 
@@ -36,11 +37,23 @@ class Dot:
 
 @dataclass(frozen=True)
 class Curve:
-    """Shares over horizons: (horizon, value, low, high); `kind` is a CSS class."""
+    """Shares over horizons or coverages: (at, value, low, high); `kind` is a CSS class."""
 
     label: str
-    points: tuple[tuple[int, float, float, float], ...]
+    points: tuple[tuple[float, float, float, float], ...]
     kind: str
+
+
+def style() -> Markup:
+    """Return the charts' CSS."""
+    return Markup(resources.files("gedanken.evals").joinpath("charts.css").read_text(encoding="utf-8"))
+
+
+def alone(chart: Markup) -> Markup:
+    """Return a chart as an SVG document that needs nothing else, in light and in dark."""
+    head = Markup('<svg xmlns="http://www.w3.org/2000/svg" width="720" style="background: var(--paper)"')
+    css = Markup("<style>{}</style></svg>\n").format(style())
+    return head + chart.removeprefix("<svg").removesuffix("</svg>") + css
 
 
 def bars(rows: Sequence[Bar], about: str) -> Markup:
@@ -65,7 +78,9 @@ def bars(rows: Sequence[Bar], about: str) -> Markup:
     return _chart(bottom + 18, about, parts)
 
 
-def reliability_diagram(dots: Sequence[Dot], about: str) -> Markup:
+def reliability_diagram(
+    dots: Sequence[Dot], about: str, across: str = "predicted success", up: str = "really succeeded"
+) -> Markup:
     """Draw what happened over what was predicted; on the dashed line predictions are true. Bars count predictions."""
     left, top, side = 44, 8, 300
     most = max((dot.n for dot in dots), default=1)
@@ -96,36 +111,55 @@ def reliability_diagram(dots: Sequence[Dot], about: str) -> Markup:
                 class_="dot main",
             ),
         ]
-    parts.append(_text(x(0.5), y(0) + 33, "predicted success", "label middle"))
-    parts.append(_upright(13, top + side / 2, "really succeeded"))
+    parts.append(_text(x(0.5), y(0) + 33, across, "label middle"))
+    parts.append(_upright(13, top + side / 2, up))
     return _chart(top + side + 40, about, parts)
 
 
 def horizon_curves(curves: Sequence[Curve], about: str) -> Markup:
     """Draw shares over the number of actions ahead, on a logarithmic axis, with bands for the intervals."""
-    left, top, wide, high = 44, 8, 300, 190
     horizons = sorted({point[0] for curve in curves for point in curve.points})
     first, last = math.log2(horizons[0]), math.log2(horizons[-1])
+    ticks = {h: (math.log2(h) - first) / (last - first) if last > first else 0.5 for h in horizons}
+    return _curves(curves, about, ticks, "actions ahead, without looking", [(h, f"{h:g}") for h in horizons])
 
-    def x(horizon: int) -> float:
-        return left + 10 + (wide - 20) * ((math.log2(horizon) - first) / (last - first) if last > first else 0.5)
+
+def coverage_curves(curves: Sequence[Curve], about: str) -> Markup:
+    """Draw shares over how many were kept, those that were doubted least first, with bands for the intervals."""
+    ticks = {point[0]: point[0] for curve in curves for point in curve.points}
+    shown = [(at, f"{at:.0%}") for at in sorted(ticks) if round(100 * at) % 20 == 0]
+    return _curves(curves, about, ticks, "kept, least doubted first", shown)
+
+
+def _curves(
+    curves: Sequence[Curve],
+    about: str,
+    places: Mapping[float, float],
+    across: str,
+    ticks: Sequence[tuple[float, str]],
+) -> Markup:
+    """Draw curves; `places` says how far along the axis, 0…1, a point is."""
+    left, top, wide, high = 44, 8, 300, 190
+
+    def x(at: float) -> float:
+        return left + 10 + (wide - 20) * places[at]
 
     def y(share: float) -> float:
         return top + (1 - share) * high
 
     parts = _axes(left, top, wide, high)
-    parts += [_text(x(horizon), y(0) + 15, str(horizon), "tick middle") for horizon in horizons]
-    parts.append(_text(left + wide / 2, y(0) + 33, "actions ahead, without looking", "label middle"))
+    parts += [_text(x(at), y(0) + 15, words, "tick middle") for at, words in ticks]
+    parts.append(_text(left + wide / 2, y(0) + 33, across, "label middle"))
     for curve in curves:
-        upper = [(x(h), y(top_)) for h, _, _, top_ in curve.points]
-        lower = [(x(h), y(low)) for h, _, low, _ in reversed(curve.points)]
+        upper = [(x(at), y(top_)) for at, _, _, top_ in curve.points]
+        lower = [(x(at), y(low)) for at, _, low, _ in reversed(curve.points)]
         parts.append(_tag("polygon", points=_points(upper + lower), class_=f"band {curve.kind}"))
     for number, curve in enumerate(curves):
-        line, at = [(x(h), y(value)) for h, value, _, _ in curve.points], y(0) + 56 + 18 * number
+        line, below = [(x(at), y(value)) for at, value, _, _ in curve.points], y(0) + 56 + 18 * number
         parts.append(_tag("polyline", points=_points(line), class_=f"curve {curve.kind}"))
         parts += [_tag("circle", cx=px, cy=py, r=3, class_=f"dot {curve.kind}") for px, py in line]
-        parts.append(_line(left, at - 4, left + 24, at - 4, f"curve {curve.kind}"))
-        parts.append(_text(left + 32, at, curve.label, ""))
+        parts.append(_line(left, below - 4, left + 24, below - 4, f"curve {curve.kind}"))
+        parts.append(_text(left + 32, below, curve.label, ""))
     return _chart(top + high + 46 + 18 * len(curves), about, parts)
 
 

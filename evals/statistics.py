@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -15,6 +15,9 @@ Z95 = 1.959963984540054
 
 ROUNDS = 1000
 """Resamples of a bootstrap."""
+
+COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Where a risk–coverage curve is drawn."""
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[NDArray[np.int64]], float]
@@ -104,6 +107,34 @@ def auroc(scores: ArrayLike, outcomes: ArrayLike) -> float:
 
 
 @dataclass(frozen=True)
+class RiskCoverage:
+    """How much goes wrong among those that are doubted least: (coverage, share that went wrong), and the area below."""
+
+    points: tuple[tuple[float, Interval], ...]
+    area: Interval
+
+
+def risk_coverage(
+    doubts: ArrayLike, wrong: ArrayLike, groups: ArrayLike, at: Sequence[float] = COVERAGES
+) -> RiskCoverage:
+    """Return the risk–coverage curve (El-Yaniv and Wiener, 2010), with bootstrap intervals over groups.
+
+    The risk at a coverage c is the share of wrong ones among the share c with the least doubt; equal doubts share their
+    mean. The area is the mean of the risks at all coverages: without any order it would be the risk at coverage 1.
+    """
+    doubt, missed = _column(doubts), _column(wrong)
+
+    def risks(rows: NDArray[np.int64]) -> Floats:
+        _, inverse, counts = np.unique(doubt[rows], return_inverse=True, return_counts=True)
+        means = np.bincount(inverse, missed[rows]) / counts
+        risk = np.cumsum(np.repeat(means, counts)) / np.arange(1, len(rows) + 1)
+        return np.array([*(risk[max(round(c * len(rows)), 1) - 1] for c in at), risk.mean()])
+
+    *points, area = bootstrap_all(risks, groups, len(at) + 1)
+    return RiskCoverage(tuple(zip(at, points, strict=True)), area)
+
+
+@dataclass(frozen=True)
 class Bin:
     """One row of a reliability table: predictions in `low`…`high`, their mean, and how often it really happened."""
 
@@ -165,10 +196,18 @@ def bootstrap(
     `groups` names the group of every row: what belongs together (the plans of one situation, the frames of one episode)
     is drawn together. `statistic` takes row indices; draws for which it is NaN are left out. `n` counts the groups.
     """
+    (interval,) = bootstrap_all(lambda rows: np.array([statistic(rows)]), groups, 1, seed=seed)
+    return interval
+
+
+def bootstrap_all(
+    statistics: Callable[[NDArray[np.int64]], Floats], groups: ArrayLike, count: int, *, seed: int = 0
+) -> list[Interval]:
+    """Return `count` statistics that are worked out together, each with its interval as `bootstrap` has it."""
     _, labels = np.unique(np.asarray(groups), return_inverse=True)
     order = np.argsort(labels, kind="stable").astype(np.int64)
     if not len(order):
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
+        return [Interval(float("nan"), float("nan"), float("nan"), 0)] * count
     sizes = np.bincount(labels)
     starts = np.cumsum(sizes) - sizes
     rng = np.random.default_rng(seed)
@@ -180,10 +219,13 @@ def bootstrap(
         rows: NDArray[np.int64] = order[offsets + np.arange(ends[-1])]
         return rows
 
-    draws = [statistic(draw()) for _ in range(ROUNDS)]
-    known = [draw for draw in draws if draw == draw]
-    low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
-    return Interval(statistic(order), float(low), float(high), len(sizes))
+    draws = np.stack([statistics(draw()) for _ in range(ROUNDS)], 1)  # [count, ROUNDS]
+    found = []
+    for value, column in zip(statistics(order), draws, strict=True):
+        known = column[~np.isnan(column)]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+        found.append(Interval(float(value), float(low), float(high), len(sizes)))
+    return found
 
 
 def auroc_interval(scores: ArrayLike, outcomes: ArrayLike, groups: ArrayLike | None = None) -> Interval:
@@ -202,13 +244,22 @@ def mean_interval(values: ArrayLike, groups: ArrayLike | None = None) -> Interva
 
 def ratio_interval(parts: ArrayLike, wholes: ArrayLike, groups: ArrayLike | None = None) -> Interval:
     """Return Σ parts / Σ wholes with its bootstrap interval; NaN where the wholes add up to nothing."""
-    part, whole = _column(parts), _column(wholes)
+    return ratio_intervals({"": (parts, wholes)}, groups)[""]
 
-    def ratio(rows: NDArray[np.int64]) -> float:
-        total = float(whole[rows].sum())
-        return float(part[rows].sum()) / total if total else float("nan")
 
-    return bootstrap(ratio, np.arange(len(part)) if groups is None else groups)
+def ratio_intervals(
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]], groups: ArrayLike | None = None
+) -> dict[str, Interval]:
+    """Return `ratio_interval` of several (parts, wholes) of the same rows, by name."""
+    part, whole = (np.stack([_column(pair[side]) for pair in pairs.values()]) for side in (0, 1))  # [K, rows]
+
+    def ratios(rows: NDArray[np.int64]) -> Floats:
+        totals = whole[:, rows].sum(1)
+        shares: Floats = part[:, rows].sum(1) / np.where(totals == 0, np.nan, totals)
+        return shares
+
+    rows = np.arange(part.shape[1]) if groups is None else groups
+    return dict(zip(pairs, bootstrap_all(ratios, rows, len(pairs)), strict=True))
 
 
 def _column(values: ArrayLike) -> Floats:

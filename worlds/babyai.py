@@ -229,6 +229,14 @@ class BabyAIWorld:
         """Return the view as ``[row, column, channel]``, row 0 farthest ahead (minigrid stores columns first)."""
         return np.ascontiguousarray(raw["image"].transpose(1, 0, 2))
 
+    def view_cells(self, env: gymnasium.Env[Any, Any]) -> NDArray[np.int64]:
+        """Return where in the level the cells of the view are, ``[row, column, (x, y)]``."""
+        base: Any = env.unwrapped
+        (row, column), rows, columns = SPEC.grid.agent, *np.indices((SPEC.grid.height, SPEC.grid.width))
+        ahead, right = row - rows, columns - column
+        places: NDArray[np.int64] = base.agent_pos + ahead[..., None] * base.dir_vec + right[..., None] * base.right_vec
+        return places
+
     def mission(self, raw: Any) -> str:
         """Return the level's own goal as plain text."""
         return str(raw["mission"])

@@ -116,3 +116,23 @@ def test_paired_bootstrap_is_the_paired_standard_error() -> None:
     assert (wide.high - wide.low) / (found.high - found.low) == pytest.approx(3.216 / 1.96, rel=1e-3)
     narrow, level = st.paired_difference([1] * 9 + [0], [0] * 9 + [1]), 0.999
     assert st.paired_difference([1] * 9 + [0], [0] * 9 + [1], level=level).low < narrow.low
+
+
+def test_risk_at_a_coverage_is_that_of_the_least_doubted() -> None:
+    doubts, wrong = [0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]
+    curve = st.risk_coverage(doubts, wrong, range(4), (0.5, 0.75, 1.0))
+    assert [risk.value for _, risk in curve.points] == [0, pytest.approx(1 / 3), 0.5]
+    assert curve.area.value == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
+    tied = st.risk_coverage([0.0] * 4, wrong, range(4), (0.25, 1.0))
+    assert [risk.value for _, risk in tied.points] == [0.5, 0.5] and tied.area.value == 0.5, "no order, no gain"
+    backwards = st.risk_coverage(doubts, wrong[::-1], range(4))
+    assert backwards.area.value > 0.5 and all(risk.low <= risk.value <= risk.high for _, risk in backwards.points)
+    nothing = st.risk_coverage([], [], [])
+    assert math.isnan(nothing.area.value) and nothing.area.n == 0 and len(nothing.points) == 10
+
+
+def test_ratios_worked_out_together_are_those_worked_out_alone() -> None:
+    pairs = {"a": ([1, 0, 2, 3], [2, 2, 2, 4]), "b": ([0, 0, 0, 0], [0, 0, 0, 0])}
+    both, groups = st.ratio_intervals(pairs, [0, 0, 1, 2]), [0, 0, 1, 2]
+    assert both["a"] == st.ratio_interval(*pairs["a"], groups) and both["a"].value == 0.6
+    assert math.isnan(both["b"].value) and both["b"].n == 3
