@@ -7,17 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
 from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
 from gedanken.prompts import STOP, baseline, render
-from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import Plan, SpecError
+from gedanken.worlds.spec import Plan, SpecError, WorldSpec
 
 MOST_ATTEMPTS = 3
 """Criticised plans that a prompt shows."""
+
+
+class Promptable(Protocol):
+    """What plans can be asked for: a `World`, or something that only says what plans may say."""
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Return the skills, from which the grammar follows."""
+        ...
+
+    @property
+    def examples(self) -> Sequence[tuple[str, str, str]]:
+        """Return examples for the prompt: (scene, goal, plan text)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Request:
 
 
 def propose_prompt(
-    world: World, scene: str, goal: str, attempts: Sequence[Attempt] = (), trained_on: str | None = None
+    world: Promptable, scene: str, goal: str, attempts: Sequence[Attempt] = (), trained_on: str | None = None
 ) -> str:
     """Return the prompt for plans that reach `goal`; with attempts, for plans better than those. Raises PromptError."""
     name, words = _words(world, scene, goal, attempts, trained_on)
@@ -67,7 +80,7 @@ def propose_prompt(
 
 
 def _words(
-    world: World, scene: str, goal: str, attempts: Sequence[Attempt], trained_on: str | None
+    world: Promptable, scene: str, goal: str, attempts: Sequence[Attempt], trained_on: str | None
 ) -> tuple[str, dict[str, Any]]:
     """Return the name of a prompt and its values; a model that was trained on a prompt gets that one."""
     if trained_on:
@@ -84,7 +97,7 @@ def _words(
 
 
 def propose_request(
-    world: World,
+    world: Promptable,
     scene: str,
     goal: str,
     config: LoopConfig,
@@ -114,7 +127,7 @@ def propose_request(
 
 
 def propose(
-    world: World,
+    world: Promptable,
     llm: LanguageModel,
     scene: str,
     goal: str,
@@ -153,7 +166,7 @@ def propose(
     )
 
 
-def _parsed(world: World, completion: Completion) -> Plan | None:
+def _parsed(world: Promptable, completion: Completion) -> Plan | None:
     """Return the plan of a text; a step that was cut off at the end is left out, None where nothing is left."""
     text = completion.text
     if completion.truncated:

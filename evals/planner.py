@@ -1,7 +1,8 @@
 """The suite `planner`: does the language model say the plan that a goal means? Nothing is rehearsed or carried out.
 
-Three tasks: missions in the levels' own words, the same in words that no planner was trained on, and goals that no plan
-meets. Scenes are what a look around shows. Which plans are right follows from the level, never from words.
+Four tasks: missions in the levels' own words, the same in words that no planner was trained on, goals that no plan
+meets, and goals for made-up worlds of numbers, in names and words that none was trained on. Every plan is decoded under
+its world's grammar. Scenes are what a look around shows. Which plans are right never follows from words.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ import numpy as np
 from gedanken.agent.events import Proposed
 from gedanken.agent.goals import GoalError, check_goal
 from gedanken.agent.plan_practice import Task, Tasks
-from gedanken.agent.propose import propose
+from gedanken.agent.propose import Promptable, propose
 from gedanken.evals.errors import EvalError
 from gedanken.evals.measures import Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import mean_interval, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worlds.babyai_aims import LEVELS
+from gedanken.worlds.schema_goals import schema_goal
 from gedanken.worlds.spec import Plan
 from gedanken.worlds.spoken import SpeakingWorld, Wording
 
-MISSIONS, PARAPHRASES, UNMET = "missions", "paraphrases", "unmet"
-WORDINGS: dict[str, Wording] = {MISSIONS: "own", PARAPHRASES: "test", UNMET: "test"}
+MISSIONS, PARAPHRASES, UNMET, SCHEMAS = "missions", "paraphrases", "unmet", "schemas"
+WORDINGS: dict[str, Wording] = {MISSIONS: "own", PARAPHRASES: "test", UNMET: "test", SCHEMAS: "test"}
 CHUNK = 24
 
 
@@ -69,33 +71,38 @@ class PlannerSuite:
             for chunk in chunks(seeds, CHUNK):
                 left = [seed for seed in chunk if (name, seed, "llm") not in done]
                 asked = [self.asked(tasks, name, seed) for seed in left]
-                works = [partial(_sample, parts, tasks, name, task, goal) for task, goal in asked]
+                works = [partial(_sample, parts, world, name, task, goal) for world, task, goal in asked]
                 yield from (
                     sample for _, sample in sorted(parts.together.run(works, width=CHUNK), key=lambda it: it[0])
                 )
 
-    def asked(self, tasks: Tasks, name: str, seed: int) -> tuple[Task, str]:
-        """Return the scene and the goal of one sample; the levels take turns until one has a goal that can be said."""
+    def asked(self, tasks: Tasks, name: str, seed: int) -> tuple[Promptable, Task, str]:
+        """Return the world, the scene and the goal of one sample.
+
+        The levels take turns until one has a goal that can be said.
+        """
         rng = np.random.default_rng((seed, list(WORDINGS).index(name), 11))
+        if name == SCHEMAS:
+            made_up = schema_goal("test", rng)
+            return made_up, Task(made_up.spec.name, seed, made_up.scene, made_up), made_up.text
         for turn in range(len(self.levels)):
             level = self.levels[(seed + turn) % len(self.levels)]
             task = tasks.task(level, seed, rng, WORDINGS[name], look=True)
             if task:
-                return task, tasks.world(level).unmet_goal(rng, "test") if name == UNMET else task.goal.text
+                world = tasks.world(level)
+                return world, task, world.unmet_goal(rng, "test") if name == UNMET else task.goal.text
         raise EvalError(f"no level has a goal that can be said with seed {seed}; choose another --seed")
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return shares with Wilson intervals by task, by what is unusual about the words, and of declining."""
         met = [sample for sample in samples if sample["task"] != UNMET]
-        said = [sample for sample in samples if sample["task"] == PARAPHRASES]
-        traits = sorted({trait for sample in said for trait in sample["traits"]})
         return {
             "tasks": [_row(name, rows) for name in self.tasks if (rows := [s for s in samples if s["task"] == name])],
-            "traits": [_right(trait, [s for s in said if trait in s["traits"]]) for trait in traits]
-            + ([_right("none of these", [s for s in said if not s["traits"]])] if said else []),
+            "traits": _by_trait([sample for sample in samples if sample["task"] == PARAPHRASES]),
+            "schema traits": _by_trait([sample for sample in samples if sample["task"] == SCHEMAS]),
             "steps": [
                 _right(f"{name}, {label}", rows)
-                for name in (MISSIONS, PARAPHRASES)
+                for name in (MISSIONS, PARAPHRASES, SCHEMAS)
                 for label, fits in (("1 step", (1,)), ("2 steps", (2,)), ("3 to 6 steps", (3, 4, 5, 6)))
                 if (rows := [s for s in met if s["task"] == name and s["steps"] in fits])
             ],
@@ -118,7 +125,12 @@ class PlannerSuite:
                 "Wilson 95 %; plans, tokens written and read, and seconds: means a goal",
             )
         ]
-        for title, key in (("paraphrases, by trait", "traits"), ("by number of steps", "steps")):
+        titles = {
+            "traits": "paraphrases, by trait",
+            "schema traits": "schemas, by trait",
+            "steps": "by number of steps",
+        }
+        for key, title in titles.items():
             if results[key]:
                 cells = tuple((row["name"], str(row["n"]), _percent(row["right"])) for row in results[key])
                 tables.append(Table(title, (title.partition(",")[0], "n", "first plan right %"), cells))
@@ -144,11 +156,10 @@ def _speaking(parts: Parts) -> Callable[[str], SpeakingWorld]:
     return make
 
 
-def _sample(parts: Parts, tasks: Tasks, name: str, task: Task, goal: str) -> dict[str, Any]:
-    world = tasks.world(task.world)
+def _sample(parts: Parts, world: Promptable, name: str, task: Task, goal: str) -> dict[str, Any]:
     proposed = propose(world, parts.together, task.scene, goal, parts.config)
     plans = [world.spec.parse_plan(candidate.plan) for candidate in proposed.candidates]
-    meant = _meant(parts, goal, plans)
+    meant = None if name == SCHEMAS else _meant(parts, goal, plans)  # the critic knows no objectives
     declined = None if meant is None else max(meant, default=0.0) < parts.config.meaning
     rank = None if name == UNMET else next((i for i, plan in enumerate(plans) if task.goal.right(plan)), None)
     return {
@@ -201,6 +212,14 @@ def _row(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "among": wilson(sum(s["rank"] is not None for s in samples), n).as_dict() if n else None,
         **{key: mean_interval([s[key] for s in samples]).as_dict() for key in COSTS},
     }
+
+
+def _by_trait(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return shares of goals with each trait, and of those with none."""
+    traits = sorted({trait for sample in samples for trait in sample["traits"]})
+    rows = {trait: [sample for sample in samples if trait in sample["traits"]] for trait in traits}
+    rows["none of these"] = [sample for sample in samples if not sample["traits"]]
+    return [_right(name, some) for name, some in rows.items() if some]
 
 
 def _right(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ meanwhile, come first, as `avoid`, which holds to the plan's end.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from gedanken.worlds.babyai_wordings import mistyped
 from gedanken.worlds.schemas import Named, Schema, Split, draw, made_up, units, vocabulary
 from gedanken.worlds.slots import number_text
-from gedanken.worlds.spec import REWARD, Plan
+from gedanken.worlds.spec import REWARD, Plan, WorldSpec
 
 USUAL = 100
 """Actions that a step may take, or lasts, where the goal does not say."""
@@ -30,6 +31,9 @@ COMMAS = 0.2
 """Share of large numbers that are written as 1,000."""
 
 SHAPES = {"one": 0.45, "then": 0.2, "beside": 0.25, "rule": 0.06, "thrice": 0.04}
+EXAMPLES = 6
+"""Goals that a language model is shown that was not trained."""
+
 KINDS = {"reach": 0.4, "keep": 0.35, "optimize": 0.25}
 
 _SMALL = (
@@ -50,6 +54,21 @@ class SchemaGoal:
 
     facts: tuple[str, ...] = ()
 
+    @property
+    def spec(self) -> WorldSpec:
+        """Return what plans for the made-up world may say."""
+        return self.schema.spec
+
+    @property
+    def scene(self) -> str:
+        """Return what the made-up world shows."""
+        return self.schema.scene
+
+    @property
+    def examples(self) -> tuple[tuple[str, str, str], ...]:
+        """Few-shot examples for a language model that was not trained: (scene, goal, plan text), about other worlds."""
+        return _examples()
+
     def within(self, seen: Collection[str], met: Collection[str] = ()) -> SchemaGoal:
         """Return the goal: nothing is hidden."""
         return self
@@ -63,6 +82,12 @@ def schema_goal(split: Split, rng: np.random.Generator) -> SchemaGoal:
     """Draw a world and a goal for it."""
     schema = made_up(split, rng)
     return _Speaker(schema, rng).goal()
+
+
+@functools.cache
+def _examples() -> tuple[tuple[str, str, str], ...]:
+    goals = [schema_goal("training", np.random.default_rng(seed)) for seed in range(EXAMPLES)]
+    return tuple((goal.scene, goal.text, str(goal.plan)) for goal in goals)
 
 
 def in_words(number: float) -> str | None:

@@ -12,7 +12,7 @@ from gedanken.agent.plan_practice import Tasks
 from gedanken.evals.errors import EvalError
 from gedanken.evals.failures import worst
 from gedanken.evals.main import run_suite
-from gedanken.evals.planner import PARAPHRASES, UNMET, PlannerSuite
+from gedanken.evals.planner import PARAPHRASES, SCHEMAS, UNMET, PlannerSuite
 from gedanken.evals.suite import Options, Parts
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.babyai import BabyAIWorld
@@ -86,10 +86,9 @@ def knows_missions(prompt: str) -> list[str]:
     """Write the right plan for missions in minigrid's words, and always a wrong one."""
     goal = prompt.rsplit("Goal: ", 1)[1].splitlines()[0]
     things = re.findall(r"(?:the|a) ((?:[a-z]+ )?(?:ball|box|key|door)(?: (?:on your|in front|behind)[a-z ]*)?)", goal)
-    plan = {"go": "go_to({0})", "pu": "put_next_to({0}, {1})", "op": "pick_up({2} key)\nopen({0})"}.get(
-        goal[:2], "drop()"
-    )
     lock = re.search(r"locked ([a-z]+) door", prompt.rsplit("Note: ", 1)[-1])
+    plan = {"go": "go_to({0})", "pu": "put_next_to({0}, {1})", "op": "open({0})"}.get(goal[:2], "drop()")
+    plan = "pick_up({2} key)\n" * bool(lock and goal.startswith("op")) + plan
     return [plan.format(*things, *[""] * (2 - len(things)), lock[1] if lock else "") + "\n", "go_to(door)\n"]
 
 
@@ -101,7 +100,7 @@ def parts(make_parts: Callable[..., Parts], trained: Trained) -> Parts:
 
 
 def test_what_the_model_knows_is_right_and_what_it_does_not_is_not(parts: Parts) -> None:
-    suite = PlannerSuite(levels=FEW)
+    suite = PlannerSuite(["missions", "paraphrases", "unmet"], levels=FEW)
     options = Options(limit=6, seed=0, arms=suite.arms)
     samples = list(suite.measure(parts, options, set()))
     assert len(samples) == suite.count(options) == 18
@@ -113,6 +112,28 @@ def test_what_the_model_knows_is_right_and_what_it_does_not_is_not(parts: Parts)
     assert samples == list(suite.measure(parts, options, set())), "seeds fix everything"
     done = {(s["task"], s["seed"], s["arm"]) for s in samples if s["seed"] != 4}
     assert [s["seed"] for s in suite.measure(parts, options, done)] == [4, 4, 4]
+
+
+def test_goals_for_made_up_worlds_are_right_number_for_number(parts: Parts) -> None:
+    suite, limit = PlannerSuite([SCHEMAS]), 8
+    asked = [suite.asked(Tasks(BabyAIWorld), SCHEMAS, seed) for seed in range(limit)]
+    plans = {goal: str(task.goal.plan) for _, task, goal in asked}
+    off = {goal: re.sub(r"(\d)(?=\D*$)", lambda m: str((int(m[1]) + 1) % 10), plan) for goal, plan in plans.items()}
+
+    def knows(prompt: str) -> list[str]:
+        goal = prompt.rsplit("Goal: ", 1)[1].splitlines()[0]
+        first = off if list(plans).index(goal) % 2 else plans
+        return [f"{first[goal]}\n", f"{plans[goal]}\n"]
+
+    refusing: Any = lambda _: None  # noqa: E731
+    made = Parts(BabyAIWorld, parts.trained, parts.config, lambda: ScriptedModel(knows), refusing)
+    samples = list(suite.measure(made, Options(limit=limit, seed=0, arms=suite.arms), set()))
+    assert [sample["rank"] for sample in samples] == [0, 1] * (limit // 2)
+    assert all(sample["declined"] is None and sample["level"].startswith("made up") for sample in samples)
+    results = suite.summarise(samples)
+    assert results["tasks"][0]["first"]["value"] == 0.5 and results["traits"] == []
+    assert sum(row["n"] for row in results["schema traits"]) >= limit
+    assert "schemas, by trait" in [table.title for table in suite.tables(results)]
 
 
 def test_the_runner_runs_it(parts: Parts, tmp_path: Path) -> None:
@@ -132,5 +153,7 @@ def test_a_thousand_test_goals_are_a_thousand() -> None:
     suite, tasks = PlannerSuite(), Tasks(BabyAIWorld)
     assert suite.default_limit >= 1000
     asked = [suite.asked(tasks, PARAPHRASES, seed) for seed in range(60)]
-    assert len({goal for _, goal in asked}) >= 58 and max(len(goal) for _, goal in asked) <= 300
-    assert {task.world for task, _ in asked} == set(LEVELS)
+    assert len({goal for *_, goal in asked}) >= 58 and max(len(goal) for *_, goal in asked) <= 300
+    assert {task.world for _, task, _ in asked} == set(LEVELS)
+    asked = [suite.asked(tasks, SCHEMAS, seed) for seed in range(200)]
+    assert len({goal for *_, goal in asked}) == 200 and max(len(goal) for *_, goal in asked) <= 300
