@@ -20,6 +20,9 @@ FAR = 100
 HOPED, CLEARED = 2, 3
 """Costs of entering a cell that is unknown, and one that an action must open or empty first; a free one costs 1."""
 
+SURE = 2.0
+"""Logit from which an action is trusted to clear a cell: nobody may have tried the wrong key."""
+
 _CHUNK = 256
 """Maps handled together, so that their distances stay in the cache."""
 
@@ -28,8 +31,11 @@ class Passage(nn.Module):
     """May an action move the agent off its cell, and may it make the cell ahead one that can be entered?
 
     Two logits for the code ahead, the hand and the action; a third, `takes`, for whether an empty hand then holds what
-    was ahead. The most promising action counts.
+    was ahead. The most promising action counts, so that those seldom tried must be learned, too: frames count the less,
+    the more there are of their kind.
     """
+
+    pace = 3.0  # times the rest's learning rate
 
     def __init__(self, grid: Grid, actions: int, embed: int) -> None:
         super().__init__()
@@ -64,7 +70,7 @@ class Passage(nn.Module):
         every = torch.arange(self.grid.codes + 1, device=hands.device)
         pairs = self.promises(every.repeat(len(hands)), hands.repeat_interleave(len(every)))
         moves, clears = pairs.view(len(hands), len(every), 2).unbind(-1)
-        cost = torch.where(moves > 0, 1, torch.where(clears > 0, CLEARED, FAR)).to(torch.uint8)
+        cost = torch.where(moves > 0, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
         cost[:, self.grid.hidden] = HOPED
         return cost
 
@@ -103,18 +109,23 @@ class Passage(nn.Module):
         with torch.no_grad():
             moved, stayed = motion[:, steps].sum(1), motion[:, 0] > 0.5
             freed = (self.promises(ahead_after, hand_after)[:, 0] > 0).float()
+            freed *= stayed  # what turned away, or went in, opened nothing
+            like = self.grid.alike(ahead[:, None], hand)[..., 0].float().sum(1)
+            kinds = torch.stack([ahead, like.long(), self.grid.solid[hand].long(), action])
+            _, kind, counts = torch.unique(kinds, dim=1, return_inverse=True, return_counts=True)
+            weight = counts[kind].float().rsqrt()
         known = ~self.grid.hidden[ahead]
-        told = known & stayed & ~self.grid.hidden[ahead_after]
+        told = known & ~(stayed & self.grid.hidden[ahead_after])
         moves = F.binary_cross_entropy_with_logits(logits[:, 0], moved, reduction="none")
         clears = F.binary_cross_entropy_with_logits(logits[:, 1], freed, reduction="none")
         empty = known & ~self.grid.solid[hand]
         taken = ((hand_after == ahead) & self.grid.solid[ahead]).float()
         takes = F.binary_cross_entropy_with_logits(self.takes(ahead, action), taken, reduction="none")
-        return _mean(moves, known) + _mean(clears, told) + _mean(takes, empty)
+        return _mean(moves, known * weight) + _mean(clears, told * weight) + _mean(takes, empty * weight)
 
 
-def _mean(losses: Tensor, where: Tensor) -> Tensor:
-    return (losses * where).sum() / where.sum().clamp(min=1)
+def _mean(losses: Tensor, weight: Tensor) -> Tensor:
+    return (losses * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ def train(
         parameter.requires_grad_(True)
     for module in parts.values():
         module.train()
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
+    optimizer = torch.optim.AdamW(_paced(parts), lr=config.learning_rate)
     torch.manual_seed(config.seed)
     rng, step = np.random.default_rng(config.seed), 0
     state_path = folder / "state.pt" if folder else None
@@ -84,7 +84,7 @@ def train(
     while step < config.steps:
         began = time.perf_counter()
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, config)
+            group["lr"] = config.learning_rate * group["pace"] * _schedule(step, config)
         losses = trained.losses(replay.sample(rng, config.batch, config.time, anywhere=config.anywhere))
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
@@ -106,6 +106,15 @@ def train(
         yield row
     for module in parts.values():
         module.eval()
+
+
+def _paced(parts: dict[str, nn.Module]) -> list[dict[str, Any]]:
+    """Return the parameters in groups: a module's `pace` multiplies its learning rate, 1 where it has none."""
+    paces = {p: 1.0 for module in parts.values() for p in module.parameters()}
+    for module in parts.values():
+        for inner in module.modules():
+            paces.update({p: inner.pace for p in inner.parameters() if isinstance(getattr(inner, "pace", None), float)})
+    return [{"params": [p for p in paces if paces[p] == pace], "pace": pace} for pace in sorted(set(paces.values()))]
 
 
 def _schedule(step: int, config: TrainConfig) -> float:

@@ -43,9 +43,9 @@ def test_it_learns_what_bars_the_way_and_what_clears_it() -> None:
     episodes = list(practise(BabyAIWorld, levels, seeds, Practice(missions=1.0, jostled=1.0, jostle=(0.3, 0.6))))
     replay, rng = Replay(SPEC, episodes), np.random.default_rng(0)
     torch.manual_seed(0)
-    model = SpatialModel(SPEC, WIDE)
+    model = SpatialModel(SPEC, WIDE.model_copy(update={"radius": 6}))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(80):
+    for _ in range(140):
         losses, _ = model.loss(replay.sample(rng, 8, 32))
         optimizer.zero_grad()
         (losses["passage"] + losses["motion"]).backward()  # type: ignore[no-untyped-call]

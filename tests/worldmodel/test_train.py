@@ -92,3 +92,23 @@ def test_the_rate_warms_up_and_falls(replay: Replay) -> None:
 
     slow, fast = first_change(warmup=100), first_change(warmup=1)
     assert 0 < slow < 0.1 * fast and fast < 1.2 * CONFIG.learning_rate
+
+
+def test_a_module_may_learn_at_a_pace_of_its_own(replay: Replay) -> None:
+    class Hasty(torch.nn.Linear):
+        pace = 3.0
+
+    class Both(Trained):
+        @property
+        def parts(self) -> dict[str, torch.nn.Module]:
+            return {**super().parts, "hasty": hasty, "steady": steady}
+
+        def losses(self, batch: Any) -> dict[str, torch.Tensor]:
+            return {"both": (hasty.weight + steady.weight).sum()}
+
+    hasty, steady = Hasty(1, 1), torch.nn.Linear(1, 1)
+    before = hasty.weight.item(), steady.weight.item()
+    tiny = fresh()
+    next(iter(train(Both(tiny.model, tiny.controller, "both"), replay, CONFIG)))
+    moved = [b - now.weight.item() for b, now in zip(before, (hasty, steady), strict=True)]
+    assert moved[0] == pytest.approx(3 * moved[1], rel=0.05)
