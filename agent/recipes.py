@@ -58,6 +58,16 @@ _MANY_ROOMS: dict[str, float] = {
     "BossLevelNoUnlock": 3,
 }
 
+_LOCKED: dict[str, float] = {
+    "Unlock": 5,
+    "GoToImpUnlock": 8,
+    "KeyCorridor": 8,
+    "UnlockToUnlock": 8,
+    "BlockedUnlockPickup": 6,
+    "MiniBossLevel": 8,
+    "BossLevel": 8,
+}
+
 _LOCAL = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
 _SUITE = tuple(f"BabyAI-{name}-v0" for name in _LOCAL)
 
@@ -165,16 +175,14 @@ def rooms(**changes: Any) -> RecipeConfig:
         "size": "wide",
         "begins_from": "babyai",
         "levels": levels,
-        "episodes": 24_000,
+        "episodes": 16_000,
         "missions": 0.7,
         "patience": 250,
         "horizon": 120,
         "rows": (10, 192),
-        "steps": 2400,
+        "steps": 900,
         "corrections": tuple(
-            Correction(
-                levels=levels, episodes=10_000, missions=0.8, jostled=jostled, hindered=0.2, steps=1200, rate=1e-3
-            )
+            Correction(levels=levels, episodes=6_000, missions=0.8, jostled=jostled, hindered=0.2, steps=600, rate=1e-3)
             for jostled in (0.3, 0.15)
         ),
         "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),
