@@ -18,7 +18,7 @@ from torch import Tensor
 from gedanken.agent.journal import Conversation, Journal, Recorded
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.episode import AGENT, Episode
-from gedanken.worldmodel.protocol import Belief
+from gedanken.worldmodel.protocol import Belief, WorldModel
 from gedanken.worlds.protocol import Observation, World
 from gedanken.worlds.spec import Plan, Step
 
@@ -195,11 +195,7 @@ class Session:
 
     def known(self) -> tuple[Observation, tuple[int, int]]:
         """Return the map of all that is known, where the family keeps one, or else the view; and where the agent is."""
-        known = getattr(self.trained.model, "known", None)
-        if known is None:
-            return self.view, self.world.spec.grid.agent
-        grid: Tensor = known(self.belief)[0]
-        return grid.to(torch.uint8).numpy(), (grid.shape[0] // 2, grid.shape[1] // 2)
+        return known_to(self.trained.model, self.belief, self.view)
 
     @property
     def spent(self) -> int:
@@ -239,6 +235,15 @@ class Session:
     def close(self) -> None:
         """Release the environment."""
         self.env.close()
+
+
+def known_to(model: WorldModel, belief: Belief, view: Observation) -> tuple[Observation, tuple[int, int]]:
+    """Return the map in the one row of a belief, or the view where the family keeps no map; and where the agent is."""
+    known = getattr(model, "known", None)
+    if known is None:
+        return view, model.spec.grid.agent
+    grid: Tensor = known(belief)[0]
+    return grid.to(torch.uint8).cpu().numpy(), (grid.shape[0] // 2, grid.shape[1] // 2)
 
 
 def done_before(plan: Plan, achieved: list[str]) -> int:

@@ -1,12 +1,10 @@
-"""Situations to judge plans in: sets of right and wrong plans, and what really happens when each is carried out.
+"""Situations to judge plans in: sets of right and wrong plans, each to be really carried out by `execution`.
 
 The critic learns from these and the `rehearsal` suite measures it on them. Knows no language model and no verdicts.
 """
 
 from __future__ import annotations
 
-import itertools
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,14 +13,10 @@ import gymnasium
 import numpy as np
 import torch
 
-from gedanken.worldmodel.controller import Controller
-from gedanken.worldmodel.episode import STANDSTILL
+from gedanken.agent.execution import Executed, Job, execute_many
 from gedanken.worldmodel.protocol import Belief, WorldModel
 from gedanken.worlds.protocol import DemonstratedWorld, Observation
 from gedanken.worlds.spec import MAX_STEPS, Parameter, Phrase, Plan, Step, WorldSpec
-
-PATIENCE = 48
-"""Most actions spent on one step."""
 
 RIGHT = "right"
 NO_KEY, WRONG_KEY = "prerequisite missing", "wrong prerequisite"
@@ -51,29 +45,6 @@ class Situation:
         """Add plans that are not in the set yet."""
         new = [plan for plan in dict.fromkeys(plans) if plan not in self.plans]
         return replace(self, plans=(*self.plans, *new), kinds=(*self.kinds, *[kind] * len(new)))
-
-
-@dataclass(frozen=True)
-class Job:
-    """A plan to carry out from the beginning of a level."""
-
-    world: str
-    seed: int
-    plan: Plan
-
-
-@dataclass(frozen=True)
-class Executed:
-    """What really happened: `reached[k]` counts the actions until step k was achieved, -1 where it was not."""
-
-    success: bool
-    steps: int
-    reached: tuple[int, ...]
-
-    @property
-    def achieved(self) -> list[bool]:
-        """Tell of every step whether it was achieved."""
-        return [at >= 0 for at in self.reached]
 
 
 # ---- plans ---------------------------------------------------------------------------------------------------------
@@ -208,9 +179,6 @@ def _allowed(spec: WorldSpec, skill: str, arguments: Sequence[Phrase]) -> bool:
     )
 
 
-# ---- what really happens -------------------------------------------------------------------------------------------
-
-
 def first_beliefs(model: WorldModel, observations: Sequence[Observation]) -> Belief:
     """Return one belief per first view, its goal just given."""
     nothing = model.initial(len(observations))
@@ -220,141 +188,16 @@ def first_beliefs(model: WorldModel, observations: Sequence[Observation]) -> Bel
     return model.begin_goal(model.observe(nothing, start.long() * 0, seen, start), start)
 
 
-def execute(
-    world: DemonstratedWorld,
-    env: gymnasium.Env[Any, Any],
-    controller: Controller,
-    plan: Plan,
-    seed: int,
-    rng: np.random.Generator,
-    patience: int = PATIENCE,
-    standstill: int = STANDSTILL,
-) -> Executed:
-    """Reset an environment and carry a plan out in it."""
-    run = _Run(world, env, plan, seed, rng, patience, standstill)
-    for _ in _lockstep(controller, [(0, run)], iter(())):
-        pass
-    return run.executed()
-
-
-def execute_many(
-    make_world: Callable[[str], DemonstratedWorld],
-    jobs: Sequence[Job],
-    controller: Controller,
-    seed: int = 0,
-    *,
-    batch: int = 64,
-    patience: int = PATIENCE,
-    standstill: int = STANDSTILL,
-    on_done: Callable[[int, Executed], None] | None = None,
-) -> list[Executed]:
-    """Carry many plans out, `batch` environments in lockstep; `on_done` hears of each as it ends.
-
-    A plan ends at its level's end, at its own, or at a step that `patience` actions did not achieve or in which
-    `standstill` actions in a row changed nothing. Each job draws its actions from a generator of its own, so that its
-    neighbours do not matter (but for rounding).
-    """
-    worlds = {name: make_world(name) for name in {job.world for job in jobs}}
-    idle: dict[str, list[gymnasium.Env[Any, Any]]] = {name: [] for name in worlds}
-    results: dict[int, Executed] = {}
-
-    def begin(index: int) -> _Run:
-        job = jobs[index]
-        env = idle[job.world].pop() if idle[job.world] else worlds[job.world].make()
-        digest = zlib.crc32(f"{job.world}\n{job.plan}".encode())
-        rng = np.random.default_rng((seed, job.seed, digest))
-        return _Run(worlds[job.world], env, job.plan, job.seed, rng, patience, standstill)
-
-    waiting = iter(range(len(jobs)))
-    started = [(index, begin(index)) for index in itertools.islice(waiting, batch)]
-    with torch.random.fork_rng(devices=[]):  # some families sample when they observe
-        torch.manual_seed(seed)
-        for index, run in _lockstep(controller, started, ((index, begin(index)) for index in waiting)):
-            results[index] = run.executed()
-            idle[jobs[index].world].append(run.env)
-            if on_done is not None:
-                on_done(index, results[index])
-    return [results[index] for index in range(len(jobs))]
-
-
-class _Run:
-    """One plan under way in one environment."""
-
-    def __init__(
-        self,
-        world: DemonstratedWorld,
-        env: gymnasium.Env[Any, Any],
-        plan: Plan,
-        seed: int,
-        rng: np.random.Generator,
-        patience: int,
-        standstill: int,
-    ) -> None:
-        self.world, self.env, self.plan, self.rng = world, env, plan, rng
-        self.patience, self.standstill = patience, standstill
-        raw, _ = env.reset(seed=seed)
-        world.begin_goal(env)
-        self.observation = world.observation(raw)
-        self.codes = world.spec.plan_codes(plan.steps)
-        self.reached = [-1] * len(plan.steps)
-        self.current = self.spent = self.still = self.taken = self.action = 0
-        self.success = self.over = False
-        self._watch()
-
-    @property
-    def code(self) -> tuple[int, ...]:
-        return self.codes[self.current]
-
-    def act(self, chances: np.ndarray) -> None:
-        """Draw an action from probabilities [A] and take it."""
-        self.action = int(self.rng.choice(len(chances), p=chances / chances.sum()))
-        raw, reward, terminated, truncated, _ = self.env.step(self.action)
-        before, self.observation = self.observation, self.world.observation(raw)
-        self.still = self.still + 1 if np.array_equal(before, self.observation) else 0
-        self.taken += 1
-        self.spent += 1
-        self.success = float(reward) > 0
-        if self.watch.achieved(self.action):
-            self.reached[self.current] = self.taken
-            self.current += 1
-            self.spent = self.still = 0
-        done = self.current == len(self.codes)
-        failed = self.spent >= self.patience or self.still >= self.standstill
-        self.over = self.success or terminated or truncated or done or failed
-        if not self.over and self.spent == 0:
-            self._watch()
-
-    def executed(self) -> Executed:
-        return Executed(success=self.success, steps=self.taken, reached=tuple(self.reached))
-
-    def _watch(self) -> None:
-        (self.watch,) = self.world.watch(self.env, [self.plan.steps[self.current]])
-
-
-def _lockstep(
-    controller: Controller, runs: list[tuple[int, _Run]], waiting: Iterator[tuple[int, _Run]]
-) -> Iterator[tuple[int, _Run]]:
-    """Advance runs together, one batch of network calls an action; yield each that ends and let the next one in."""
-    model, device = controller.model, next(controller.parameters()).device
-    belief = model.initial(len(runs))
-    fresh = [True] * len(runs)
-    while runs:
-        first = torch.tensor(fresh, device=device)
-        actions = torch.tensor([run.action for _, run in runs], device=device)
-        seen = torch.from_numpy(np.stack([run.observation for _, run in runs])).to(device)
-        with torch.no_grad():
-            belief = model.begin_goal(model.observe(belief, actions, seen, first), first)
-            belief = model.begin_step(belief, torch.tensor([run.spent == 0 for _, run in runs], device=device))
-            chances = controller.act(belief, torch.tensor([run.code for _, run in runs], device=device)).exp()
-        fresh, keep = [False] * len(runs), [True] * len(runs)
-        for row, (_, run) in enumerate(runs):
-            run.act(chances[row].double().cpu().numpy())
-            if run.over:
-                yield runs[row]
-                following = next(waiting, None)
-                keep[row] = fresh[row] = following is not None
-                runs[row] = following or runs[row]
-        if not all(keep):
-            belief = belief[torch.tensor(keep, device=device)]
-            runs = [run for run, kept in zip(runs, keep, strict=True) if kept]
-            fresh = [is_fresh for is_fresh, kept in zip(fresh, keep, strict=True) if kept]
+__all__ = [
+    "KINDS",
+    "MORE_KINDS",
+    "RIGHT",
+    "WRITTEN",
+    "Executed",
+    "Job",
+    "Situation",
+    "execute_many",
+    "first_beliefs",
+    "make_plans",
+    "situations",
+]

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from gedanken.agent.agent import Agent
-from gedanken.agent.events import Chosen, Declined, Event, Judged, Proposed, Rehearsed
-from gedanken.agent.propose import propose
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.events import Chosen, Declined, Event, Judged, Proposed, Rehearsed, StepEnded, StepStarted
+from gedanken.agent.execution import Executed, Job, execute_many
+from gedanken.agent.llm.protocol import LanguageModel
+from gedanken.agent.propose import Attempt, propose
 from gedanken.agent.session import Session
-from gedanken.agent.situations import Job, execute_many
 from gedanken.evals.suite import Parts
+from gedanken.worlds.protocol import World
 from gedanken.worlds.spec import Plan
 
 SIDE_BY_SIDE = 16
 """Runs of the loop that share one batch of the language model."""
 
+ALONE, REPLAN = "llm-alone", "llm-replan"
+"""The language model without rehearsal: its first plan, or new ones where a plan fails."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One episode of one arm; the later fields are the loop's. A decision ends with a plan chosen, or a refusal."""
+    """One episode of one arm; the later fields are those of arms that think.
+
+    A decision ends with a plan chosen, or a refusal. `seconds` went into thinking, `acting_seconds` into choosing and
+    taking actions; of what was done for many episodes at once each has its share. What the language model had been
+    asked before in the same run counts as if it had been asked again.
+    """
 
     task: str
     seed: int
@@ -42,56 +54,131 @@ class Sample:
     tokens: int = 0
     prompt_tokens: int = 0
     seconds: float = 0.0
+    acting_seconds: float = 0.0
 
 
 def oracle(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
     """Carry out a right plan, read from the simulator: the controller's own ceiling."""
     world = parts.make_world(task)
     env = world.make()
-    goals, plans = [], []
+    goals, jobs = [], []
     for seed in seeds:
         raw, _ = env.reset(seed=seed)
         goals.append(world.mission(raw))
-        plans.append(Plan(steps=world.mission_steps(env)))
-    yield from _carried_out(parts, task, seeds, goals, plans, "oracle-plan")
+        jobs.append(Job(task, seed, Plan(steps=world.mission_steps(env))))
+    for job, goal, done in zip(jobs, goals, _carried_out(parts, jobs), strict=True):
+        plan, seconds = job.plan.line(), done.seconds
+        yield Sample(task, job.seed, "oracle-plan", done.success, done.steps, goal, plan, acting_seconds=seconds)
 
 
 def llm_alone(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
-    """Carry out the language model's first plan, with no rehearsal and no second thoughts."""
-    world, llm = parts.make_world(task), parts.together
-
-    def first_plan(seed: int) -> tuple[str, Plan | None]:
-        session = Session.begin(world, parts.trained, seed, free=False)
-        scene = world.describe(*session.known())
-        session.close()
-        candidates = propose(world, llm, scene, session.mission, parts.config).candidates
-        return session.mission, world.spec.parse_plan(candidates[0].plan) if candidates else None
-
-    found = dict(llm.run([partial(first_plan, seed) for seed in seeds], width=4 * SIDE_BY_SIDE))
-    goals, plans = [found[i][0] for i in range(len(seeds))], [found[i][1] for i in range(len(seeds))]
-    yield from _carried_out(parts, task, seeds, goals, plans, "llm-alone")
+    """Carry out the language model's first plan of as many as the loop asks for, with no second thoughts."""
+    yield from _without_rehearsal(parts, task, seeds, ALONE, parts.config.candidates, replans=0)
 
 
-def _carried_out(
-    parts: Parts, task: str, seeds: Sequence[int], goals: Sequence[str], plans: Sequence[Plan | None], arm: str
+def llm_greedy(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
+    """Do the same where the loop does not play: one plan is written, which is cheaper."""
+    yield from _without_rehearsal(parts, task, seeds, ALONE, 1, replans=0)
+
+
+def llm_replan(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
+    """Do the same, and plan anew where a plan failed, as often as the loop may."""
+    yield from _without_rehearsal(parts, task, seeds, REPLAN, 1, replans=parts.config.replans)
+
+
+def _without_rehearsal(
+    parts: Parts, task: str, seeds: Sequence[int], arm: str, candidates: int, replans: int
 ) -> Iterator[Sample]:
-    there = [(seed, plan) for seed, plan in zip(seeds, plans, strict=True) if plan is not None]
-    jobs = [Job(task, seed, plan) for seed, plan in there]
-    config = parts.config
-    executed = iter(
-        execute_many(
-            parts.make_world,
-            jobs,
-            parts.trained.controller,
-            config.seed,
-            patience=config.patience,
-            standstill=config.standstill,
+    """Carry out what the language model writes first; a new plan is for what is known by then, and no repetition."""
+    config = parts.config.model_copy(update={"candidates": candidates})
+    world = parts.make_world(task)
+    tries = []
+    for seed in seeds:
+        session = Session.begin(world, parts.trained, seed, free=False)
+        tries.append(_Try(seed, session.mission, world.describe(*session.known())))
+        session.close()
+    for round in range(replans + 1):
+        asking = [one for one in tries if not one.over]
+        asked = [partial(one.propose, world, parts.together, config, round) for one in asking]
+        for _ in parts.together.run(asked, width=4 * SIDE_BY_SIDE):
+            pass
+        acting = [one for one in asking if one.plan is not None]
+        jobs = [Job(task, one.seed, one.plan, one.actions) for one in acting if one.plan is not None]
+        for one, done in zip(acting, _carried_out(parts, jobs, look=round < replans), strict=True):
+            one.learn_of(done)
+        for one in asking:
+            one.over |= one.plan is None or round == replans
+            if one.over:
+                yield one.sample(task, arm)
+
+
+@dataclass
+class _Try:
+    """An episode of a language model without rehearsal: what it knows, what it wrote, and how that went."""
+
+    seed: int
+    goal: str
+    scene: str
+    plan: Plan | None = None
+    actions: tuple[int, ...] = ()
+    over: bool = False
+    success: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    proposed: list[Proposed] = field(default_factory=list)
+    acting_seconds: float = 0.0
+
+    def propose(self, world: World, llm: LanguageModel, config: LoopConfig, round: int) -> None:
+        """Have a plan written that was not tried yet."""
+        known = [attempt.plan for attempt in self.attempts]
+        self.proposed.append(
+            propose(world, llm, self.scene, self.goal, config, round=round, attempts=self.attempts, known=known)
         )
+        found = self.proposed[-1].candidates
+        self.plan = world.spec.parse_plan(found[0].plan) if found else None
+
+    def learn_of(self, done: Executed) -> None:
+        """Note how the plan went and, for the next one, why it failed."""
+        assert self.plan is not None
+        self.success, self.over, self.actions = done.success, done.over, done.actions
+        self.acting_seconds += done.seconds
+        self.scene = done.scene or self.scene
+        failed = next((step for step, at in zip(self.plan.steps, done.reached, strict=True) if at < 0), None)
+        why = f"{failed} was not achieved" if failed else "the plan was carried out, but the goal was not met"
+        self.attempts.append(Attempt(str(self.plan), why))
+
+    def sample(self, task: str, arm: str) -> Sample:
+        """Return what came of it."""
+        plans = [attempt.plan.replace("\n", " → ") for attempt in self.attempts]
+        return Sample(
+            task,
+            self.seed,
+            arm,
+            self.success,
+            len(self.actions),
+            self.goal,
+            plan=plans[-1] if plans else None,
+            first_plan=plans[0] if plans else None,
+            replans=max(len(self.proposed) - 1, 0),
+            decisions=len(self.proposed),
+            candidates=sum(len(event.candidates) for event in self.proposed),
+            tokens=sum(event.tokens for event in self.proposed),
+            prompt_tokens=sum(event.prompt_tokens for event in self.proposed),
+            seconds=sum(event.seconds for event in self.proposed),
+            acting_seconds=self.acting_seconds,
+        )
+
+
+def _carried_out(parts: Parts, jobs: Sequence[Job], *, look: bool = False) -> list[Executed]:
+    config, controller = parts.config, parts.trained.controller
+    return execute_many(
+        parts.make_world,
+        jobs,
+        controller,
+        config.seed,
+        patience=config.patience,
+        standstill=config.standstill,
+        look=look,
     )
-    for number, goal, plan in zip(seeds, goals, plans, strict=True):
-        done = next(executed) if plan is not None else None
-        success, steps = (done.success, done.steps) if done else (False, 0)
-        yield Sample(task, number, arm, success, steps, goal, plan=plan.line() if plan else None)
 
 
 def bot(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
@@ -161,13 +248,17 @@ class _Account:
 
     def __init__(self) -> None:
         self.proposed: list[Proposed] = []
-        self.decisions, self.seconds = 0, 0.0
+        self.decisions, self.seconds, self.acting_seconds, self.began = 0, 0.0, 0.0, 0.0
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Proposed):
             self.proposed.append(event)
         if isinstance(event, Proposed | Rehearsed | Judged):
             self.seconds += event.seconds
+        if isinstance(event, StepStarted):
+            self.began = time.perf_counter()
+        if isinstance(event, StepEnded):
+            self.acting_seconds += time.perf_counter() - self.began
         self.decisions += isinstance(event, Chosen | Declined)
 
     def sample(self, task: str, seed: int) -> Sample:
@@ -185,17 +276,20 @@ class _Account:
             tokens=sum(event.tokens for event in self.proposed),
             prompt_tokens=sum(event.prompt_tokens for event in self.proposed),
             seconds=self.seconds,
+            acting_seconds=self.acting_seconds,
         )
 
 
 Arm = Callable[[Parts, str, Sequence[int]], Iterator[Sample]]
-ARMS: dict[str, Arm] = {"loop": loop, "llm-alone": llm_alone, "oracle-plan": oracle, "bot": bot, "random": random}
+ARMS: dict[str, Arm] = {"loop": loop, ALONE: llm_alone, "oracle-plan": oracle, "bot": bot, "random": random}
 """Every arm by name, the one in question first. They take a task and seeds, and yield a sample per seed."""
 
 ABOUT = {
     "loop": "language model, rehearsal, critic, revision, new plans where reality differs",
-    "llm-alone": "the language model's first plan, carried out by the same controller without rehearsal",
+    REPLAN: "the language model's first plan and, where it fails, new ones, by the same controller without rehearsal",
+    ALONE: "the language model's first plan, carried out by the same controller without rehearsal",
     "oracle-plan": "a right plan, carried out by the same controller: the controller's own ceiling",
     "bot": "minigrid's bot, which sees the whole simulator",
     "random": "actions at random until the level ends",
 }
+"""What every arm is, also those that only some suites have."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gedanken.evals.arms import ARMS
+from gedanken.evals.arms import ABOUT
 
 MOST = 8
 """Failures that are shown."""
@@ -33,7 +33,7 @@ def worst(suite: str, samples: Sequence[Sample]) -> list[Failure]:
 
 def _episodes(samples: Sequence[Sample]) -> list[Failure]:
     """Return goals that the first arm there is did not reach, those that it was surest of first."""
-    arm = next((arm for arm in ARMS if any(sample["arm"] == arm for sample in samples)), None)
+    arm = next((arm for arm in ABOUT if any(sample["arm"] == arm for sample in samples)), None)
     failed = [sample for sample in samples if sample["arm"] == arm and not sample["success"]]
     failed.sort(key=lambda sample: -(sample.get("predicted") or 0))
     return [
@@ -116,6 +116,8 @@ def _percent(share: float | None) -> str | None:
 
 _WORST: dict[str, Callable[[Sequence[Sample]], list[Failure]]] = {
     "babyai-local": _episodes,
+    "babyai-levels": _episodes,
+    "balrog-babyai": _episodes,
     "rehearsal": _judgements,
     "world-model": _surprises,
     "planner": _misunderstood,

@@ -23,6 +23,8 @@ from gedanken.evals.workers import measure
 
 SUITES = {
     "babyai-local": ("gedanken.evals.babyai_local", "BabyAILocal"),
+    "babyai-levels": ("gedanken.evals.babyai_levels", "BabyAILevels"),
+    "balrog-babyai": ("gedanken.evals.babyai_levels", "BalrogBabyAI"),
     "rehearsal": ("gedanken.evals.rehearsal", "RehearsalSuite"),
     "world-model": ("gedanken.evals.world_model", "WorldModelSuite"),
     "planner": ("gedanken.evals.planner", "PlannerSuite"),
@@ -111,7 +113,8 @@ def run_suite(
     begun = RunFolder.open(runs, resume or rerun or "last") if resume or rerun else None
     asked = asked.like(begun) if begun else asked
     measured = load_suite(asked.suite or next(iter(SUITES)), asked.tasks)
-    chosen = _those(measured.arms, asked.arms, f"{measured.name} has no arm")
+    usual: Sequence[str] = getattr(measured, "default_arms", measured.arms)  # the others play where they are named
+    chosen = _those(measured.arms, asked.arms or usual, f"{measured.name} has no arm")
     options = Options(asked.limit or measured.default_limit, asked.seed or 0, chosen)
     total = measured.count(options)
     several = workers > 1 and parts is None

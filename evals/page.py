@@ -12,9 +12,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from gedanken.evals.arms import ABOUT
+from gedanken.evals.arms import ABOUT, ALONE, REPLAN
 from gedanken.evals.charts import Bar, Curve, Dot, bars, horizon_curves, reliability_diagram
 from gedanken.evals.compare import compare
+from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError, RunError
 from gedanken.evals.failures import Failure, worst
 from gedanken.evals.main import RUNS, load_suite
@@ -24,6 +25,8 @@ from gedanken.evals.suite import Table
 
 HEADINGS = {
     "babyai-local": "The loop, its floors and its ceilings",
+    "babyai-levels": "All of BabyAI",
+    "balrog-babyai": "BALROG's BabyAI tasks",
     "rehearsal": "Is rehearsal worth something?",
     "world-model": "Open-loop prediction",
     "planner": "Does the language model say what a goal means?",
@@ -32,7 +35,7 @@ HEADINGS = {
 WORST = {"world-model": "What surprised most"}
 """What the worst of a suite is called where it isn't failures."""
 
-KINDS = {"loop": "main", "llm-alone": "second", "oracle-plan": "third", "bot": "third", "random": "floor"}
+KINDS = {"loop": "main", REPLAN: "second", ALONE: "second", "oracle-plan": "third", "bot": "third", "random": "floor"}
 """CSS class of each arm's bar."""
 
 
@@ -133,7 +136,7 @@ def _section(run: Run) -> Section:
     try:
         results = summary["results"]
         figures, tables = tuple(_figures(run)), tuple(suite.tables(results))
-        arms = [results["arm"], *results["arms"]] if suite.name == "babyai-local" else []
+        arms: list[str] = [results["arm"], *results["arms"]] if isinstance(suite, EpisodeSuite) else []
     except KeyError as error:
         raise EvalError(
             f"the summary of {summary['run']} was made by another version ({error} is missing); name the run's folder"
@@ -154,7 +157,7 @@ def _section(run: Run) -> Section:
 
 def _figures(run: Run) -> Iterator[Figure]:
     suite, results = run.summary["suite"], run.summary["results"]
-    if suite == "babyai-local":
+    if isinstance(load_suite(suite), EpisodeSuite):
         yield from _success(results)
         told = [sample for sample in run.samples if sample.get("predicted") is not None]
         if told:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gedanken.evals.arms import ABOUT
+from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import SUITES, load_suite
 from gedanken.evals.page import HEADINGS
@@ -68,8 +69,9 @@ def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
             if len(found[suite]) > 1:
                 parts.append(f"### Checkpoint `{summary['config']['checkpoint']}`")
             try:
-                parts += [markdown(table) for table in load_suite(suite).tables(summary["results"])]
-                if suite == "babyai-local":
+                measured = load_suite(suite)
+                parts += [markdown(table) for table in measured.tables(summary["results"])]
+                if isinstance(measured, EpisodeSuite):
                     parts += _about_arms(summary["results"])
             except KeyError as error:
                 raise EvalError(

@@ -131,7 +131,7 @@ def eval_command(
 ) -> int:
     """Measure the agent on SUITE, with 95 % intervals.
 
-    Suites: babyai-local (the default), rehearsal, world-model, planner, speed.
+    Suites: babyai-local (the default), babyai-levels, balrog-babyai, rehearsal, world-model, planner, speed.
 
     Everything is kept in a folder of its own under runs/. --resume and --rerun take all that is left out from the run;
     --rerun exits with 3 where the results are not the same.

@@ -1,4 +1,4 @@
-"""Plan sets hold the right plan and ones that are wrong in known ways; carrying many out is the same as one by one."""
+"""Plan sets hold the right plan and ones that are wrong in known ways."""
 
 from collections import Counter
 
@@ -10,9 +10,6 @@ from gedanken.agent.situations import (
     KINDS,
     MORE_KINDS,
     RIGHT,
-    Job,
-    execute,
-    execute_many,
     first_beliefs,
     make_plans,
     situations,
@@ -72,58 +69,6 @@ def test_arguments_are_swapped_and_more_kinds_can_be_had() -> None:
     assert made[swapped] == "wrong order"
     assert {"said otherwise", "step too many"} <= set(made.values())
     assert made[plan(f"pick_up({' '.join(w for w in step.arguments[0] if w)})")] == "step missing"
-
-
-def test_lockstep_is_the_same_as_one_at_a_time(controller: Controller) -> None:
-    found = list(situations(BabyAIWorld, LEVELS, range(8), size=3))
-    jobs = [Job(s.world, s.seed, p) for s in found for p in s.plans]
-    heard: list[int] = []
-    many = execute_many(
-        BabyAIWorld, jobs, controller, seed=3, batch=5, patience=10, on_done=lambda i, _: heard.append(i)
-    )
-    assert sorted(heard) == list(range(len(jobs)))
-    assert many == execute_many(BabyAIWorld, jobs, controller, seed=3, batch=64, patience=10)
-    assert all(done.steps <= 10 * len(job.plan.steps) for job, done in zip(jobs, many, strict=True))
-    assert many != execute_many(BabyAIWorld, jobs, controller, seed=4, batch=64, patience=10)
-
-
-class Told:
-    """A controller that presses what it is told to, in turn."""
-
-    def __init__(self, controller: Controller, actions: list[int]) -> None:
-        self.model, self.parameters, self.actions = controller.model, controller.parameters, list(actions)
-
-    def act(self, belief: object, step: torch.Tensor) -> torch.Tensor:
-        chances = torch.full((len(step), len(SPEC.actions)), -torch.inf)
-        chances[:, self.actions.pop(0)] = 0.0
-        return chances
-
-
-def test_reached_counts_actions_and_the_reward_decides(controller: Controller) -> None:
-    world = BabyAIWorld("BabyAI-UnlockLocalDist-v0")
-    env = world.make()
-    env.reset(seed=5)
-    right, actions = Plan(steps=world.mission_steps(env)), []
-    achieved_at = []
-    for step in right.steps:
-        (watch,), expert, action = world.watch(env, [step]), world.expert(env, step), None
-        while True:
-            action = expert.advise(action)
-            assert action is not None
-            env.step(action)
-            actions.append(action)
-            if watch.achieved(action):
-                achieved_at.append(len(actions))
-                break
-    rng = np.random.default_rng(0)
-    done = execute(world, env, Told(controller, actions), right, 5, rng)  # type: ignore[arg-type]
-    assert (done.success, done.steps, list(done.reached)) == (True, len(actions), achieved_at)
-    key_only = Plan(steps=right.steps[:1])
-    done = execute(world, env, Told(controller, actions), key_only, 5, rng)  # type: ignore[arg-type]
-    assert (done.success, done.achieved) == (False, [True]), "its steps are done, the goal is not"
-    door_only = Plan(steps=right.steps[1:])
-    done = execute(world, env, Told(controller, [0] * 9), door_only, 5, rng, patience=9)  # type: ignore[arg-type]
-    assert (done.success, done.steps, done.achieved) == (False, 9, [False])
 
 
 def test_first_beliefs_are_those_of_filtering_one_by_one(controller: Controller) -> None:

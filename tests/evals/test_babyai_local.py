@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,11 @@ def test_what_is_done_is_not_done_again(make_parts: Callable[..., Parts]) -> Non
     everything = list(suite.measure(make_parts(), options, set()))
     done = {(s["task"], s["seed"], s["arm"]) for s in everything[:2]}
     rest = list(suite.measure(make_parts(), options, done))
-    assert sorted(map(str, [*everything[:2], *rest])) == sorted(map(str, everything)), "seeds fix everything"
+    assert timeless([*everything[:2], *rest]) == timeless(everything), "seeds fix everything"
+
+
+def timeless(samples: list[dict[str, Any]]) -> list[str]:
+    return sorted(str({name: value for name, value in s.items() if name not in BabyAILocal.clocks}) for s in samples)
 
 
 def test_one_object_on_stdout(

@@ -1,0 +1,71 @@
+"""The suites `babyai-levels`, BabyAI from one room to nine, and `balrog-babyai`, BALROG's five tasks.
+
+A full run of `babyai-levels` has 23 levels: the loop, which takes hours there, and `llm-replan`, which asks the
+language model up to four times an episode, play where they are named with --arm. BALROG's agents read a text and choose
+every action with a language model; here it writes plans, and a controller that sees the grid acts. Success means the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gedanken.evals.arms import ALONE, ARMS, REPLAN, llm_greedy, llm_replan
+from gedanken.evals.episodes import EpisodeSuite
+from gedanken.evals.suite import Table
+from gedanken.worlds.babyai_balrog import TASKS, level_id
+
+AIMS = {
+    **dict.fromkeys(("GoToObj", "GoToRedBallGrey", "GoToRedBall", "GoToLocal", "PickupLoc", "PutNextLocal"), 99.5),
+    **dict.fromkeys(("GoTo", "Pickup", "Open", "UnblockPickup", "Unlock", "PutNextS7N4"), 99.0),
+    **dict.fromkeys(("KeyCorridor", "UnlockToUnlock", "BlockedUnlockPickup"), 95.0),
+    **{"Synth": 99.0, "SynthLoc": 99.0, "GoToSeq": 98.0, "SynthSeq": 97.0},
+    **dict.fromkeys(("GoToImpUnlock", "MiniBossLevel", "BossLevel", "BossLevelNoUnlock"), 96.0),
+}
+"""The success in per cent that this project has set itself, by level."""
+
+PLAYERS = {"loop": ARMS["loop"], REPLAN: llm_replan, **ARMS, ALONE: llm_greedy}
+
+
+class BabyAILevels(EpisodeSuite):
+    """See the module."""
+
+    name = "babyai-levels"
+    default_limit = 512
+    players = PLAYERS
+    default_arms = (ALONE, "oracle-plan", "bot", "random")
+    aims = {f"BabyAI-{level}-v0": aim for level, aim in AIMS.items()}
+    levels = tuple(aims)
+
+
+class BalrogBabyAI(EpisodeSuite):
+    """See the module; what an episode costs is in the columns that BALROG reports, and in seconds."""
+
+    name = "balrog-babyai"
+    default_limit = 500
+    players = PLAYERS
+    default_arms = (REPLAN, ALONE, "oracle-plan", "bot", "random")
+    levels = tuple(map(level_id, TASKS))
+    aims = dict.fromkeys(levels, 99.5)
+
+    def costs(self, results: Mapping[str, Any]) -> list[Table]:
+        """Return actions, tokens and seconds of an episode, for the arms that ask a language model."""
+        arms = {results["arm"]: results["tasks"], **results["arms"]}
+        rows = tuple(
+            (
+                row["task"],
+                arm,
+                f"{row['mean_steps']:.1f}",
+                f"{row['mean_prompt_tokens']:.0f}",
+                f"{row['mean_tokens']:.0f}",
+                f"{row['mean_seconds']:.2f}",
+                f"{row['mean_acting_seconds']:.2f}",
+            )
+            for arm, rows in arms.items()
+            for row in rows
+            if row["seconds_per_decision"] is not None
+        )
+        columns = ("task", "arm", "actions", "tokens in", "tokens out", "seconds thinking", "seconds acting")
+        note = "means an episode; a prompt that had been asked before in the run counts again"
+        return [Table("what an episode costs", columns, rows, note)] if rows else []

@@ -1,0 +1,185 @@
+"""What the suites of whole episodes share: success of arms over levels, each over the same unseen seeds.
+
+Success is the environment's own reward within the level's own step limit. Nothing is learnt on the way. Knows no level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gedanken.evals.arms import ARMS, Arm, Sample
+from gedanken.evals.measures import Estimate, Measure, Share, mean
+from gedanken.evals.run_folder import Key
+from gedanken.evals.statistics import paired_difference, wilson
+from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
+
+TOGETHER = 256
+"""Seeds that an arm plays before what happened is written down."""
+
+
+class EpisodeSuite:
+    """See the module; implements `Suite`. Subclasses say which levels, which arms and how many seeds.
+
+    Attributes:
+        levels: the tasks where none are named.
+        players: every arm by name, the one in question first.
+        default_arms: those that play where none are named.
+        aims: the success in per cent that the project has set itself, by task: a column of its own where there are any.
+    """
+
+    name: ClassVar[str]
+    default_limit: ClassVar[int]
+    levels: ClassVar[tuple[str, ...]]
+    players: ClassVar[Mapping[str, Arm]] = ARMS
+    default_arms: ClassVar[tuple[str, ...]] = tuple(ARMS)
+    aims: ClassVar[Mapping[str, float]] = {}
+    clocks = ("seconds", "acting_seconds")
+    measures: tuple[Measure, ...] = (
+        Share("success", lambda sample: sample["success"]),
+        Estimate(
+            "actions where both succeed", mean(lambda s: s["steps"]), more_is_better=False, only=lambda s: s["success"]
+        ),
+    )
+
+    def __init__(self, tasks: Sequence[str] | None = None) -> None:
+        self.tasks = self.levels if tasks is None else tuple(tasks)
+        self.arms = tuple(self.players)
+
+    def count(self, options: Options) -> int:
+        """Return the number of episodes."""
+        return len(self.tasks) * len(options.arms) * options.limit
+
+    def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
+        """Yield one sample per episode: level after level, all arms over the same seeds."""
+        seeds = evaluation_seeds(options.seed, options.limit)
+        for task in self.tasks:
+            for arm in reversed(options.arms):
+                for chunk in chunks(seeds, TOGETHER):
+                    left = [seed for seed in chunk if (task, seed, arm) not in done]
+                    for sample in self.players[arm](parts, task, left):
+                        yield asdict(sample)
+
+    def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return a row per task for the first arm there is as `tasks`, all other arms' under `arms`."""
+        known = {field.name for field in fields(Sample)}
+        episodes = [Sample(**{key: value for key, value in sample.items() if key in known}) for sample in samples]
+        arms = {arm: [_row(episodes, task, arm) for task in self.tasks] for arm in self.arms}
+        arms = {arm: [row for row in rows if row["n"]] for arm, rows in arms.items()}
+        arms = {arm: rows for arm, rows in arms.items() if rows}
+        main = next(iter(arms), self.arms[0])
+        return {
+            "arm": main,
+            "tasks": arms.get(main, []),
+            "arms": {arm: rows for arm, rows in arms.items() if arm != main},
+            "differences": _differences(episodes, list(arms)),
+            "rounds": _rounds([episode for episode in episodes if episode.arm == "loop"]),
+        }
+
+    def tables(self, results: Mapping[str, Any]) -> list[Table]:
+        """Return levels × arms, and what a decision costs."""
+        arms = {results["arm"]: results["tasks"], **results["arms"]}
+        rows = []
+        for task in [row["task"] for row in results["tasks"]]:
+            cells = [next((row for row in rows_ if row["task"] == task), None) for rows_ in arms.values()]
+            aim = (f"{self.aims[task]:g}",) if self.aims else ()
+            rows.append((task, *aim, *[_cell(cell) for cell in cells]))
+        counts = sorted({row["n"] for rows_ in arms.values() for row in rows_})
+        note = f"success % [Wilson 95 %], n = {' or '.join(map(str, counts))} unseen seeds a level"
+        note += "; aim: the success % that this project has set itself, no result" if self.aims else ""
+        columns = ("level", *(("aim",) if self.aims else ()), *arms)
+        return [Table(self.name, columns, tuple(rows), note), *self.costs(results)]
+
+    def costs(self, results: Mapping[str, Any]) -> list[Table]:
+        """Return what a decision of the first arm costs, where it decides anything."""
+        rows = tuple(
+            (
+                row["task"],
+                f"{row['seconds_per_decision']:.2f}",
+                f"{row['tokens_per_decision']:.0f}",
+                f"{row['mean_steps']:.1f}",
+            )
+            for row in results["tasks"]
+            if row["seconds_per_decision"] is not None
+        )
+        columns = ("level", "seconds", "tokens", "actions an episode")
+        return [Table("what a decision costs", columns, rows)] if rows else []
+
+
+# ---- what they come to -----------------------------------------------------------------------------------------------
+
+
+def _row(episodes: Sequence[Sample], task: str, arm: str) -> dict[str, Any]:
+    mine = [episode for episode in episodes if (episode.task, episode.arm) == (task, arm)]
+    rate = wilson(sum(episode.success for episode in mine), len(mine))
+    decisions = sum(episode.decisions for episode in mine)
+    predicted = [episode for episode in mine if episode.predicted is not None]
+
+    def per_decision(total: float) -> float | None:
+        return total / decisions if decisions else None
+
+    def average(values: Sequence[float]) -> float | None:
+        return float(np.mean(values)) if values else None
+
+    return {
+        "task": task,
+        "n": rate.n,
+        "success": rate.value,
+        "ci_low": rate.low,
+        "ci_high": rate.high,
+        "mean_steps": average([episode.steps for episode in mine]),
+        "mean_tokens": average([episode.tokens for episode in mine]),
+        "mean_prompt_tokens": average([episode.prompt_tokens for episode in mine]),
+        "mean_seconds": average([episode.seconds for episode in mine]),
+        "mean_acting_seconds": average([episode.acting_seconds for episode in mine]),
+        "seconds_per_decision": per_decision(sum(episode.seconds for episode in mine)),
+        "tokens_per_decision": per_decision(sum(episode.tokens for episode in mine)),
+        "prompt_tokens_per_decision": per_decision(sum(episode.prompt_tokens for episode in mine)),
+        "predicted": average([e.predicted for e in predicted if e.predicted is not None]),
+        "replanned": average([episode.replans > 0 for episode in mine]),
+        "declined": average([episode.status == "declined" for episode in mine]),
+    }
+
+
+def _differences(episodes: Sequence[Sample], arms: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the first arm minus every other one, paired by task and seed."""
+    outcomes = {(e.arm, e.task, e.seed): e.success for e in episodes}
+    result = []
+    for arm in arms[1:]:
+        pairs = [
+            (success, outcomes[arm, task, seed])
+            for (first, task, seed), success in outcomes.items()
+            if first == arms[0] and (arm, task, seed) in outcomes
+        ]
+        if pairs:
+            difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+            result.append({"first": arms[0], "second": arm, **difference.as_dict()})
+    return result
+
+
+def _rounds(loop: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return how often the plan carried out last was a first proposal, a revision, or new after reality differed."""
+    groups = {
+        "a first proposal": [episode for episode in loop if episode.round == 0 and not episode.replans],
+        "a revision": [episode for episode in loop if episode.round and not episode.replans],
+        "a new plan on the way": [episode for episode in loop if episode.replans],
+    }
+    return [
+        {
+            "plan": name,
+            "share": len(mine) / len(loop),
+            **wilson(sum(episode.success for episode in mine), len(mine)).as_dict(),
+        }
+        for name, mine in groups.items()
+        if mine
+    ]
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    return f"{100 * row['success']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
