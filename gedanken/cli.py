@@ -19,6 +19,7 @@ COMMANDS = {
     "run": ("gedanken.pursue", "Reach GOAL in a real environment, rehearsed first."),
     "plan": ("gedanken.pursue", "Imagine how GOAL could be reached; nothing is done."),
     "demo": ("gedanken.pursue", "Watch the whole loop once, on a goal with several steps."),
+    "imagine": ("gedanken.imagine", "Draw what is imagined beside what then happens."),
     "dream": ("gedanken.dream", "Live inside the learned model; nothing is real."),
     "mcp": ("gedanken.embedding", "Serve an environment to an MCP client."),
     "serve": ("gedanken.embedding", "Serve an environment over HTTP."),

@@ -17,6 +17,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+from minigrid.core.grid import Grid
+from minigrid.core.world_object import WorldObj
 from minigrid.envs.babyai.core.verifier import (
     ActionInstr,
     GoToInstr,
@@ -236,6 +238,16 @@ class BabyAIWorld:
         ahead, right = row - rows, columns - column
         places: NDArray[np.int64] = base.agent_pos + ahead[..., None] * base.dir_vec + right[..., None] * base.right_vec
         return places
+
+    def tile(self, cell: NDArray[np.uint8], size: int, *, agent: bool = False) -> NDArray[np.uint8]:
+        """Draw one cell of a view as minigrid does, ``[size, size, 3]``; the agent faces up, what it holds is small."""
+        thing, facing_up, half = WorldObj.decode(*map(int, cell)), 3, size // 2
+        if not agent:
+            return np.asarray(Grid.render_tile(thing, tile_size=size), np.uint8)
+        drawn = np.array(Grid.render_tile(None, facing_up, tile_size=size), np.uint8)
+        if thing is not None:
+            drawn[-half:, -half:] = Grid.render_tile(thing, tile_size=half)
+        return drawn
 
     def mission(self, raw: Any) -> str:
         """Return the level's own goal as plain text."""

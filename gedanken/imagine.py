@@ -1,0 +1,94 @@
+"""`gedanken imagine`: what was imagined and what then really happened, side by side."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import click
+
+from gedanken.cli import REACHED
+from gedanken.options import json_option, seed_option, world_option
+from gedanken.pursue import PIPE_WIDTH
+
+WIDEST = 200
+"""Columns that a strip of frames takes at most."""
+
+
+@click.command(name="imagine")
+@click.argument("plan", required=False)
+@world_option
+@seed_option
+@click.option("--future", type=click.IntRange(0), default=0, show_default=True, help="Which imagined future.")
+@click.option("--actions", type=click.IntRange(1, 1000), default=64, show_default=True, help="Most actions.")
+@click.option("--checkpoint", default="babyai", show_default=True, help="World model: a name, or a folder.")
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw all frames into this file.")
+@click.option("--gif", type=click.Path(dir_okay=False, path_type=Path), help="Draw them one after the other.")
+@json_option
+def imagine_command(
+    plan: str | None,
+    world: str,
+    seed: int,
+    future: int,
+    actions: int,
+    checkpoint: str,
+    png: Path | None,
+    gif: Path | None,
+    as_json: bool,
+) -> int:
+    """Draw side by side what the world model imagines and what then really happens; wrong cells are marked.
+
+    PLAN ("pick_up(red key); open(red door)") is imagined from the first look at a real environment, and the actions of
+    that future are really taken. Without PLAN they are the demonstrator's, for the environment's own mission.
+    """
+    from rich.console import Console
+
+    from gedanken.agent.beside import imagine_demonstration, imagine_plan
+    from gedanken.agent.chat.commands import read_plan
+    from gedanken.agent.loading import load_practice, load_world
+    from gedanken.agent.telling import beside as telling
+    from gedanken.worldmodel.checkpoint import load
+
+    _can_be_drawn(png, gif)
+    chosen = load_world(world)
+    _ = chosen.spec.grid
+    if plan is None:
+        trained = load(checkpoint, chosen.spec)
+        found = imagine_demonstration(load_practice(world), trained, seed, future=future, most=actions)
+    else:
+        steps = read_plan(chosen.spec, plan)
+        found = imagine_plan(chosen, load(checkpoint, chosen.spec), seed, steps, future=future, most=actions)
+    console = Console(highlight=False, stderr=as_json)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(telling.head(found))
+    for strip in telling.strips(found, min(console.width, WIDEST)):
+        console.print(strip)
+        console.print()
+    console.print(telling.foot(found), markup=False)
+    drawn = []
+    if png or gif:
+        from gedanken.agent.telling.pictures import film, sheet
+
+        for path, draw in ((png, sheet), (gif, film)):
+            if path is not None:
+                path.write_bytes(draw(found))
+                drawn.append(str(path))
+                click.echo(f"drawn in {path}", err=True)
+    if as_json:
+        click.echo(json.dumps({**found.as_dict(), "drawn": drawn}))
+    return REACHED
+
+
+def _can_be_drawn(png: Path | None, gif: Path | None) -> None:
+    """Raise click.UsageError for a file that is none or can't be there, before anything is imagined."""
+    for option, path in (("--png", png), ("--gif", gif)):
+        if path is None:
+            continue
+        if path.suffix.lower() != f".{option[2:]}":
+            raise click.UsageError(f"{option} {path}: its name must end in .{option[2:]}")
+        if not path.parent.is_dir():
+            raise click.UsageError(f"{option} {path}: there is no folder {path.parent}; make it, or choose another")
+        if importlib.util.find_spec("PIL") is None:
+            raise click.UsageError("pictures need pillow: pip install 'gedanken[pictures]'")
