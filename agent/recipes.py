@@ -182,7 +182,15 @@ def rooms(**changes: Any) -> RecipeConfig:
         "rows": (10, 192),
         "steps": 900,
         "corrections": tuple(
-            Correction(levels=levels, episodes=6_000, missions=0.8, jostled=jostled, hindered=0.2, steps=600, rate=1e-3)
+            Correction(
+                levels=_named({**_MANY_ROOMS, **_LOCKED}),
+                episodes=3_000,
+                missions=0.8,
+                jostled=jostled,
+                hindered=0.2,
+                steps=450,
+                rate=1e-3,
+            )
             for jostled in (0.3, 0.15)
         ),
         "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),

@@ -21,7 +21,7 @@ HOPED, CLEARED = 2, 3
 """Costs of entering a cell that is unknown, and one that an action must open or empty first; a free one costs 1."""
 
 SURE = 2.0
-"""Logit from which an action is trusted to clear a cell: nobody may have tried the wrong key."""
+"""Logit from which an action is trusted to enter a cell or to clear it: nobody may have tried the wrong key."""
 
 _CHUNK = 256
 """Maps handled together, so that their distances stay in the cache."""
@@ -70,7 +70,7 @@ class Passage(nn.Module):
         every = torch.arange(self.grid.codes + 1, device=hands.device)
         pairs = self.promises(every.repeat(len(hands)), hands.repeat_interleave(len(every)))
         moves, clears = pairs.view(len(hands), len(every), 2).unbind(-1)
-        cost = torch.where(moves > 0, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
+        cost = torch.where(moves > SURE, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
         cost[:, self.grid.hidden] = HOPED
         return cost
 
