@@ -40,7 +40,10 @@ def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
     module, kind = SUITES[name]
     make = getattr(importlib.import_module(module), kind)
     suite: Suite = make()
-    chosen: Suite = make(_those(suite.tasks, tasks, f"{name} has no task"))
+    more: Sequence[str] = getattr(suite, "more_tasks", ())  # measured only where they are named
+    named = [task for task in tasks or () if task in more and task not in suite.tasks]
+    there = _those((*suite.tasks, *named), tasks or suite.tasks, f"{name} has no task")
+    chosen: Suite = make(there)
     return chosen
 
 
@@ -136,6 +139,9 @@ def run_suite(
         raise
     samples = folder.samples()
     summary = folder.finish(measured.summarise(samples))
+    from gedanken.evals.page import Run, draw  # it reads runs with what is here
+
+    draw(Run(summary, samples, folder.path), folder.path)
     about = {"suite": measured.name, "run": folder.id, "commit": summary["commit"], "seed": options.seed}
     answer = {**about, **summary["results"]}
     again = compare_rerun(measured, begun.samples(), samples) if begun and rerun else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -13,7 +14,17 @@ from typing import Any
 from markupsafe import Markup
 
 from gedanken.evals.arms import ABOUT, ALONE, REPLAN
-from gedanken.evals.charts import Bar, Curve, Dot, bars, horizon_curves, reliability_diagram
+from gedanken.evals.charts import (
+    Bar,
+    Curve,
+    Dot,
+    alone,
+    bars,
+    coverage_curves,
+    horizon_curves,
+    reliability_diagram,
+    style,
+)
 from gedanken.evals.compare import compare
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError, RunError
@@ -107,6 +118,16 @@ def write_page(names: Sequence[str], target: Path, runs: Path = RUNS) -> Path:
     return target
 
 
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Write every chart of a run into a folder, each as an SVG file that stands alone. Raises OSError."""
+    written = []
+    for figure in _figures(run):
+        name = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
+        written.append(folder / f"{name}.svg")
+        written[-1].write_text(alone(figure.chart), encoding="utf-8")
+    return written
+
+
 def page(found: Sequence[Run]) -> str:
     """Return the page of some runs. Raises EvalError for a summary that another version made."""
     import jinja2
@@ -116,7 +137,7 @@ def page(found: Sequence[Run]) -> str:
     )
     text = resources.files("gedanken.evals").joinpath("page.html.jinja").read_text(encoding="utf-8")
     sections = [_section(run) for run in {run.summary["run"]: run for run in found}.values()]
-    return environment.from_string(text).render(sections=sections, changes=list(_changes(found))) + "\n"
+    return environment.from_string(text).render(style=style(), sections=sections, changes=list(_changes(found))) + "\n"
 
 
 def _section(run: Run) -> Section:
@@ -169,7 +190,10 @@ def _figures(run: Run) -> Iterator[Figure]:
         kinds = [Bar(_short(r["kind"]), r["happened"], r["ci_low"], r["ci_high"]) for r in results["kinds"]]
         yield Figure("Really succeeded, by kind of plan", bars(kinds, "success by kind of plan"), "Wilson 95 %")
     elif suite == "world-model":
-        yield _horizons(results["horizons"])
+        yield from _horizons(results["horizons"])
+        for name in ("ending", "reward"):
+            yield from _foretold(results[name], name)
+        yield from _doubted(results.get("disagreement", ()))
 
 
 def _success(results: Mapping[str, Any]) -> Iterator[Figure]:
@@ -200,19 +224,55 @@ def _diagram(dots: Sequence[Dot], what: str) -> Figure:
     return Figure("Is predicted success true?", reliability_diagram(dots, "reliability diagram"), note)
 
 
-def _horizons(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def _horizons(rows: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
+    """Draw the error over the horizon, and that of a world that froze."""
     names = {
         "changed": ("cells that changed", "main"),
         "visible": ("all visible cells", "second"),
+        "seen": ("those that had been seen before", "third"),
         "frozen": ("all visible cells, if the world froze", "floor"),
     }
     curves = []
     for key, (label, kind) in names.items():
-        known = [(row["horizon"], row[key]) for row in rows if None not in (row[key]["value"], row[key]["low"])]
-        points = tuple((horizon, found["value"], found["low"], found["high"]) for horizon, found in known)
+        known = [(row["horizon"], found) for row in rows if None not in ((found := _measured(row, key))[:2])]
+        points = tuple((horizon, 1 - value, 1 - high, 1 - low) for horizon, (value, low, high) in known)
         curves += [Curve(label, points, kind)] if points else []
-    chart = horizon_curves(curves, "cells predicted right over the number of actions ahead")
-    return Figure("Cells right, open loop", chart, "bands: 95 %; a frozen world has no changed cell right")
+    if curves:
+        chart = horizon_curves(curves, "cells predicted wrong over the number of actions ahead")
+        note = "bands: 95 %; a frozen world has every changed cell wrong"
+        yield Figure("Cells wrong, open loop", chart, note)
+
+
+def _measured(row: Mapping[str, Any], key: str) -> tuple[Any, Any, Any]:
+    found = row.get(key, {})
+    return found.get("value"), found.get("low"), found.get("high")
+
+
+def _foretold(signal: Mapping[str, Any], name: str) -> Iterator[Figure]:
+    """Draw whether something is as likely as it was foretold one action ahead, where it ever happened."""
+    rows = signal.get("reliability", ()) if signal["happened"] else ()
+    if not rows:
+        return
+    shares = [(row["predicted"], row["happened"], row["n"]) for row in rows]
+    dots = [Dot(at, rate["value"], rate["low"], rate["high"], n) for at, rate, n in shares]
+    chart = reliability_diagram(dots, f"reliability of a foretold {name}", f"foretold {name}", "really happened")
+    note = f"{signal['frames']:,} actions, {signal['happened']:,} times it happened; whiskers: Wilson 95 %"
+    yield Figure(f"Is a foretold {name} true?", chart, note)
+
+
+def _doubted(rows: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
+    """Draw, for some horizons, how much is wrong among the rollouts that are doubted least."""
+    for name, words in (("seen", "in what had been seen"), ("visible", "in sight")):
+        curves = []
+        for horizon, kind in ((1, "main"), (4, "second"), (16, "third")):
+            for row in rows:
+                if row["horizon"] == horizon and row["rollouts"]:
+                    points = tuple((p["coverage"], p["value"], p["low"], p["high"]) for p in row[name]["risk"])
+                    curves.append(Curve(f"{horizon} {'action' if horizon == 1 else 'actions'} ahead", points, kind))
+        if curves:
+            chart = coverage_curves(curves, f"views wrong {words} over coverage")
+            note = "the ensemble's disagreement orders the rollouts; level where it tells nothing; bands: 95 %"
+            yield Figure(f"Views wrong {words}, by disagreement", chart, note)
 
 
 def _changes(found: Sequence[Run]) -> Iterator[Change]:

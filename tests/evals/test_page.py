@@ -12,9 +12,11 @@ from xml.etree import ElementTree
 import pytest
 
 from gedanken.cli import run
-from gedanken.evals.charts import Bar, Curve, Dot, bars, horizon_curves, reliability_diagram
+from gedanken.evals.charts import Bar, Curve, Dot, alone, bars, coverage_curves, horizon_curves, reliability_diagram
 from gedanken.evals.errors import EvalError, RunError
 from gedanken.evals.failures import worst
+from gedanken.evals.open_loop import COUNTS, HORIZONS
+from gedanken.evals.other_actions import ANSWERS
 from gedanken.evals.page import Run, page
 from gedanken.evals.run_folder import RunFolder
 
@@ -49,9 +51,12 @@ def situation(seed: int) -> dict[str, Any]:
 
 
 def foreseen(seed: int) -> dict[str, Any]:
-    counts = {"changed": 10.0, "changed_right": 8.0, "visible": 40.0, "visible_right": 36.0, "frozen_right": 20.0}
+    counts = dict.fromkeys(COUNTS, 0.0) | {"beginnings": 4.0, "changed": 10.0, "changed_right": 8.0}
+    counts |= {"visible": 40.0, "visible_right": 36.0, "frozen_right": 20.0}
     signals = {"reward": [[0.9, True], [0.1, False]], "ending": [[0.8, True], [0.2, False]]}
-    horizons = {"horizons": dict.fromkeys(("1", "4", "16"), counts)}
+    horizons: dict[str, Any] = {"horizons": dict.fromkeys(map(str, HORIZONS), counts)}
+    horizons["rollouts"] = {str(h): [[0.1, False, False], [0.5 + h, True, h > 1]] for h in HORIZONS}
+    horizons["actions"] = {"left": dict.fromkeys(ANSWERS, 1.0)}
     return {"task": TASKS[0], "seed": seed, "arm": "model", "frames": 4, "nats": 4.0 + seed, **signals, **horizons}
 
 
@@ -91,7 +96,7 @@ def test_the_page_stands_alone_and_says_what_the_runs_say(written: Path, runs: l
     assert "all visible cells, if the world froze" in text and "90.0 [90.0, 90.0]" in text
     assert "without a partner" not in text and "What changed beyond noise" in text
     charts = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.S)]
-    assert len(charts) == 2 * (1 + 2 + 1) + 2 + 1, "bars twice, levels, reliability; reliability and kinds; horizons"
+    assert len(charts) == 2 * (1 + 2 + 1) + 2 + 5, "bars twice, levels, reliability; reliability and kinds; foresight"
     assert page([Run.read(id) for id in runs]) == page([Run.read(id) for id in runs]), "written twice, the same twice"
 
 
@@ -129,6 +134,14 @@ def test_charts_draw_to_scale() -> None:
     points = ((1, 1.0, 1.0, 1.0), (4, 0.5, 0.25, 0.75), (16, 0.0, 0.0, 0.0))
     curves = ElementTree.fromstring(horizon_curves([Curve("model", points, "main")], ""))
     assert curves.findall("polyline")[0].get("points") == "54.00,8.00 194.00,103.00 334.00,198.00"
+
+
+def test_what_is_doubted_least_is_drawn_first() -> None:
+    points = ((0.1, 0.0, 0.0, 0.0), (0.5, 0.25, 0.0, 0.5), (1.0, 1.0, 1.0, 1.0))
+    chart = ElementTree.fromstring(coverage_curves([Curve("1 action ahead", points, "third")], ""))
+    assert chart.findall("polyline")[0].get("points") == "82.00,198.00 194.00,150.50 334.00,8.00"
+    alone_ = ElementTree.fromstring(alone(coverage_curves([Curve("a & b", points, "third")], "")))
+    assert alone_.tag == "{http://www.w3.org/2000/svg}svg" and "--third" in (alone_[-1].text or "")
 
 
 def test_a_summary_alone_shows_charts_and_says_what_is_missing(tmp_path: Path, runs: list[str]) -> None:
