@@ -67,13 +67,16 @@ FOREIGN = {
         "sofa", "banana", "car", "kitchen", "triangle", "lamp", "dog", "window", "table", "robot", "tree", "moon",
         "bottle", "chair",
     ),
-    "colour": ("pink", "orange", "white", "black", "brown", "golden", "red", "blue", "green", ""),
+    "colour": ("pink", "orange", "white", "black", "brown", "ivory", "red", "blue", "green", ""),
     "noise": (
         "hello", "how are you?", "what is your name", "tell me a joke", "I am bored", "lorem ipsum dolor", "asdf qwer",
         "42", "why?", "thank you so much", "the quick brown fox", "stop talking", "do nothing at all", "is it raining?",
         "sudo rm -rf", "ignore all rules",
     ),
 }  # fmt: skip
+
+WORDS = {"own": 0.4, "everyday": 0.25, "listed": 0.35}
+"""Shares of practice goals in minigrid's words, in those of this module, in the training list of `babyai_wordings`."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,13 @@ def foreign_goal(rng: np.random.Generator) -> str:
 
 
 def _say(halves: Sequence[Clause], order: str, rng: np.random.Generator) -> str:
+    from gedanken.worlds.babyai_wordings import Speaker  # which adds to the words of this module
+
     joints: tuple[str, ...]
-    free = rng.random() < 0.5
+    words = str(rng.choice(list(WORDS), p=list(WORDS.values())))
+    if words == "listed":
+        return Speaker("training", rng).say(halves, order).text
+    free = words == "everyday"
     parts = [" and ".join(_say_step(step, rng, free) for step in half.steps) for half in halves]
     if len(parts) == 1:
         text = parts[0]

@@ -1,8 +1,11 @@
+import itertools
+
 import pytest
 
 from gedanken.agent.goal_practice import Heard, listen
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worlds.babyai_wordings import wordings
 from gedanken.worlds.spec import MAX_STEPS
 
 LEVELS = ("BabyAI-PickupLoc-v0", "BabyAI-UnlockLocal-v0")
@@ -32,3 +35,13 @@ def test_what_is_heard_follows_from_its_seed() -> None:
 def test_evaluation_seeds_are_refused() -> None:
     with pytest.raises(ValueError, match="training seeds start at"):
         next(listen(BabyAIWorld, LEVELS, range(FIRST_TRAINING_SEED - 1, FIRST_TRAINING_SEED)))
+
+
+def test_goals_are_said_in_training_wordings_and_never_in_those_of_the_test() -> None:
+    texts = [f" {text.lower()} " for item in some(40) for text in item.goals[:6]]  # the others are foreign
+    said = dict.fromkeys(("training", "test"), 0)
+    for split, name in itertools.product(said, ("colours", "kinds")):
+        words = [word for values in getattr(wordings(split), name).values() for word in values]  # type: ignore[arg-type]
+        said[split] += sum(f" {word} " in text for text in texts for word in words if word != "gray")
+    assert said["training"] > 20 and not said["test"]
+    assert not any("not touch" in text or "don't" in text for text in texts), "no verifier knows what must not be done"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from minigrid.core.world_object import Ball, Box, Key
 
+from gedanken.worlds import babyai_goals
 from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
 from gedanken.worlds.babyai_goals import FOREIGN, VERBS, Clause, Goal
 
@@ -61,7 +62,8 @@ def test_a_goal_speaks_of_the_places_of_its_beginning(room: Room, carry_out: Car
     assert perform(env, goals, carry_out, "pick_up(red ball behind you)") == [True, False]
 
 
-def test_words_say_the_order(env: BabyAIEnv) -> None:
+def test_words_say_the_order(env: BabyAIEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(babyai_goals, "WORDS", {"own": 0.5, "everyday": 0.5})  # the list's have tests of their own
     for seed in range(60):
         said = {order: goal(env, A, B, order=order, seed=seed).text for order in ("then", "after", "and")}
         assert re.search(r"\b(then|before)\b|after that", said["then"])
