@@ -61,8 +61,8 @@ class EpisodeSuite:
             for arm in reversed(options.arms):
                 for chunk in chunks(seeds, TOGETHER):
                     left = [seed for seed in chunk if (task, seed, arm) not in done]
-                    for sample in self.players[arm](parts, task, left):
-                        yield asdict(sample)
+                    if left:
+                        yield from map(asdict, self.players[arm](parts, task, left))
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return a row per task for the first arm there is as `tasks`, all other arms' under `arms`."""

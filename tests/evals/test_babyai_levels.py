@@ -100,3 +100,10 @@ def test_checkpoints_stand_side_by_side(
     assert run(["report", *ids, "--out", "page.html"]) == 0
     page = (tmp_path / "page.html").read_text()
     assert all(f'id="{id}"' in page for id in ids) and "first/model.safetensors" in page and "second/model" in page
+
+
+def test_nothing_is_loaded_for_what_is_done(make_parts: Callable[..., Parts]) -> None:
+    parts = make_parts()
+    parts.load_llm = None
+    done = {(DOOR, seed, "llm-alone") for seed in range(2)}
+    assert list(BalrogBabyAI([DOOR]).measure(parts, Options(2, 0, ("llm-alone",)), done)) == []
