@@ -184,7 +184,7 @@ def rooms(**changes: Any) -> RecipeConfig:
         "corrections": tuple(
             Correction(
                 levels=_named({**_MANY_ROOMS, **_LOCKED}),
-                episodes=3_000,
+                episodes=2_000,
                 missions=0.8,
                 jostled=jostled,
                 hindered=0.2,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class _Row:
         self.fresh, self.action = action is None, action or 0
 
 
-CHUNK = 1000
+CHUNK = 500
 """Episodes that one process plays in a go; the same whatever the number of processes is."""
 
 
@@ -57,26 +58,26 @@ def aggregate(
     """
     refuse_evaluation_seeds(seeds)
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    how = (make, levels, controller, practice, batch)
+    play_together = partial(_lockstep, make, levels, controller, practice, batch)
     if workers == 1:
         for chunk in chunks:
-            yield from _lockstep(*how, chunk)
+            yield from play_together(chunk)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _begin, how) as processes:
+    with multiprocessing.get_context("spawn").Pool(workers, _begin, (play_together,)) as processes:
         for episodes in processes.imap(_chunk, chunks):
             yield from episodes
 
 
-_how: list[Any] = []
+_here: dict[str, Callable[[Sequence[int]], Iterator[Episode]]] = {}
 
 
-def _begin(*how: Any) -> None:
+def _begin(play_together: Callable[[Sequence[int]], Iterator[Episode]]) -> None:
     torch.set_num_threads(1)
-    _how[:] = how
+    _here["play"] = play_together
 
 
 def _chunk(seeds: Sequence[int]) -> list[Episode]:
-    return list(_lockstep(*_how, seeds))
+    return list(_here["play"](seeds))
 
 
 @torch.no_grad()

@@ -113,7 +113,8 @@ def _paced(parts: dict[str, nn.Module]) -> list[dict[str, Any]]:
     paces = {p: 1.0 for module in parts.values() for p in module.parameters()}
     for module in parts.values():
         for inner in module.modules():
-            paces.update({p: inner.pace for p in inner.parameters() if isinstance(getattr(inner, "pace", None), float)})
+            pace = getattr(inner, "pace", None)
+            paces.update({p: pace for p in inner.parameters() if isinstance(pace, float)})
     return [{"params": [p for p in paces if paces[p] == pace], "pace": pace} for pace in sorted(set(paces.values()))]
 
 
