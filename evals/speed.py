@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from gedanken.worldmodel.train import TrainConfig, train
 ROWS, ACTIONS, REPEATS = 128, 16, 5
 EPISODES = 24
 NAMES = ("imagine", "act, imagine and judge", "train")
+"""What is timed, see `RATES`."""
 
 
 @dataclass
@@ -79,10 +80,10 @@ class SpeedSuite:
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield one sample per decision and per repetition of what is timed."""
         seeds = evaluation_seeds(options.seed, options.limit)
-        for name, timed in (("imagine", _imagine), ("act, imagine and judge", _rehearse), ("train", _train)):
+        for name, rate_of in RATES.items():
             left = [repeat for repeat in range(REPEATS) if ("machine", repeat, name) not in done]
             if name in options.arms and left:
-                for repeat, rate in enumerate(timed(parts)):
+                for repeat, rate in enumerate(rate_of.timed(parts)):
                     if repeat in left:
                         yield {"task": "machine", "seed": repeat, "arm": name, "per_second": rate}
         if "decide" in options.arms:
@@ -177,6 +178,26 @@ def _train(parts: Parts) -> Iterator[float]:
     replay = Replay(world.spec, episodes)
     rows = list(train(trained, replay, TrainConfig(steps=REPEATS + 1)))
     yield from (row["frames_per_second"] for row in rows[1:])  # the first step warms up
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Something that is timed a few times, so many steps or frames `each` time; `warm` times more go before."""
+
+    timed: Callable[[Parts], Iterator[float]]
+    each: int
+    warm: int = 0
+
+    def rounds(self, timed: int) -> int:
+        """Return how often it was done for so many results."""
+        return timed + self.warm
+
+
+RATES = {
+    "imagine": Rate(_imagine, ROWS * ACTIONS),
+    "act, imagine and judge": Rate(_rehearse, ROWS * ACTIONS),
+    "train": Rate(_train, TrainConfig().batch * TrainConfig().time, warm=1),
+}
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

@@ -4,11 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.cli import run
 from gedanken.evals.bench import bench, table
-from gedanken.worlds.babyai import BabyAIWorld
+from gedanken.evals.bench_model import bench_model
+from gedanken.evals.bench_model import table as model_table
+from gedanken.evals.suite import Parts
+from gedanken.worldmodel.checkpoint import Trained, build
+from gedanken.worldmodel.spatial import SIZES
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 PLANS = ["go_to(red ball)\n", "go_to(box)\n", "drop()\n"]
 
@@ -36,3 +43,19 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.Captu
     assert run(asked) == 0
     assert "all plans, seconds" in capsys.readouterr().out
     assert run(["bench", "wheels"]) == 2
+
+
+def test_arithmetic_is_counted_as_it_is() -> None:
+    with FlopCounterMode(display=False) as counter:
+        torch.randn(3, 5) @ torch.randn(5, 7)
+    assert counter.get_total_flops() == 2 * 3 * 5 * 7
+    torch.manual_seed(0)
+    model, controller = build(SPEC, "spatial", SIZES["debug"].model_dump())
+    results = bench_model(Parts(BabyAIWorld, Trained(model.eval(), controller.eval(), "tiny")))
+    rates = results["rates"]
+    assert set(rates) == {"imagine", "act, imagine and judge", "train"}
+    assert all(row["low"] <= row["median"] <= row["high"] for row in rates.values())
+    assert rates["train"]["operations"] > rates["imagine"]["operations"] > 0
+    for row in rates.values():
+        assert row["share"] == pytest.approx(row["median"] * row["operations"] / results["matmul"])
+    assert "GFLOP/s here" in model_table(results).note
