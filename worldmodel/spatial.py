@@ -69,7 +69,7 @@ SLIP = 0.01
 
 @dataclass(frozen=True)
 class SpatialBelief(Belief):
-    """Maps are flat, [B, P·P]; patches are 5×5 around the agent, [B, 25]."""
+    """Maps are flat, [B, P·P]; patches are 5×5 around the agent, [B, 25]. All but the action are int32."""
 
     seen: Tensor  # codes that the agent knows, or unknown
     world: Tensor  # codes of the world supposed: `seen`, and what is imagined out of sight
@@ -116,9 +116,9 @@ class SpatialModel(nn.Module):
     def initial(self, batch: int) -> SpatialBelief:
         """Return beliefs in which every cell is unknown and the goal began here."""
         grid, device = self.grid, self.grid.view.device
-        unknown = torch.full((batch, grid.cells), grid.unknown, device=device)
+        unknown = torch.full((batch, grid.cells), grid.unknown, dtype=torch.int32, device=device)
         places, none = grid.here(batch), torch.zeros(batch, dtype=torch.long, device=device)
-        blank = torch.full((batch,), grid.unknown, device=device)
+        blank = unknown[:, 0]
         return SpatialBelief(
             seen=unknown,
             world=unknown,
@@ -151,10 +151,10 @@ class SpatialModel(nn.Module):
     ) -> tuple[SpatialBelief, Tensor, Tensor]:
         """Return the posterior, the moved map before the view is written, and the posterior over motions [B, M]."""
         grid = self.grid
-        belief = self.initial(len(action)).where(is_first, belief)
+        if is_first.any():
+            belief = self.initial(len(action)).where(is_first, belief)
         prior = self.motion(belief.seen, belief.hand, action).logsumexp(0) if not is_first.all() else None
-        expected = belief.seen[:, grid.motion[:, grid.view]]  # [B, M, view]
-        expected = torch.where(grid.motion_inside[:, grid.view], expected, grid.unknown)
+        expected = torch.where(grid.view_inside, belief.seen[:, grid.view_before], grid.unknown)  # [B, M, view]
         visible = ~grid.hidden[view]
         visible[:, grid.view_agent] = False
         known = expected != grid.unknown
@@ -309,7 +309,7 @@ class SpatialModel(nn.Module):
         moved = grid.move(belief.seen, motion)
         window = moved[:, grid.window]
         filled = self.completion(window).log_softmax(-1)  # [B, W·W, V + 1]
-        stay = F.one_hot(window, grid.codes + 1).float().clamp(min=1e-4).log()
+        stay = F.one_hot(window.long(), grid.codes + 1).float().clamp(min=1e-4).log()
         likelihood = torch.where((window == grid.unknown)[..., None], filled, stay)
         changes = self.change(moved, belief.hand, action, motion).log_softmax(-1).logsumexp(0)
         changes = changes - torch.tensor(float(self.config.members)).log()
@@ -339,9 +339,11 @@ class SpatialModel(nn.Module):
     def _ways(self, belief: SpatialBelief, marks: Tensor) -> Tensor:
         """Return distances [B, arguments + 2, P·P] to the marked cells, the nearest unknown one, the nearest helper."""
         assert self.passage is not None
-        costs = self.passage.cell_costs(belief.seen, belief.hand)
-        sources = [*marks.unbind(1), belief.seen == self.grid.unknown, self.passage.helpers(belief.seen, belief.hand)]
-        return torch.stack([distances(costs, each) for each in sources], 1)
+        seen = belief.seen.long()
+        shown = torch.bincount(seen.flatten()).nonzero().squeeze(1)
+        costs = self.passage.costs(belief.hand, shown)
+        others = [seen == self.grid.unknown, self.passage.helpers(seen, shown, costs)]
+        return distances(costs.gather(1, seen), torch.cat([marks, torch.stack(others, 1)], 1))
 
     def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
         """Return the cells near the agent, and its hand, before and after the last action, the step's things marked."""
@@ -385,9 +387,9 @@ class SpatialModel(nn.Module):
         first = batch.is_first.clone()
         first[:, 0] = True
         hindsight = [beliefs[-1].seen]
-        inverse = torch.tensor(INVERSE, device=view.device)
+        backwards = torch.tensor(INVERSE, device=view.device)[torch.stack(motions).argmax(2)]  # [T, B]
         for t in range(length - 1, 0, -1):
-            back = self.grid.move(hindsight[-1], inverse[motions[t].argmax(1)])
+            back = self.grid.move(hindsight[-1], backwards[t])
             seen = beliefs[t - 1].seen
             later = torch.where(first[:, t, None], self.grid.unknown, back)
             hindsight.append(torch.where(seen == self.grid.unknown, later, seen))

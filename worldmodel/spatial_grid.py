@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gedanken.worlds.spec import WorldSpec
@@ -45,12 +46,15 @@ class Grid(nn.Module):
         self.motion: Tensor
         self.motion_inside: Tensor
         self.view: Tensor
+        self.view_before: Tensor
+        self.view_inside: Tensor
         self.window: Tensor
         self.view_in_window: Tensor
         self.hidden: Tensor
         self.solid: Tensor
         self.channels: Tensor
-        self.shared: Tensor
+        self.looks: Tensor
+        self.pose: Tensor
         sources = [self._source(*motion) for motion in MOTIONS]
         self._constant("motion", torch.tensor([[cell for cell, _ in source] for source in sources]))  # [M, P·P]
         self._constant("motion_inside", torch.tensor([[inside for _, inside in source] for source in sources]))
@@ -65,10 +69,15 @@ class Grid(nn.Module):
                 f" {field.height}×{field.width}"
             )
         self._constant("view", torch.tensor([r * self.side + c for r in rows for c in columns]))  # [49]
+        self._constant("view_before", self.motion[:, self.view])  # [M, 49]
+        self._constant("view_inside", self.motion_inside[:, self.view])
         edge = radius - self.reach
         self._constant("window", torch.tensor(self._square(self.reach)))  # [W·W]
         in_window = [(r - edge) * self.window_side + c - edge for r in rows for c in columns]
         self._constant("view_in_window", torch.tensor(in_window))  # [49]
+        ahead = radius - torch.arange(self.cells) // self.side
+        right = torch.arange(self.cells) % self.side - radius
+        self._constant("pose", (3 * (ahead.sign() + 1) + right.sign() + 1).int())  # [P·P]
         kinds = torch.arange(self.codes + 1) // math.prod(self.sizes[1:])
         self._constant("hidden", (kinds == field.hidden) | (torch.arange(self.codes + 1) == self.unknown))
         background = torch.isin(kinds, torch.tensor(field.background)) | self.hidden
@@ -76,8 +85,8 @@ class Grid(nn.Module):
         every = torch.arange(self.codes)
         channels = torch.cat([self.decode(every).long(), torch.tensor([self.sizes])])  # the unknown is a category, too
         self._constant("channels", channels)  # [V + 1, C]
-        same = (channels[:, None] == channels) & (self.solid[:, None] & self.solid)[..., None]
-        self._constant("shared", same.transpose(1, 2).contiguous())  # [V + 1, C, V + 1]
+        looks = torch.where(self.solid[:, None], channels, torch.nan)  # [V + 1, C], like nothing where no object is
+        self._constant("looks", looks)
         self._phrases()
 
     def _constant(self, name: str, value: Tensor) -> None:
@@ -108,10 +117,10 @@ class Grid(nn.Module):
     # ---- codes -----------------------------------------------------------------------------------------------------
 
     def encode(self, observation: Tensor) -> Tensor:
-        """Join channels: ``[…, height, width, C]`` integers to codes ``[…, height·width]``."""
-        code = observation[..., 0].long()
-        for channel, size in enumerate(self.sizes[1:], 1):
-            code = code * size + observation[..., channel].long()
+        """Join channels: ``[…, height, width, C]`` integers to codes ``[…, height·width]``, int32."""
+        code, *channels = observation.int().unbind(-1)
+        for channel, size in zip(channels, self.sizes[1:], strict=True):
+            code = code * size + channel
         return code.flatten(-2)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -124,24 +133,23 @@ class Grid(nn.Module):
         return torch.stack([codes, *reversed(channels)], -1).to(torch.uint8)
 
     def alike(self, codes: Tensor, other: Tensor) -> Tensor:
-        """Tell in which channels objects [B, n] are like one other [B]: [B, C, n], false where either is none."""
-        return self.shared[other].gather(2, codes[:, None].expand(-1, len(self.sizes), -1))
+        """Tell in which channels objects [B, n] are like one other [B]: [B, n, C], false where either is none."""
+        return F.embedding(codes, self.looks) == F.embedding(other, self.looks)[:, None]
 
     # ---- motion ----------------------------------------------------------------------------------------------------
 
     def move(self, codes: Tensor, motion: Tensor) -> Tensor:
         """Move maps [B, P·P] by motions [B]; what comes in over the edge is unknown."""
-        return torch.where(self.motion_inside[motion], codes.gather(1, self.motion[motion]), self.unknown)
+        source = self.motion.index_select(0, motion)
+        return torch.where(self.motion_inside[motion], codes.gather(1, source), self.unknown)
 
     def move_places(self, places: Tensor, motion: Tensor) -> Tensor:
         """Move planes of places [B, P·P]; half-planes go on over the edge."""
-        return places.gather(1, self.motion[motion])
+        return places.gather(1, self.motion.index_select(0, motion))
 
     def here(self, batch: int) -> Tensor:
         """Return the places as seen from the present pose, [B, P·P]: 3 · sign(ahead) + sign(right), shifted to 0…8."""
-        index = torch.arange(self.cells, device=self.view.device)
-        ahead, right = self.radius - index // self.side, index % self.side - self.radius
-        return (3 * (ahead.sign() + 1) + right.sign() + 1).expand(batch, -1)
+        return self.pose.expand(batch, -1)
 
     # ---- phrases ---------------------------------------------------------------------------------------------------
 
@@ -167,17 +175,18 @@ class Grid(nn.Module):
 
     def matches(self, step: Tensor, codes: Tensor, places: Tensor | None) -> Tensor:
         """Tell which cells the arguments of a step [B, G] speak of: [B, arguments, cells] from codes [B, cells]."""
-        per = len(self.spec.attributes)
-        result = []
-        for position in range(self.spec.max_arguments):
-            slots = step[:, 1 + position * per : 1 + (position + 1) * per].clamp(min=0)
-            found = slots.any(1, keepdim=True).expand_as(codes)
-            for column, (attribute, name) in enumerate(zip(self.spec.attributes, self.tables, strict=True)):
-                table, plane = getattr(self, name), places if attribute.channel is None else codes
-                if plane is not None:
-                    found = found & table[slots[:, column, None], plane]
-            result.append(found)
-        return torch.stack(result, 1)
+        arguments, per = self.spec.max_arguments, len(self.spec.attributes)
+        slots = step[:, 1:].clamp(min=0).view(-1, arguments, per)
+        things = slots.any(2, keepdim=True).expand(-1, -1, self.codes + 1)  # [B, arguments, V + 1]
+        where = torch.ones_like(things[:, :, :9])  # [B, arguments, 9]
+        for column, (attribute, name) in enumerate(zip(self.spec.attributes, self.tables, strict=True)):
+            admitted = getattr(self, name)[slots[:, :, column]]
+            if attribute.channel is None:
+                where = where & admitted
+            else:
+                things = things & admitted
+        found = things.gather(2, codes.long()[:, None].expand(-1, arguments, -1))
+        return found if places is None else found & where.gather(2, places.long()[:, None].expand(-1, arguments, -1))
 
 
 def place_mask(words: str) -> Tensor:

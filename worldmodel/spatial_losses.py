@@ -46,8 +46,8 @@ def losses(model: SpatialModel, frames: Frames, batch: Batch) -> dict[str, Tenso
 
 
 def _motion_loss(model: SpatialModel, frames: Frames, going: Tensor) -> Tensor:
-    before, action = frames.before[going], frames.belief.action[going]
-    logits = model.motion(before.seen, before.hand, action)
+    before = frames.before
+    logits = model.motion(before.seen[going], before.hand[going], frames.belief.action[going])
     target = frames.motion[going].expand_as(logits)
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1))
 
@@ -58,13 +58,13 @@ def _change_loss(model: SpatialModel, frames: Frames, view: Tensor, visible: Ten
     telling = going * torch.where(motions == 0, 4.0, 1.0)
     rows = torch.multinomial(telling, max(1, round(0.4 * int(going.sum()))))
     motion = motions[rows]
-    before, belief = frames.before[rows], frames.belief[rows]
-    logits = model.change(frames.moved[rows], before.hand, belief.action, motion)  # [E, n, near + 1, V + 1]
-    shown = torch.full((len(rows), grid.cells), grid.unknown, device=view.device)
+    hand, action = frames.before.hand[rows], frames.belief.action[rows]
+    logits = model.change(frames.moved[rows], hand, action, motion)  # [E, n, near + 1, V + 1]
+    shown = torch.full((len(rows), grid.cells), grid.unknown, dtype=view.dtype, device=view.device)
     shown.scatter_(1, grid.view.expand(len(rows), -1), torch.where(visible[rows], view[rows], grid.unknown))
     shown[:, grid.cells // 2] = grid.unknown
-    target = torch.cat([shown[:, model.near], belief.hand[:, None]], 1)
-    target = torch.where(target == grid.unknown, -100, target)
+    target = torch.cat([shown[:, model.near], frames.belief.hand[rows, None]], 1)
+    target = torch.where(target == grid.unknown, -100, target).long()
     losses = F.cross_entropy(
         logits.flatten(0, 2), target.expand(logits.shape[:-1]).flatten(), ignore_index=-100, reduction="sum"
     )
@@ -74,21 +74,21 @@ def _change_loss(model: SpatialModel, frames: Frames, view: Tensor, visible: Ten
 def _passage_loss(model: SpatialModel, frames: Frames, going: Tensor) -> dict[str, Tensor]:
     if model.passage is None:
         return {}
-    before, belief, ahead = frames.before[going], frames.belief[going], model.grid.cells // 2 - model.grid.side
+    before, belief, ahead = frames.before, frames.belief, model.grid.cells // 2 - model.grid.side
     loss = model.passage.loss(
-        before.seen[:, ahead],
-        before.hand,
-        belief.action,
+        before.seen[going, ahead],
+        before.hand[going],
+        belief.action[going],
         frames.motion[going],
-        belief.seen[:, ahead],
-        belief.hand,
+        belief.seen[going, ahead],
+        belief.hand[going],
     )
     return {"passage": loss}
 
 
 def _sight_loss(model: SpatialModel, frames: Frames, visible: Tensor) -> Tensor:
     rows = _some(torch.arange(len(visible), device=visible.device), 0.4)
-    view = frames.hindsight[rows][:, model.grid.view]
+    view = frames.hindsight[:, model.grid.view][rows]
     dropped = torch.rand(view.shape, device=view.device) < 0.1
     losses = F.binary_cross_entropy_with_logits(
         model.sight(torch.where(dropped, model.grid.unknown, view)), visible[rows].float(), reduction="none"
@@ -110,7 +110,7 @@ def _completion_loss(model: SpatialModel, frames: Frames) -> Tensor:
     reveal = torch.rand(len(rows), 1, device=seen.device).square()
     revealed = torch.where(torch.rand(seen.shape, device=seen.device) < reveal, later, seen)
     open_cells = revealed == model.grid.unknown
-    target = torch.where(later == model.grid.unknown, 0, later)
+    target = torch.where(later == model.grid.unknown, 0, later).long()
     weight = open_cells * torch.where(later == model.grid.unknown, 0.1, 1.0)
     cells = _some(weight.flatten().nonzero().squeeze(1), 0.4)
     losses = F.cross_entropy(model.completion(revealed, cells), target.flatten()[cells], reduction="none")
@@ -119,13 +119,13 @@ def _completion_loss(model: SpatialModel, frames: Frames) -> Tensor:
 
 
 def _signal_losses(model: SpatialModel, frames: Frames, batch: Batch, going: Tensor) -> dict[str, Tensor]:
-    belief = frames.belief[going]
+    belief = frames.belief
     reward, continues = model.signals(
         belief.seen_before, belief.hand_before, belief.action, belief.seen[:, model.patch], belief.hand
     )
     return {
-        "reward": F.binary_cross_entropy_with_logits(reward, batch.reward.flatten()[going].clamp(0, 1)),
-        "continues": F.binary_cross_entropy_with_logits(continues, batch.continues.flatten()[going]),
+        "reward": F.binary_cross_entropy_with_logits(reward[going], batch.reward.flatten()[going].clamp(0, 1)),
+        "continues": F.binary_cross_entropy_with_logits(continues[going], batch.continues.flatten()[going]),
     }
 
 

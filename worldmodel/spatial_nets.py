@@ -9,11 +9,16 @@ from torch import Tensor, nn
 from gedanken.worldmodel.spatial_grid import MOTIONS, Grid
 
 
+def image(vectors: Tensor, height: int, width: int) -> Tensor:
+    """View vectors [B, height·width, C] of cells as pictures [B, C, height, width], their channels last in memory."""
+    return vectors.view(-1, height, width, vectors.shape[2]).permute(0, 3, 1, 2)
+
+
 def draw(weights: Tensor) -> Tensor:
-    """Draw a category [n] from each row of weights [n, V] (a tenth of `torch.multinomial`'s time)."""
+    """Draw a category [n], int32, from each row of weights [n, V] (a tenth of `torch.multinomial`'s time)."""
     heights = weights.cumsum(-1)
     at = torch.rand(len(weights), 1, device=weights.device) * heights[:, -1:] * (1 - 1e-6)
-    return torch.searchsorted(heights, at, right=True).squeeze(1).clamp(max=weights.shape[1] - 1)
+    return torch.searchsorted(heights, at, right=True, out_int32=True).squeeze(1).clamp(max=weights.shape[1] - 1)
 
 
 def pick(logits: Tensor, floor: float = 0.08) -> Tensor:
@@ -57,15 +62,16 @@ class Codes(nn.Module):
         super().__init__()
         self.own = nn.Embedding(grid.codes + 1, size)
         self.parts = nn.ModuleList(nn.Embedding(count + 1, size) for count in grid.sizes)
-        self.channels: Tensor
-        self.register_buffer("channels", grid.channels, persistent=False)
+        self.categories: Tensor  # [V + 1, categories of all channels], 1 where a code has one
+        each = [F.one_hot(column, count + 1) for column, count in zip(grid.channels.unbind(1), grid.sizes, strict=True)]
+        self.register_buffer("categories", torch.cat(each, 1).float(), persistent=False)
         for part in (self.own, *self.parts):
             nn.init.normal_(part.weight, std=(1 + len(grid.sizes)) ** -0.5)
 
     def table(self) -> Tensor:
         """Return the vectors of all codes, [V + 1, size]."""
-        each: list[Tensor] = [part(self.channels[:, i]) for i, part in enumerate(self.parts)]
-        return self.own.weight + torch.stack(each).sum(0)
+        parts = torch.cat(list(self.parts.parameters()))  # [categories, size]
+        return self.own.weight + self.categories @ parts
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return vectors […, size] for codes […]."""
@@ -131,14 +137,14 @@ class Change(nn.Module):
     def forward(self, codes: Tensor, hand: Tensor, action: Tensor, motion: Tensor, turn: int | None = None) -> Tensor:
         """Answer for moved maps [B, P·P], hands [B], actions [B], motions [B]; see `by_members`."""
         x = self.codes(torch.cat([codes[:, self.patch], hand[:, None]], 1)).flatten(1)
-        like = self.grid.alike(codes[:, self.patch], hand).flatten(1)
-        chosen = [F.one_hot(action, self.actions), F.one_hot(motion, len(MOTIONS))]
+        like = self.grid.alike(codes[:, self.patch], hand).transpose(1, 2).flatten(1)
+        chosen = [F.one_hot(action, self.actions), F.one_hot(motion.long(), len(MOTIONS))]
         x = torch.cat([x, like, *chosen], 1)
         y: Tensor = by_members(self.net, x, self.members, turn)
         y = y.view(*y.shape[:2], self.near + 1, -1)  # [E, B, near + 1, embed + 1]
         old = torch.cat([codes[:, self.near_cells], hand[:, None]], 1)
         logits = self.values.scores(y[..., :-1])
-        index = old.expand(len(y), -1, -1)[..., None]
+        index = old.long().expand(len(y), -1, -1)[..., None]
         return logits.scatter_add(-1, index, self.stay + y[..., -1:])
 
 
@@ -156,7 +162,7 @@ class Sight(nn.Module):
 
     def forward(self, view: Tensor) -> Tensor:
         """Answer for views [B, height·width] of codes."""
-        x = self.codes(view).transpose(1, 2).unflatten(2, self.shape) + self.position
+        x = image(self.codes(view), *self.shape) + self.position
         for layer in self.layers:
             x = F.silu(layer(x))
         out: Tensor = self.head(x.flatten(1))
@@ -191,12 +197,12 @@ class Completion(nn.Module):
         """Return logits [B, W·W, V + 1] for windows [B, W·W]; with `cells`, just [n, V + 1] for those of all B·W·W."""
         side = self.grid.window_side
         known = self.codes(codes)
-        fine = F.relu(self.stem(known.transpose(1, 2).unflatten(2, (side, side)).contiguous()))
+        fine = F.relu(self.stem(image(known, side, side)))
         coarse = F.relu(self.down(fine))
         summary = self.summary(torch.cat([coarse.flatten(1), F.relu(self.anywhere(known)).amax(1)], 1))
         coarse = coarse + self.where(summary).view_as(coarse)
         fine = fine + F.relu(self.near(fine))
-        spread = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, :side, :side]
+        spread = F.interpolate(coarse, scale_factor=2)[:, :, :side, :side]
         joined = self.join(torch.cat([fine, spread], 1)) + self.what(summary)[..., None, None]
         features = F.relu(joined).flatten(2).transpose(1, 2)
         return self.values.scores(self.head(features if cells is None else features.flatten(0, 1)[cells]))
@@ -319,17 +325,16 @@ class Acting(nn.Module):
         `began` [B] is the hand when the step began; `ways` [B, ways, P·P] are distances to what matters for the step.
         """
         window = self.grid.window
-        near, marked = codes[:, window], marks[:, :, window].float()
+        near = codes[:, window]
         like = [self.grid.alike(near, other) for other in (hand, began)]
-        maps = [self.codes(near).transpose(1, 2), marked, *like]
+        maps = [self.codes(near), marks[:, :, window].transpose(1, 2), *like]
         extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks.any(2).float(), self.codes(began)]
         if ways is not None:
             here = ways[:, :, self.grid.cells // 2].float()
             downhill = (ways[:, :, window].float() - here[..., None]).clamp(-4, 4) / 4
-            maps.append(downhill)
+            maps.append(downhill.transpose(1, 2))
             extra += [torch.exp(-here / 10), downhill[:, :, self.beside].flatten(1)]
-        x = torch.cat(maps, 1)
-        x = F.relu(self.stem(x.reshape(*x.shape[:2], self.side, self.side)))
+        x = F.relu(self.stem(image(torch.cat(maps, 2), self.side, self.side)))
         x = F.relu(x + self.layer(x))
         x = F.silu(self.dense(torch.cat([x.flatten(1), *extra], 1)))
         return F.silu(x + self.out(x))

@@ -7,6 +7,8 @@ model's own, and nothing is propagated back through the iterations.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,7 +54,7 @@ class Passage(nn.Module):
 
     def forward(self, ahead: Tensor, hand: Tensor, action: Tensor) -> Tensor:
         """Answer for codes ahead [n], hands [n] and actions [n]: logits [n, 2]."""
-        like = self.grid.alike(ahead[:, None], hand)[..., 0].float()
+        like = self.grid.alike(ahead[:, None], hand)[:, 0].float()
         x = torch.cat([self.codes(ahead), self.codes(hand), like, F.one_hot(action, self.actions).float()], 1)
         out: Tensor = self.net(x)
         return out
@@ -65,40 +67,34 @@ class Passage(nn.Module):
         return best
 
     @torch.no_grad()
-    def costs(self, hands: Tensor) -> Tensor:
-        """Return what entering a cell costs with each of some hands [n]: [n, V + 1] uint8."""
-        every = torch.arange(self.grid.codes + 1, device=hands.device)
-        pairs = self.promises(every.repeat(len(hands)), hands.repeat_interleave(len(every)))
-        moves, clears = pairs.view(len(hands), len(every), 2).unbind(-1)
-        cost = torch.where(moves > SURE, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
+    def costs(self, hand: Tensor, shown: Tensor) -> Tensor:
+        """Return what entering a cell costs with hands [n]: [n, V + 1] uint8, asked only for the codes shown [m]."""
+        hands, which = torch.unique(hand, return_inverse=True)
+        pairs = self.promises(shown.repeat(len(hands)), hands.repeat_interleave(len(shown)))
+        moves, clears = pairs.view(len(hands), len(shown), 2).unbind(-1)
+        cost = torch.full((len(hands), self.grid.codes + 1), FAR, dtype=torch.uint8, device=hand.device)
+        cost[:, shown] = torch.where(moves > SURE, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
         cost[:, self.grid.hidden] = HOPED
-        return cost
+        return cost[which]
 
     @torch.no_grad()
-    def helpers(self, seen: Tensor, hand: Tensor) -> Tensor:
-        """Tell which cells of maps [B, P·P] show a thing that would, in the hand, open what no hand [B] opens now.
+    def helpers(self, seen: Tensor, shown: Tensor, costs: Tensor) -> Tensor:
+        """Tell which cells of maps [B, P·P] show a thing that would, in the hand, open what stays shut now.
 
-        A key for a locked door that has been seen is such a thing.
+        A key for a locked door that has been seen is such a thing. `shown` [m] are the codes of all maps, `costs`
+        [B, V + 1] those with the present hands.
         """
         grid = self.grid
         present = torch.zeros(len(seen), grid.codes + 1, device=seen.device).scatter_(1, seen, 1.0)
-        shut = present * grid.solid * (self._costs_of(hand) == FAR)
-        things = (present.amax(0) * grid.solid).nonzero().squeeze(1)
+        shut = present * grid.solid * (costs == FAR)
+        things = shown[grid.solid[shown]]
         actions = torch.arange(self.actions, device=seen.device).repeat(len(things))
         tries = self.takes(things.repeat_interleave(self.actions), actions)
         things = things[tries.view(len(things), self.actions).amax(1) > 0]
         useful = torch.zeros_like(present, dtype=torch.bool)
         if len(things):
-            useful[:, things] = shut @ (self.costs(things) < FAR).float().t() > 0
+            useful[:, things] = shut @ (self.costs(things, shown) < FAR).float().t() > 0
         return useful.gather(1, seen)
-
-    def cell_costs(self, seen: Tensor, hand: Tensor) -> Tensor:
-        """Return what entering each cell of maps [B, P·P] costs with hands [B], uint8."""
-        return self._costs_of(hand).gather(1, seen)
-
-    def _costs_of(self, hand: Tensor) -> Tensor:
-        hands, which = torch.unique(hand, return_inverse=True)
-        return self.costs(hands)[which]
 
     def loss(
         self, ahead: Tensor, hand: Tensor, action: Tensor, motion: Tensor, ahead_after: Tensor, hand_after: Tensor
@@ -110,9 +106,9 @@ class Passage(nn.Module):
             moved, stayed = motion[:, steps].sum(1), motion[:, 0] > 0.5
             freed = (self.promises(ahead_after, hand_after)[:, 0] > 0).float()
             freed *= stayed  # what turned away, or went in, opened nothing
-            like = self.grid.alike(ahead[:, None], hand)[..., 0].float().sum(1)
-            kinds = torch.stack([ahead, like.long(), self.grid.solid[hand].long(), action])
-            _, kind, counts = torch.unique(kinds, dim=1, return_inverse=True, return_counts=True)
+            like = self.grid.alike(ahead[:, None], hand)[:, 0].sum(1)
+            kinds = ((ahead * (len(self.grid.sizes) + 1) + like) * 2 + self.grid.solid[hand]) * self.actions + action
+            _, kind, counts = torch.unique(kinds, return_inverse=True, return_counts=True)
             weight = counts[kind].float().rsqrt()
         known = ~self.grid.hidden[ahead]
         told = known & ~(stayed & self.grid.hidden[ahead_after])
@@ -129,31 +125,31 @@ def _mean(losses: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def distances(costs: Tensor, sources: Tensor, limit: int = 255) -> Tensor:
-    """Return how much it costs to get from each cell next to, or onto, the nearest source: [B, P·P] uint8, FAR at most.
+def distances(costs: Tensor, sources: Tensor) -> Tensor:
+    """Return how much it costs to get from each cell next to, or onto, the nearest source: [B, S, P·P] uint8.
 
-    `costs` [B, P·P] uint8 are those of entering cells; `sources` [B, P·P] bool. Bellman–Ford, until nothing changes or
-    `limit` times.
+    `costs` [B, P·P] uint8 are those of entering cells; `sources` [B, S, P·P] bool, S kinds of them. FAR at most.
     """
-    side = int(costs.shape[1] ** 0.5)
-    parts = [
-        _distances(cost.t().reshape(side, side, -1).contiguous(), source.t().reshape(side, side, -1), limit)
-        for cost, source in zip(torch.split(costs, _CHUNK), torch.split(sources, _CHUNK), strict=True)
-    ]
-    return torch.cat([part.reshape(side * side, -1).t() for part in parts])
+    begin = torch.where(sources, 0, FAR).to(torch.uint8)
+    chunks = zip(torch.split(costs[:, None], _CHUNK), torch.split(begin, _CHUNK), strict=True)
+    parts = [_sweep(_lattice(cost), _lattice(found)) for cost, found in chunks]
+    return torch.cat([part.flatten(0, 1).permute(2, 1, 0) for part in parts])
 
 
-def _distances(cost: Tensor, source: Tensor, limit: int) -> Tensor:
-    side, batch = cost.shape[0], cost.shape[2]
-    edged = torch.full((side + 2, side + 2, batch), FAR, dtype=torch.uint8, device=cost.device)
-    found, through = edged[1:-1, 1:-1], edged.clone()
-    found[source] = 0
-    for turn in range(limit):
-        torch.add(found, cost, out=through[1:-1, 1:-1])  # at most 2 · FAR < 256
-        rows = torch.minimum(through[:-2, 1:-1], through[2:, 1:-1])
-        columns = torch.minimum(through[1:-1, :-2], through[1:-1, 2:])
-        better = torch.minimum(torch.minimum(rows, columns), found)
-        if turn % 8 == 7 and torch.equal(better, found):
-            break
-        found.copy_(better)
-    return found
+def _lattice(maps: Tensor) -> Tensor:
+    """Lay maps [B, S, P·P] out as [P, P, S, B], so that all that is done to a cell is done to neighbours in memory."""
+    side = int(maps.shape[2] ** 0.5)
+    return maps.permute(2, 1, 0).contiguous().view(side, side, *maps.shape[1::-1])
+
+
+def _sweep(cost: Tensor, found: Tensor) -> Tensor:
+    """Carry distances over the map [P, P, S, B] line by line, forth and back, down and up, until nothing changes."""
+    rows = list(zip(found.unbind(0), cost.unbind(0), strict=True))
+    columns = list(zip(found.unbind(1), cost.unbind(1), strict=True))
+    while True:
+        before = found.clone()
+        for lines in (rows, rows[::-1], columns, columns[::-1]):
+            for (behind, toll), (here, _) in pairwise(lines):
+                torch.minimum(here, behind + toll, out=here)  # at most 2 · FAR < 256
+        if torch.equal(before, found):
+            return found

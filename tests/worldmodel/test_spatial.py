@@ -104,6 +104,7 @@ def test_shapes_are_those_of_the_contract(batch: Batch) -> None:
     assert model.known(after).shape == (6, 13, 13, 3)
     assert model.disagreement(after, action).shape == (6,)
     assert model.surprise(belief, action, batch.observation[:, 1]).shape == (6,)
+    assert {value.dtype for name, value in vars(after).items() if name != "action"} == {torch.int32}
 
 
 def test_what_has_just_been_seen_is_read_out_again(batch: Batch) -> None:

@@ -1,9 +1,13 @@
+from dataclasses import replace
+from typing import Any
+
 import networkx
 import numpy as np
 import pytest
 import torch
 
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
+from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.spatial import SpatialConfig, SpatialModel
 from gedanken.worldmodel.spatial_paths import CLEARED, FAR, HOPED, distances
@@ -16,23 +20,23 @@ WIDE = SpatialConfig(radius=21, window=6, ways=True, embed=8, width=8, hidden=64
 def test_distances_are_those_of_shortest_paths(seed: int) -> None:
     rng, side = np.random.default_rng(seed), 9
     costs = rng.choice([1, HOPED, CLEARED, FAR], size=(2, side * side), p=[0.6, 0.1, 0.1, 0.2])
-    sources = rng.random((2, side * side)) < 0.04
-    found = distances(torch.tensor(costs, dtype=torch.uint8), torch.tensor(sources))
-    for row in range(2):
+    sources = rng.random((2, 3, side * side)) < 0.04
+    every = distances(torch.tensor(costs, dtype=torch.uint8), torch.tensor(sources))
+    for row, kind in np.ndindex(2, 3):
         graph = networkx.DiGraph()
         lattice = networkx.grid_2d_graph(side, side)
         for a, b in [*lattice.edges, *((b, a) for a, b in lattice.edges)]:
             graph.add_edge(b, a, weight=costs[row, b[0] * side + b[1]])  # from the source backwards
-        starts = {(i // side, i % side) for i in np.nonzero(sources[row])[0]}
+        starts = {(i // side, i % side) for i in np.nonzero(sources[row, kind])[0]}
         right = networkx.multi_source_dijkstra_path_length(graph, starts) if starts else {}
         expected = [min(FAR, right.get((i // side, i % side), FAR)) for i in range(side * side)]
-        assert found[row].tolist() == expected
+        assert every[row, kind].tolist() == expected
 
 
 def test_maps_are_handled_in_blocks_that_do_not_matter() -> None:
     generator = torch.Generator().manual_seed(0)
     costs = torch.randint(1, 4, (600, 49), generator=generator).to(torch.uint8)
-    sources = torch.rand(600, 49, generator=generator) < 0.05
+    sources = torch.rand(600, 2, 49, generator=generator) < 0.05
     together = distances(costs, sources)
     assert torch.equal(together[590:], distances(costs[590:], sources[590:]))
 
@@ -57,11 +61,13 @@ def test_it_learns_what_bars_the_way_and_what_clears_it() -> None:
         return int(model.grid.encode(torch.tensor([[[[kinds.index(kind), colours.index(colour), state]]]])))
 
     empty = torch.tensor([code("empty", "red")])
-    costs = model.passage.costs(empty)[0]
+    [costs] = model.passage.costs(empty, torch.arange(model.grid.codes + 1))
     assert costs[code("empty", "red")] == 1
     assert costs[code("wall", "grey")] == FAR
     assert costs[code("ball", "blue")] == CLEARED, "an empty hand can take it away"
     assert costs[model.grid.unknown] == HOPED
+    shown = torch.tensor([code("empty", "red"), code("ball", "blue")])
+    assert torch.equal(model.passage.costs(empty, shown)[0, shown], costs[shown]), "whatever else is shown"
 
 
 def test_what_would_open_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +81,7 @@ def test_what_would_open_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     empty, key, other = code("empty", "red"), code("key", "red"), code("key", "blue")
     locked, wall = code("door", "red", 2), code("wall", "grey")
 
-    def costs(hands: torch.Tensor) -> torch.Tensor:
+    def costs(hands: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         cost = torch.ones(len(hands), model.grid.codes + 1, dtype=torch.uint8)
         cost[:, [key, other, wall, locked]] = FAR
         cost[hands == empty, key] = cost[hands == empty, other] = CLEARED
@@ -90,7 +96,8 @@ def test_what_would_open_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     seen = torch.full((3, model.grid.cells), empty)
     seen[:, :4] = torch.tensor([locked, key, other, wall])
     seen[1, 0] = code("door", "red", 0)
-    helpers = model.passage.helpers(seen, torch.tensor([empty, empty, key]))
+    shown = seen.unique()
+    helpers = model.passage.helpers(seen, shown, costs(torch.tensor([empty, empty, key]), shown))
     assert helpers[0].nonzero().flatten().tolist() == [1], "the key of the locked door"
     assert not helpers[1].any(), "nothing is needed where nothing is locked"
     assert not helpers[2].any(), "nor where the key is in hand"
@@ -108,6 +115,19 @@ def test_a_wide_map_remembers_what_a_narrow_one_forgets() -> None:
         for motion in (*[ahead] * 8, *[back] * 8):
             seen = model.grid.move(seen, motion)
         assert torch.equal(seen, belief.seen) is remembered
+
+
+def test_episodes_without_steps_are_learned_from() -> None:
+    seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 2)
+    episodes = practise(BabyAIWorld, [("BabyAI-PickupLoc-v0", 1.0)], seeds, Practice(missions=1.0, jostled=0.0))
+    batch = Replay(SPEC, episodes).sample(np.random.default_rng(0), 2, 6)
+    nothing = torch.full_like(batch.step, -1)
+    model = SpatialModel(SPEC, WIDE)
+    contract: Any = model
+    losses, belief = model.loss(replace(batch, step=nothing, step_before=nothing))
+    losses |= Controller(contract).loss(replace(batch, step=nothing, step_before=nothing), belief)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert [losses[name].item() for name in ("policy", "value", "achieved")] == [0.0] * 3
 
 
 def test_futures_go_on_beyond_the_window() -> None:
