@@ -27,10 +27,20 @@ class _Stack(list[Any]):
 
 
 class _Bot(BabyAIBot):
-    """The bot; of the locked doors left to explore it tries first those whose key has been in sight.
+    """The bot, with two of its dead ends opened.
 
-    Minigrid's own takes the closest, and piles up subgoals for ever where that one's key lies behind the other.
+    Of the locked doors left to explore it tries first those whose key has been in sight; minigrid's own takes the
+    closest, and piles up subgoals for ever where that one's key lies behind the other. And it explores again where a
+    thing that it has seen is out of reach, as behind a door that has fallen shut.
     """
+
+    def _find_obj_pos(self, obj_desc: Any, adjacent: bool = False) -> Any:
+        find: Any = super()._find_obj_pos
+        assert obj_desc.obj_set, "the object is gone"
+        try:
+            return find(obj_desc, adjacent)
+        except AssertionError:
+            return None, None
 
     def _shortest_path(self, accept_fn: Any, try_with_blockers: bool = False) -> Any:
         shortest_path: Any = super()._shortest_path
@@ -41,17 +51,27 @@ class _Bot(BabyAIBot):
         return shortest_path(accept_fn, try_with_blockers)
 
     def _key_seen(self, door: Any) -> bool:
-        env = self.mission.unwrapped
-        held, (columns, rows) = env.carrying, np.nonzero(self.vis_mask)
-        seen = (env.grid.get(int(x), int(y)) for x, y in zip(columns, rows, strict=True))
-        return any(o and o.type == "key" and o.color == door.color for o in (held, *seen))
+        held = self.mission.unwrapped.carrying
+        return any(o.type == "key" and o.color == door.color for o in (held, *self.seen()) if o)
+
+    def seen(self) -> list[Any]:
+        """Return the things in cells that have been in sight."""
+        grid, (columns, rows) = self.mission.unwrapped.grid, np.nonzero(self.vis_mask)
+        cells = (grid.get(int(x), int(y)) for x, y in zip(columns, rows, strict=True))
+        return [cell for cell in cells if cell is not None]
 
 
 class BotExpert:
     """The bot set on one step, from any state, also after actions that were not its own.
 
-    `open` is strict, as the skill is: before a locked door without its key the expert walks up and tries the handle.
+    After such an action it begins anew, with what it has seen: minigrid's bot would go back first to undo it, from a
+    memory that nobody else has. A key in its hand it keeps while that opens the way. `open` is strict, as the skill is:
+    before a locked door without its key the expert walks up and tries the handle; a key that it held when the step
+    began it fetches again.
     """
+
+    _advised: int | None
+    _keeping: bool
 
     def __init__(self, env: BabyAIEnv, step: Step, known: NDArray[np.bool_] | None) -> None:
         self._env = cast(Any, env.unwrapped)
@@ -64,13 +84,10 @@ class BotExpert:
         )
         if self.gave_up:
             return
-        previous, self._env.instrs = self._env.instrs, self._instruction or GoToInstr(ObjDesc("door"))
-        self._bot: Any = _Bot(env)  # type: ignore[no-untyped-call]
-        self._bot.stack = _Stack(self._bot.stack)
-        self._env.instrs = previous
-        if known is not None:
-            self._bot.vis_mask |= known
-        self._prepare()
+        self._trying_a_lock = step.skill == "open" and all(
+            door.is_locked and not self._opens(door) for door in self._instruction.desc.obj_set
+        )
+        self._begin(known)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -83,6 +100,15 @@ class BotExpert:
             return None
         if action_taken == self._env.actions.drop and self._instruction is not None:
             self._instruction.update_objs_poss()
+        if (action_taken is not None and action_taken != self._advised) or (self._keeping and not self._keeps()):
+            self._begin(self.known)
+            action_taken = None
+        if self.gave_up:
+            return None
+        self._advised = self._replan(action_taken)
+        return self._advised
+
+    def _replan(self, action_taken: int | None) -> int | None:
         try:
             action = self._bot.replan(action_taken)
         except (AssertionError, DisappearedBoxError, AttributeError, TypeError, IndexError):
@@ -94,20 +120,43 @@ class BotExpert:
             return None
         return int(action)
 
-    def _prepare(self) -> None:
-        bot, held, stack = self._bot, self._env.carrying, self._bot.stack
-        self._trying_a_lock = False
+    def _opens(self, door: Any) -> bool:
+        held = self._env.carrying
+        return held is not None and held.type == "key" and held.color == door.color
+
+    def _keeps(self) -> bool:
+        """Tell whether the hand holds the key of a door that has been seen, and the step's object is not in reach."""
+        held, instruction = self._env.carrying, self._instruction
+        if self._step.skill not in ("pick_up", "put_next_to") or held is None or held.type != "key":
+            return False
+        wanted = instruction.desc if self._step.skill == "pick_up" else instruction.desc_move
+        if any(held is o for o in wanted.obj_set):
+            return False
+        if not any(o.type == "door" and o.is_locked and self._opens(o) for o in self._bot.seen()):
+            return False
+        return self._bot._find_obj_pos(wanted)[1] is None
+
+    def _begin(self, known: NDArray[np.bool_] | None) -> None:
+        """Set a bot on the step from here."""
+        self._advised, self._keeping = None, False
+        previous, self._env.instrs = self._env.instrs, self._instruction or GoToInstr(ObjDesc("door"))
+        self._bot: Any = _Bot(self._env)  # type: ignore[no-untyped-call]
+        self._bot.stack = _Stack(self._bot.stack)
+        self._env.instrs = previous
+        if known is not None:
+            self._bot.vis_mask |= known
+        bot, held, stack = cast(Any, self._bot), self._env.carrying, cast(Any, self._bot.stack)
         if self._step.skill == "open":
-            doors = self._instruction.desc.obj_set
-            has_key = held is not None and held.type == "key"
-            if all(d.is_locked and not (has_key and held.color == d.color) for d in doors):
-                self._trying_a_lock = True
+            if self._trying_a_lock:
                 stack[:] = [GoNextToSubgoal(bot, self._instruction.desc)]
             return
         if held is None:
             self.gave_up = self._step.skill == "drop"
             return
         bot._process_obs()
+        self._keeping = self._keeps()
+        if self._keeping:
+            return
         place = GoNextToSubgoal(bot, bot._find_drop_pos()) if bot._find_drop_pos() else None
         if place is None:
             self.gave_up = True

@@ -110,3 +110,38 @@ def test_the_locked_door_whose_key_is_known_comes_first() -> None:
             _, reward, _, truncated, _ = env.step(action)
             assert not truncated
         assert reward > 0
+
+
+@pytest.mark.parametrize("level", ["BabyAI-GoTo-v0", "BabyAI-KeyCorridor-v0", "BabyAI-GoToImpUnlock-v0"])
+def test_after_a_foreign_action_the_advice_is_that_of_a_fresh_expert(level: str) -> None:
+    """What the advice rests on must be in the state and in what was seen: nobody else has the bot's memory."""
+    world = BabyAIWorld(level)
+    env: Any = world.make()
+    rng, compared = np.random.default_rng(0), 0
+    for seed in range(3):
+        env.reset(seed=seed)
+        world.begin_goal(env)
+        step = world.mission_steps(env)[0]
+        expert, action = world.expert(env, step), None
+        for _ in range(60):
+            action = expert.advise(action)
+            if action is None:
+                break
+            foreign = int(rng.integers(6))
+            if rng.random() < 0.3 and foreign != action:
+                env.step(foreign)
+                known = expert.known.copy()
+                action, compared = foreign, compared + 1
+                if env.unwrapped.carrying is None:
+                    assert world.expert(env, step, known).advise(None) == (action := expert.advise(foreign))
+                    if action is None:
+                        break
+            env.step(action)
+    assert compared > 20
+
+
+def test_a_door_that_fell_shut_is_no_dead_end() -> None:
+    for level in ("BabyAI-KeyCorridor-v0", "BabyAI-UnlockToUnlock-v0", "BabyAI-MiniBossLevel-v0"):
+        world = BabyAIWorld(level)
+        env = world.make()
+        assert sum(solve(world, env, seed, jostle=0.25) for seed in range(7_200_000, 7_200_006)) >= 5, level
