@@ -56,6 +56,9 @@ _MANY_ROOMS: dict[str, float] = {
     "MiniBossLevel": 3,
     "BossLevel": 6,
     "BossLevelNoUnlock": 3,
+    "BALROG-open": 0.5,
+    "BALROG-putnext": 0.5,
+    "BALROG-pick_up_seq_go_to": 0.5,
 }
 
 _LOCKED: dict[str, float] = {
@@ -175,20 +178,20 @@ def rooms(**changes: Any) -> RecipeConfig:
         "size": "wide",
         "begins_from": "babyai",
         "levels": levels,
-        "episodes": 16_000,
+        "episodes": 24_000,
         "missions": 0.7,
         "patience": 250,
         "horizon": 120,
         "rows": (10, 192),
-        "steps": 900,
+        "steps": 1200,
         "corrections": tuple(
             Correction(
                 levels=_named({**_MANY_ROOMS, **_LOCKED}),
-                episodes=2_000,
+                episodes=4_000,
                 missions=0.8,
                 jostled=jostled,
                 hindered=0.2,
-                steps=450,
+                steps=600,
                 rate=1e-3,
             )
             for jostled in (0.3, 0.15)
