@@ -181,7 +181,8 @@ def rooms(**changes: Any) -> RecipeConfig:
         "episodes": 24_000,
         "missions": 0.7,
         "patience": 250,
-        "horizon": 120,
+        "horizon": 96,
+        "situations": 120,
         "rows": (10, 192),
         "steps": 1200,
         "corrections": tuple(
