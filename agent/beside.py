@@ -15,15 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gedanken.agent.config import LoopConfig
+from gedanken.agent.situations import first_beliefs
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import Practice, demonstrate
-from gedanken.worldmodel.protocol import Belief, WorldModel
+from gedanken.worldmodel.protocol import WorldModel
 from gedanken.worldmodel.rehearse import rehearse
 from gedanken.worlds.protocol import DemonstratedWorld, Observation, World
 from gedanken.worlds.spec import Plan, Step
 
-PATIENCE, HORIZON = 250, 120
-"""Most actions for a step: the demonstrator's, and in imagination."""
+PATIENCE = 250
+"""Most actions of the demonstrator for a step; it may have rooms to walk through."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ def imagine_plan(
     raw, _ = env.reset(seed=seed)
     world.begin_goal(env)
     first = world.observation(raw)
-    belief = _believe(trained.model, first)
-    rehearsal = rehearse(trained.controller, belief, [plan], samples=1, horizon=HORIZON, seed=future, views=True)
+    belief, horizon = first_beliefs(trained.model, [first]), LoopConfig().practised(trained.card).horizon
+    rehearsal = rehearse(trained.controller, belief, [plan], samples=1, horizon=horizon, seed=future, views=True)
     assert rehearsal.views is not None
     actions = [action for action in rehearsal.actions[0, 0].tolist() if action >= 0][:most]
     reached = [at if 0 <= at <= len(actions) else None for at in rehearsal.reached[0, 0].tolist()]
@@ -145,13 +147,6 @@ def imagine_demonstration(
     )
 
 
-def _believe(model: WorldModel, view: Observation) -> Belief:
-    one = torch.ones(1, dtype=torch.bool)
-    with torch.no_grad():
-        belief = model.observe(model.initial(1), torch.zeros(1, dtype=torch.long), torch.from_numpy(view)[None], one)
-    return model.begin_goal(belief, one)
-
-
 @torch.no_grad()
 def _imagine(
     model: WorldModel, first: Observation, actions: Sequence[int], steps: Sequence[Step], future: int
@@ -161,7 +156,7 @@ def _imagine(
     doubts = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(future)
-        state = model.suppose(_believe(model, first), codes)
+        state = model.suppose(first_beliefs(model, [first]), codes)
         views = [model.readout(state).observation[0]]
         for action in actions:
             act = torch.tensor([action])

@@ -93,6 +93,9 @@ def reproduce(
     steps = [config.steps, *(correction.steps for correction in config.corrections)]
     card = {
         "data": f"{config.episodes} episodes of the demonstrator, {agents} of the agent, corrected ({frames} frames)",
+        **(
+            {"begins_from": f"the weights of {config.begins_from}, whose data count, too"} if config.begins_from else {}
+        ),
         "training": f"{' + '.join(map(str, steps))} gradient steps of {math.prod(config.rows)} frames,"
         f" seed {config.seed}",
         "parameters": sum(p.numel() for module in (model, trained.controller) for p in module.parameters()),

@@ -204,7 +204,16 @@ def rooms(**changes: Any) -> RecipeConfig:
 
 def debug(make: Callable[..., RecipeConfig] = babyai, **changes: Any) -> RecipeConfig:
     """Return a recipe that runs in about a minute and teaches next to nothing, for tests."""
-    small = {"size": "debug", "episodes": 40, "steps": 8, "heard": 20, "epochs": 1, "situations": 7, "futures": 2}
+    small = {
+        "size": "debug",
+        "begins_from": None,
+        "episodes": 40,
+        "steps": 8,
+        "heard": 20,
+        "epochs": 1,
+        "situations": 7,
+        "futures": 2,
+    }
     rounds = tuple(r.model_copy(update={"episodes": 8, "steps": 4}) for r in make().corrections)
     return make(**{**small, "corrections": rounds, "workers": 1, **changes})
 

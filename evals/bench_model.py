@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from gedanken.evals.speed import NAMES, RATES
+from gedanken.evals.speed import RATES
 from gedanken.evals.statistics import quantiles
 from gedanken.evals.suite import Parts, Table
 
@@ -32,11 +32,12 @@ def bench_model(parts: Parts) -> dict[str, Any]:
     """Measure rates, the arithmetic of a step or frame, and the share of the matmul rate that it comes to."""
     peak = matmul_rate(next(parts.trained.controller.parameters()).device)
     rows = {}
-    for name in NAMES:
-        spread = dict(zip(("low", "median", "high"), quantiles(list(RATES[name].timed(parts))), strict=True))
+    for name, rate in RATES.items():
+        spread = dict(zip(("low", "median", "high"), quantiles(list(rate.timed(parts))), strict=True))
+        once = rate.prepare(parts)
         with FlopCounterMode(display=False) as counter:
-            done = sum(1 for _ in RATES[name].timed(parts))
-        operations = counter.get_total_flops() / (RATES[name].each * RATES[name].rounds(done))
+            once()
+        operations = counter.get_total_flops() / rate.each
         rows[name] = {**spread, "operations": operations, "share": spread["median"] * operations / peak}
     return {"model": parts.trained.name, "threads": torch.get_num_threads(), "matmul": peak, "rates": rows}
 

@@ -28,8 +28,6 @@ from gedanken.worldmodel.train import TrainConfig, train
 
 ROWS, ACTIONS, REPEATS = 128, 16, 5
 EPISODES = 24
-NAMES = ("imagine", "act, imagine and judge", "train")
-"""What is timed, see `RATES`."""
 
 
 @dataclass
@@ -60,7 +58,7 @@ class SpeedSuite:
 
     name = "speed"
     default_limit = 3
-    arms = ("decide", *NAMES)
+    arms = ("decide", "imagine", "act, imagine and judge", "train")
     clocks = ("seconds", "propose", "rehearse", "judge", "per_second")
     measures: tuple[Measure, ...] = (
         Estimate(
@@ -75,7 +73,7 @@ class SpeedSuite:
     def count(self, options: Options) -> int:
         """Return the number of measurements."""
         decisions = len(self.tasks) * options.limit if "decide" in options.arms else 0
-        return decisions + REPEATS * sum(name in options.arms for name in NAMES)
+        return decisions + REPEATS * sum(name in options.arms for name in RATES)
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield one sample per decision and per repetition of what is timed."""
@@ -94,7 +92,7 @@ class SpeedSuite:
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return median and spread of the rates, and what a decision costs."""
-        rates = {name: [s["per_second"] for s in samples if s["arm"] == name] for name in NAMES}
+        rates = {name: [s["per_second"] for s in samples if s["arm"] == name] for name in RATES}
         decisions = [sample for sample in samples if sample["arm"] == "decide"]
         parts = ("seconds", "propose", "rehearse", "judge", "tokens", "prompt_tokens", "imagined")
         return {
@@ -132,30 +130,34 @@ def _decide(parts: Parts, task: str, seed: int) -> dict[str, Any]:
     return {"task": task, "seed": seed, "arm": "decide", "seconds": seconds, "rounds": outcome.rounds, **vars(watch)}
 
 
-@torch.no_grad()
-def _imagine(parts: Parts) -> Iterator[float]:
+def _imagine(parts: Parts) -> Callable[[], object]:
     model, belief, steps = parts.trained.model, *_beginning(parts)
-    state = model.suppose(belief, steps[:, None])
+    with torch.no_grad():
+        supposed = model.suppose(belief, steps[:, None])
     actions = torch.randint(len(model.spec.actions), (ACTIONS, ROWS), device=steps.device)
-    for _ in range(REPEATS):
-        began = time.perf_counter()
+
+    @torch.no_grad()
+    def once() -> None:
+        state = supposed
         for action in actions:
             state = model.imagine(state, action)
-        yield ROWS * ACTIONS / (time.perf_counter() - began)
+
+    return once
 
 
-@torch.no_grad()
-def _rehearse(parts: Parts) -> Iterator[float]:
+def _rehearse(parts: Parts) -> Callable[[], object]:
     model, controller, belief, steps = parts.trained.model, parts.trained.controller, *_beginning(parts)
-    for _ in range(REPEATS):
-        began = time.perf_counter()
+
+    @torch.no_grad()
+    def once() -> None:
         state = model.suppose(belief, steps[:, None])
         for _ in range(ACTIONS):
             action = torch.multinomial(controller.act(state, steps).exp(), 1).squeeze(1)
             model.disagreement(state, action)
             state = model.imagine(state, action)
             controller.achieved(state, steps)
-        yield ROWS * ACTIONS / (time.perf_counter() - began)
+
+    return once
 
 
 def _beginning(parts: Parts) -> tuple[Any, torch.Tensor]:
@@ -170,34 +172,37 @@ def _beginning(parts: Parts) -> tuple[Any, torch.Tensor]:
     return belief, codes.expand(ROWS, -1)
 
 
-def _train(parts: Parts) -> Iterator[float]:
+def _train(parts: Parts) -> Callable[[], object]:
     world = parts.make_world(TASKS[1])
     env = world.make(free=True)
     episodes = [demonstrate(world, env, seed, Practice()) for seed in range(EPISODES)]
-    trained = copy.deepcopy(parts.trained)
-    replay = Replay(world.spec, episodes)
-    rows = list(train(trained, replay, TrainConfig(steps=REPEATS + 1)))
-    yield from (row["frames_per_second"] for row in rows[1:])  # the first step warms up
+    rows = train(copy.deepcopy(parts.trained), Replay(world.spec, episodes), TrainConfig())
+    return lambda: next(rows)
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Something that is timed a few times, so many steps or frames `each` time; `warm` times more go before."""
+    """Something that is done again and again: `prepare` makes it, each time has `each` steps or frames."""
 
-    timed: Callable[[Parts], Iterator[float]]
+    prepare: Callable[[Parts], Callable[[], object]]
     each: int
-    warm: int = 0
 
-    def rounds(self, timed: int) -> int:
-        """Return how often it was done for so many results."""
-        return timed + self.warm
+    def timed(self, parts: Parts) -> Iterator[float]:
+        """Yield steps or frames a second, REPEATS times, after one time to warm up."""
+        once = self.prepare(parts)
+        once()
+        for _ in range(REPEATS):
+            began = time.perf_counter()
+            once()
+            yield self.each / (time.perf_counter() - began)
 
 
 RATES = {
     "imagine": Rate(_imagine, ROWS * ACTIONS),
     "act, imagine and judge": Rate(_rehearse, ROWS * ACTIONS),
-    "train": Rate(_train, TrainConfig().batch * TrainConfig().time, warm=1),
+    "train": Rate(_train, TrainConfig().batch * TrainConfig().time),
 }
+"""What is timed."""
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

@@ -222,7 +222,10 @@ def begin_from(name: str | Path, trained: Trained) -> None:
         for key, value in theirs.items():
             mine = own.get(key)
             if mine is None or mine.shape[:1] != value.shape[:1] or mine.shape[2:] != value.shape[2:]:
-                raise CheckpointError(f"{other.name!r} can't be gone on from: its {part}'s {key} has no place here")
+                raise CheckpointError(
+                    f"{other.name!r} can't be gone on from: its {part}'s {key} has no place here; "
+                    "choose a size and a family that hold all of it"
+                )
             if mine.shape != value.shape:
                 mine.zero_()
             mine[tuple(slice(size) for size in value.shape)] = value

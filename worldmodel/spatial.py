@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
+from gedanken.worldmodel.spatial_config import SIZES, SpatialConfig
 from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
 from gedanken.worldmodel.spatial_losses import Frames, losses
 from gedanken.worldmodel.spatial_nets import (
@@ -31,37 +31,6 @@ from gedanken.worldmodel.spatial_nets import (
 )
 from gedanken.worldmodel.spatial_paths import Passage, distances
 from gedanken.worlds.spec import WorldSpec
-
-
-class SpatialConfig(BaseModel):
-    """Sizes of the family.
-
-    Attributes:
-        radius: cells that the map reaches to every side of the agent.
-        window: cells to every side of it at which networks look one by one; the same where it isn't given.
-        ways: whether acting is told distances over the known map.
-        embed: channels of a cell's embedding.
-        width: channels of the maps of the acting trunk; `hidden` its features.
-        members: members of the ensemble that predicts motions and changes.
-        change_reach: how far from the agent an action may change cells.
-    """
-
-    radius: int = 6
-    window: int | None = None
-    ways: bool = False
-    embed: int = 16
-    width: int = 24
-    hidden: int = 384
-    members: int = 4
-    change_reach: int = 1
-
-
-SIZES = {
-    "debug": SpatialConfig(embed=8, width=8, hidden=64, members=2),
-    "small": SpatialConfig(),
-    "base": SpatialConfig(embed=24, width=48, hidden=512),
-    "wide": SpatialConfig(radius=21, window=6, ways=True),
-}
 
 SLIP = 0.01
 """Chance that a known cell is seen otherwise than it was known, by which motions are judged."""

@@ -56,6 +56,14 @@ def test_the_debug_recipe_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None
     assert [(tmp_path / str(n) / "metrics.jsonl").read_text().count("\n") for n in range(3)] == stages
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_begin_and_has_a_debug_size(name: str) -> None:
+    for config in (RECIPES[name](), debug(RECIPES[name])):
+        untrained = recipe._untrained(SPEC, config)
+        assert untrained.model.spec == SPEC
+    assert debug(RECIPES[name]).begins_from is None
+
+
 def test_an_interrupted_practice_plays_what_is_not_there(tmp_path: Path) -> None:
     config, alone = debug(episodes=30, steps=2), tmp_path / "alone"
     with pytest.raises(KeyboardInterrupt):
