@@ -10,8 +10,8 @@ from gedanken.agent.situations import situations
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.spatial import SIZES, SpatialModel
-from gedanken.worlds.babyai import SPEC, BabyAIWorld
-from gedanken.worlds.spec import Plan
+from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
+from gedanken.worlds.spec import Plan, Step
 
 LEVELS = [f"BabyAI-{name}-v0" for name in ("GoToLocal", "PutNextLocal", "UnlockLocalDist", "PickupLoc")]
 
@@ -47,13 +47,11 @@ class Told:
         return chances
 
 
-def test_reached_counts_actions_and_the_reward_decides(controller: Controller) -> None:
-    world = BabyAIWorld("BabyAI-UnlockLocalDist-v0")
-    env = world.make()
-    env.reset(seed=5)
-    right, actions = Plan(steps=world.mission_steps(env)), []
-    achieved_at = []
-    for step in right.steps:
+def demonstrated(world: BabyAIWorld, env: BabyAIEnv, seed: int) -> tuple[tuple[Step, ...], list[int], list[int]]:
+    """Return the mission's steps, the demonstrator's actions, and after how many of them each step was achieved."""
+    env.reset(seed=seed)
+    steps, actions, ends = world.mission_steps(env), list[int](), list[int]()
+    for step in steps:
         (watch,), expert, action = world.watch(env, [step]), world.expert(env, step), None
         while True:
             action = expert.advise(action)
@@ -61,8 +59,16 @@ def test_reached_counts_actions_and_the_reward_decides(controller: Controller) -
             env.step(action)
             actions.append(action)
             if watch.achieved(action):
-                achieved_at.append(len(actions))
+                ends.append(len(actions))
                 break
+    return steps, actions, ends
+
+
+def test_reached_counts_actions_and_the_reward_decides(controller: Controller) -> None:
+    world = BabyAIWorld("BabyAI-UnlockLocalDist-v0")
+    env = world.make()
+    steps, actions, achieved_at = demonstrated(world, env, 5)
+    right = Plan(steps=steps)
     rng = np.random.default_rng(0)
     done = execute(world, env, Told(controller, actions), right, 5, rng)  # type: ignore[arg-type]
     assert (done.success, done.steps, list(done.reached)) == (True, len(actions), achieved_at)
@@ -96,18 +102,7 @@ def test_a_new_plan_goes_on_from_where_the_last_one_failed(controller: Controlle
 def test_what_was_done_before_is_repeated_and_the_new_plan_reaches_the_goal(controller: Controller) -> None:
     world = BabyAIWorld(LEVELS[2])
     env = world.make()
-    env.reset(seed=5)
-    right, actions, ends = world.mission_steps(env), [], []
-    for step in right:
-        (watch,), expert, action = world.watch(env, [step]), world.expert(env, step), None
-        while True:
-            action = expert.advise(action)
-            assert action is not None
-            env.step(action)
-            actions.append(action)
-            if watch.achieved(action):
-                ends.append(len(actions))
-                break
+    right, actions, ends = demonstrated(world, env, 5)
     told = Told(controller, [*[0] * ends[0], *actions[ends[0] :]])  # not heard while actions are repeated
     job = Job(LEVELS[2], 5, Plan(steps=right[1:]), tuple(actions[: ends[0]]))
     [done] = execute_many(BabyAIWorld, [job], told)  # type: ignore[arg-type]
