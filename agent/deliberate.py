@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +23,15 @@ from gedanken.worlds.spec import Plan
 
 FRAMES = 8
 """Imagined frames that an event shows."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A critic that also says what a plan's words mean for a goal, before anything is imagined."""
+
+    def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
+        """Return, for each plan, the probability that achieving its steps meets the goal."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,8 @@ def wants_revision(judged: Sequence[Option], config: LoopConfig) -> str | None:
     best = max((option.verdict.success for option in judged), default=0.0)
     if best >= config.accept:
         return None
+    if judged and max(option.verdict.satisfies for option in judged) < config.meaning:
+        return "none of these plans is likely to be what you mean"
     return f"the best plan so far succeeds in {best:.0%} of what was imagined; {config.accept:.0%} are wanted"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from gedanken.worlds.protocol import Observation
-from gedanken.worlds.spec import Phrase, Plan, WorldSpec
+from gedanken.worlds.spec import Parameter, Phrase, Plan, Slot, Step, WorldSpec
 
 LONGEST_GOAL = 300
 """Most characters of a goal: nothing of it is ever cut off."""
@@ -53,6 +55,35 @@ def missing(spec: WorldSpec, known: Observation, plan: Plan) -> list[str]:
     phrases = [phrase for step in plan.steps for phrase in step.arguments]
     names = [" ".join(word for word in phrase if word) for phrase in phrases if not visible(spec, known, phrase)]
     return list(dict.fromkeys(names))
+
+
+def speaks_of(spec: WorldSpec, goal: str) -> bool:
+    """Return whether a goal names a thing or a place as this world does, ``box`` also in boxes."""
+    values = [value for attribute in spec.attributes for value in attribute.values]
+    return any(re.search(rf"\b{re.escape(value)}", goal.lower()) for value in values)
+
+
+def single_steps(spec: WorldSpec) -> list[Plan]:
+    """Return all plans of one step that say no place; none where some argument's values can't be counted."""
+    if any(isinstance(parameter, Slot) for skill in spec.skills for parameter in skill.parameters):
+        return []
+    return [
+        Plan(steps=(Step(skill=skill.name, arguments=arguments),))
+        for skill in spec.skills
+        for arguments in itertools.product(
+            *(list(_phrases(spec, p)) for p in skill.parameters if isinstance(p, Parameter))
+        )
+    ]
+
+
+def _phrases(spec: WorldSpec, parameter: Parameter) -> Iterator[Phrase]:
+    """Yield what an argument may name, by what can be seen of a thing."""
+    allowed = dict(parameter.allowed)
+    words = [
+        (*allowed.get(attribute.name, ()), *([] if attribute.any_value else [None])) if attribute.channel else (None,)
+        for attribute in spec.attributes
+    ]
+    yield from itertools.product(*words)
 
 
 def listed(names: Sequence[str]) -> str:

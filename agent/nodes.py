@@ -6,11 +6,13 @@ Where a node decides what comes next, the name of the next node comes back besid
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from gedanken.agent import act as acting
 from gedanken.agent import deliberate, goals, remember
 from gedanken.agent import propose as proposing
+from gedanken.agent.deliberate import Listener, Option
 from gedanken.agent.events import (
     ApprovalAnswered,
     ApprovalAsked,
@@ -114,7 +116,8 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
     changes = State(candidates=[], judged=[dump_option(option) for option in judged])
     left = state["revisions"] < mind.config.rounds and not _given(state)
     wanted = deliberate.wants_revision(judged, mind.config) is not None
-    return ("revise" if left and wanted and candidates else "choose"), changes
+    again = left and wanted and candidates and not _beyond(state["goal"], judged, mind)
+    return ("revise" if again else "choose"), changes
 
 
 def revise(state: State, mind: Mind) -> State:
@@ -207,6 +210,19 @@ def finish(state: State, mind: Mind) -> State:
 def _given(state: State) -> bool:
     """Whether the plan under consideration is a person's own: it is neither revised nor declined."""
     return bool(state.get("given")) and not state["replans"]
+
+
+def _beyond(goal: str, judged: Sequence[Option], mind: Mind) -> bool:
+    """Whether other plans would be in vain: nothing here is spoken of, and no plan so far or single step is meant.
+
+    Only of a person's goals; the environment's own can always be met.
+    """
+    if not (mind.session.free and isinstance(mind.critic, Listener)) or goals.speaks_of(mind.world.spec, goal):
+        return False
+    if any(option.verdict.satisfies >= mind.config.meaning for option in judged):
+        return False
+    steps = goals.single_steps(mind.world.spec)
+    return bool(steps) and max(mind.critic.satisfies(goal, steps)) < mind.config.meaning
 
 
 def _replan(

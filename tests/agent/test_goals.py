@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gedanken.agent.goals import LONGEST_GOAL, GoalError, check_goal, listed, missing
+from gedanken.agent.goals import LONGEST_GOAL, GoalError, check_goal, listed, missing, single_steps, speaks_of
 from gedanken.worlds.babyai import SPEC
 
 
@@ -32,3 +32,17 @@ def test_missing_names_what_is_nowhere() -> None:
 
 def test_listed() -> None:
     assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_what_speaks_of_this_world() -> None:
+    said = ["visit every box", "Go to the Boxes", "the RED one", "what is behind you"]
+    assert all(speaks_of(SPEC, goal) for goal in said)
+    assert not any(speaks_of(SPEC, goal) for goal in ["make me a coffee", "unboxed", "go there"])
+
+
+def test_single_steps_are_plans_of_this_world() -> None:
+    plans = single_steps(SPEC)
+    texts = [str(plan) for plan in plans]
+    assert all(SPEC.parse_plan(text) == plan for text, plan in zip(texts, plans, strict=True))
+    assert {"go_to(door)", "open(red door)", "put_next_to(blue ball, key)", "drop()"} <= set(texts)
+    assert len(set(texts)) == len(texts) and not any("door" in text for text in texts if text.startswith("pick_up"))

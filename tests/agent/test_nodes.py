@@ -127,6 +127,36 @@ def test_choose_prefers_the_shorter_of_equals(scene: Scene) -> None:
     assert len(state["chosen"]["verdict"]["plan"]["steps"]) == 1  # type: ignore[index]
 
 
+class Deaf(WordCritic):
+    """Holds no plan for what is meant, but for those of one step that say `but`."""
+
+    def __init__(self, but: str = "nothing") -> None:
+        super().__init__(other=0.01, satisfies=0.01)
+        self.but = but
+
+    def satisfies(self, goal: str, plans: Any) -> list[float]:
+        return [0.9 if self.but in str(plan) else 0.01 for plan in plans]
+
+
+@pytest.mark.parametrize(
+    ("goal", "free", "but", "goes_on"),
+    [
+        ("make me a coffee", True, "nothing", "choose"),
+        ("make me a coffee", True, "grey box", "revise"),  # there is a step that is meant
+        ("go to the red key", True, "nothing", "revise"),  # it speaks of what may be here
+        ("make me a coffee", False, "nothing", "revise"),  # the environment's own mission
+    ],
+)
+def test_what_is_beyond_this_world_is_not_revised(
+    tmp_path: Path, goal: str, free: bool, but: str, goes_on: str
+) -> None:
+    scene = Scene(tmp_path, free=free)
+    mind = scene.mind([scene.wrong], Deaf(but))
+    state = begin(goal=goal)
+    state.update(nodes.propose(state, mind))
+    assert nodes.rehearse(state, mind)[0] == goes_on
+
+
 @pytest.mark.parametrize(
     ("answers", "critic", "free", "why"),
     [
