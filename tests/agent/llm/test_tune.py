@@ -82,11 +82,11 @@ def test_examples_of_a_row_do_not_see_each_other_and_only_answers_count(
 ) -> None:
     trained, tokenizer = tuner(), AutoTokenizer.from_pretrained(tiny_folder)
     row = trained._packer.row(0)
-    assert row.examples >= 3 and len(row.tokens) <= 128
+    assert len(row.sizes) >= 3 and len(row.tokens) <= 128
     total, count = 0.0, 0
     with torch.no_grad():
         packed = trained.loss(row)
-        for index in range(row.examples):
+        for index in range(len(row.sizes)):
             prompt, answer = (tokenizer.encode(text) for text in pairs(index))
             tokens = torch.tensor([[*prompt, *answer, tokenizer.eos_token_id]])
             logits = trained._inner(tokens).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
