@@ -184,7 +184,7 @@ def rooms(**changes: Any) -> RecipeConfig:
         "horizon": 96,
         "situations": 120,
         "rows": (10, 192),
-        "steps": 1200,
+        "steps": 800,
         "corrections": tuple(
             Correction(
                 levels=_named({**_MANY_ROOMS, **_LOCKED}),
@@ -192,7 +192,7 @@ def rooms(**changes: Any) -> RecipeConfig:
                 missions=0.8,
                 jostled=jostled,
                 hindered=0.2,
-                steps=600,
+                steps=500,
                 rate=1e-3,
             )
             for jostled in (0.3, 0.15)
