@@ -133,7 +133,9 @@ class Judgement(_Answer):
     success: float
     low: float
     high: float
-    satisfies: float = Field(description="Probability that a plan whose steps are all achieved is what the goal says.")
+    satisfies: float | None = Field(
+        description="Probability that achieving all steps is what the goal says; null where nobody can tell."
+    )
     carried_out: float = Field(description="Share of the imagined futures in which every step was achieved.")
     actions: float | None = Field(description="Expected number of actions in those futures.")
     reasons: str

@@ -30,7 +30,7 @@ from gedanken.agent.events import (
     StepEnded,
     Stored,
 )
-from gedanken.agent.telling.draw import draw, strip
+from gedanken.agent.telling.draw import picture, strip
 from gedanken.agent.telling.teller import Teller, beside
 from gedanken.worlds.spec import WorldSpec
 
@@ -68,7 +68,7 @@ class Brief(Teller):
 
     def _perceived(self, event: Perceived) -> None:
         if self.console.is_terminal:
-            self._seen = _row(draw(self.spec, event.view), Text(event.scene, style="dim"))
+            self._seen = _row(picture(self.spec, event.view), Text(event.scene, style="dim"))
 
     def _proposed(self, event: Proposed) -> None:
         self._seen = Text("\n".join(f"· {_line(candidate.plan)}" for candidate in event.candidates), style="dim")

@@ -8,11 +8,13 @@ import re
 import numpy as np
 
 from gedanken.worlds.protocol import Observation
-from gedanken.worlds.spec import WorldSpec
+from gedanken.worlds.spec import VectorField, WorldSpec
 
 
 def things(spec: WorldSpec, known: Observation) -> list[str]:
-    """Name the things on a map ``[P, P, C]``, each once, in the words of plans."""
+    """Name the things on a map ``[P, P, C]``, each once, in the words of plans; or the variables, where those are."""
+    if isinstance(spec.observation, VectorField):
+        return list(spec.observation.names)
     channels = [channel.name for channel in spec.grid.channels]
     parts = [channels.index(attribute.channel) for attribute in spec.attributes if attribute.channel in channels]
     cells = np.unique(known[~np.isin(known[..., 0], spec.grid.background)], axis=0)

@@ -18,7 +18,9 @@ def expectation(verdict: Verdict) -> str:
     """Say how likely a plan is to succeed, how sure that is, and why it might not."""
     said = f"{_sureness(verdict)}: {_percent(verdict.success)} ({100 * verdict.low:.0f}–{100 * verdict.high:.0f} %)"
     said += f", in about {counted(round(verdict.steps), 'action')}." if verdict.steps is not None else "."
-    if verdict.satisfies < LIKELY:
+    if verdict.satisfies is None:
+        said += " Whether it is what you mean, I can't judge here."
+    elif verdict.satisfies < LIKELY:
         said += f" That it is what you mean, I give {_percent(verdict.satisfies)}."
     if verdict.carried_out < LIKELY:
         said += f" {verdict.reasons[:1].upper()}{verdict.reasons[1:].rstrip('.')}."

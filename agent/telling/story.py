@@ -30,7 +30,7 @@ from gedanken.agent.events import (
     StepStarted,
     Stored,
 )
-from gedanken.agent.telling.draw import draw, strip
+from gedanken.agent.telling.draw import picture, strip
 from gedanken.agent.telling.teller import Teller, beside
 from gedanken.agent.verdict import Verdict
 from gedanken.worlds.spec import WorldSpec
@@ -57,7 +57,7 @@ class Story(Teller):
     def _perceived(self, event: Perceived) -> None:
         self._say("Sees", escape(event.scene))
         if self.console.is_terminal:
-            self._put(draw(self.spec, event.view))
+            self._put(picture(self.spec, event.view))
 
     def _proposed(self, event: Proposed) -> None:
         merged = f", {event.merged} merged as duplicates" if event.merged else ""
@@ -186,7 +186,7 @@ def verdicts(said: Sequence[Verdict], chosen: str | None = None, *, whole: bool 
         table.add_row(
             Text(_percent(verdict.success), style=colour),
             Text(f"{100 * verdict.low:.0f}–{100 * verdict.high:.0f}", style="dim"),
-            _percent(verdict.satisfies),
+            "–" if verdict.satisfies is None else _percent(verdict.satisfies),
             *more,
             "–" if verdict.steps is None else f"{verdict.steps:.0f}",
             plan.append(f"\n{verdict.reasons}", style="not bold dim"),

@@ -16,12 +16,13 @@ from gedanken.agent.events import (
     Event,
     Forecast,
     Imagining,
+    Perceived,
     Rehearsed,
     StepEnded,
     StepStarted,
 )
 from gedanken.agent.telling.board import Board
-from gedanken.agent.telling.draw import draw
+from gedanken.agent.telling.draw import Seen, picture
 from gedanken.agent.telling.window import Waiting, Window
 from gedanken.worlds.spec import WorldSpec
 
@@ -50,11 +51,14 @@ class Teller:
         self._forecasts: dict[str, list[Forecast]] = {}
         self._board: Board | None = None
         self._acting = False
+        self._real: Seen | None = None
 
     def __call__(self, event: Event) -> None:
         """Tell one event."""
         if not isinstance(event, Acted | StepStarted | StepEnded | Imagining):
             self.close()
+        if isinstance(event, Acted | Perceived):
+            self._real = event.view
         getattr(self, f"_{event.kind}")(event)
         if what := NEXT.get(event.kind):
             self._waiting = Waiting(what)
@@ -71,7 +75,13 @@ class Teller:
 
     def _imagining(self, event: Imagining) -> None:
         if self._waiting:
-            self._move(self._waiting, beside(event.plan, draw(self.spec, event.view)))
+            pictures = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+            seen = [("now", self._real), ("imagined", event.view)]
+            shown = [(name, picture(self.spec, view)) for name, view in seen if view is not None]
+            for name, _ in shown:
+                pictures.add_column(name, no_wrap=True)
+            pictures.add_row(*(drawn for _, drawn in shown))
+            self._move(self._waiting, beside(event.plan, pictures))
 
     def _rehearsed(self, event: Rehearsed) -> None:
         self._forecasts.update(zip(event.plans, event.forecasts, strict=False))
@@ -94,10 +104,10 @@ class Teller:
         if self._board is None:
             return
         self._board.act()
-        picture = Table.grid(padding=(0, 2, 0, 0))
-        picture.add_row(self._board.table(), draw(self.spec, event.view))
+        both = Table.grid(padding=(0, 2, 0, 0))
+        both.add_row(self._board.table(), picture(self.spec, event.view))
         doing = Text(f"{event.action}, surprise {event.surprise:.1f} nats", style="dim")
-        self._move(picture, doing)
+        self._move(both, doing)
 
     def _step_ended(self, event: StepEnded) -> None:
         if self._board:

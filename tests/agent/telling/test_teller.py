@@ -1,0 +1,33 @@
+"""What moves while a run lasts."""
+
+import io
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from gedanken.agent.chat.brief import Brief
+from gedanken.agent.events import Candidate, Imagining, Perceived, Proposed
+from gedanken.worlds.babyai import SPEC
+
+
+def view(kind: str) -> Any:
+    """A view with one thing in it."""
+    cells = np.zeros((SPEC.grid.height, SPEC.grid.width, 3), np.uint8)
+    cells[0, 0, 0] = SPEC.grid.channels[0].categories.index(kind)
+    return cells.tolist()
+
+
+def test_what_is_imagined_is_beside_what_is() -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    tell = Brief(SPEC, console)
+    tell(Perceived(scene="You see a ball.", view=view("ball")))
+    candidate = Candidate(plan="go_to(ball)", log_probability=None, round=0)
+    numbers: Any = {"merged": 0, "unreadable": 0, "prompt_tokens": 0, "tokens": 0, "seconds": 0.0, "model": "double"}
+    tell(Proposed(round=0, candidates=[candidate], **numbers))
+    tell(Imagining(round=0, plan="go_to(ball)", view=view("key")))
+    tell.close()
+    file: Any = console.file
+    frames = file.getvalue()
+    row, *_ = [line for line in frames.splitlines() if "●" in line and "⚷" in line]
+    assert row.index("●") < row.index("⚷") and "now" in frames and "imagined" in frames
