@@ -17,7 +17,7 @@ Size = Literal["debug", "small", "base"]
 SIZES: dict[Size, dict[str, int]] = {
     "debug": {"steps": 4, "tokens": 512, "rank": 2, "alpha": 4, "warmup": 1, "save_every": 2},
     "small": {},
-    "base": {"steps": 2400},
+    "base": {"steps": 1600},
 }
 """Changes of `TuneConfig`."""
 
