@@ -47,15 +47,18 @@ def dream_command(words: str | None, world: str, seed: int, number: int, checkpo
     """
     from rich.console import Console
 
-    from gedanken.agent.grounding import ground
-    from gedanken.agent.loading import load_world
-    from gedanken.worldmodel.imagined import ImaginedEnv
+    from gedanken.agent.telling.window import waiting
 
-    start = load_world(world)
-    there = ground(start.spec, words) if words is not None else []
     typed = sys.stdin.isatty() and sys.stdout.isatty()
     console = Console(highlight=False, stderr=as_json, width=None if typed else PIPE_WIDTH)
-    env = ImaginedEnv(checkpoint, start, start_seed=seed, there=there)
+    with waiting(console, "Falling asleep: the world model is loaded") if typed else contextlib.nullcontext():
+        from gedanken.agent.grounding import ground
+        from gedanken.agent.loading import load_world
+        from gedanken.worldmodel.imagined import ImaginedEnv
+
+        start = load_world(world)
+        there = ground(start.spec, words) if words is not None else []
+        env = ImaginedEnv(checkpoint, start, start_seed=seed, there=there)
     with contextlib.closing(keys() if typed else words_of_a_pipe()) as asked:
         moments = live(env, number, asked, console, typed)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
@@ -44,24 +45,27 @@ def imagine_command(
     """
     from rich.console import Console
 
-    from gedanken.agent.beside import imagine_demonstration, imagine_plan
-    from gedanken.agent.chat.commands import read_plan
-    from gedanken.agent.loading import load_practice, load_world
-    from gedanken.agent.telling import beside as telling
-    from gedanken.worldmodel.checkpoint import load
+    from gedanken.agent.telling.window import waiting
 
     _can_be_drawn(png, gif)
-    chosen = load_world(world)
-    _ = chosen.spec.grid
-    if plan is None:
-        trained = load(checkpoint, chosen.spec)
-        found = imagine_demonstration(load_practice(world), trained, seed, future=future, most=actions)
-    else:
-        steps = read_plan(chosen.spec, plan)
-        found = imagine_plan(chosen, load(checkpoint, chosen.spec), seed, steps, future=future, most=actions)
     console = Console(highlight=False, stderr=as_json)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
+    with waiting(console, "Imagining, then doing the same") if console.is_terminal else contextlib.nullcontext():
+        from gedanken.agent.beside import imagine_demonstration, imagine_plan
+        from gedanken.agent.chat.commands import read_plan
+        from gedanken.agent.loading import load_practice, load_world
+        from gedanken.agent.telling import beside as telling
+        from gedanken.worldmodel.checkpoint import load
+
+        chosen = load_world(world)
+        _ = chosen.spec.grid
+        steps = None if plan is None else read_plan(chosen.spec, plan)
+        trained = load(checkpoint, chosen.spec)
+        if steps is None:
+            found = imagine_demonstration(load_practice(world), trained, seed, future=future, most=actions)
+        else:
+            found = imagine_plan(chosen, trained, seed, steps, future=future, most=actions)
     console.print(telling.head(found))
     for strip in telling.strips(found, min(console.width, WIDEST)):
         console.print(strip)

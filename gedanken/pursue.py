@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -102,8 +103,8 @@ def _pursue(
     from gedanken.agent.events import Outcome as Ended
     from gedanken.agent.goals import GoalError, check_goal
     from gedanken.agent.interrupts import Interrupts
-    from gedanken.agent.loading import load_world, open_agent
     from gedanken.agent.telling.story import Story
+    from gedanken.agent.telling.window import waiting
     from gedanken.agent.trace import Trace
 
     tracer = Trace(trace)
@@ -113,11 +114,16 @@ def _pursue(
         try:
             goal = check_goal(goal)  # before anything slow is loaded
         except GoalError as error:
+            from gedanken.agent.loading import load_world
+
             outcome = refusal(goal, str(error), load_world(world), seed, Story(load_world(world).spec, console), tracer)
             click.echo(json.dumps(tracer.answer(outcome)) if as_json else sentence(outcome))
             return NOT_REACHED
-    console.print("[dim]Waking up: world model, critic and language model…[/]")
-    with open_agent(world, config, keep=execute) as agent:
+    with contextlib.ExitStack() as stack:
+        with waiting(console, "Waking up world model, critic and language model"):
+            from gedanken.agent.loading import open_agent  # takes seconds
+
+            agent = stack.enter_context(open_agent(world, config, keep=execute))
         story, interrupts = Story(agent.world.spec, console), Interrupts()
 
         def hear(event: Event) -> None:

@@ -31,7 +31,6 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
     config = split(options)
     from rich.console import Console
 
-    from gedanken.agent.loading import open_agent
     from gedanken.agent.telling.window import waiting
     from gedanken.upkeep import language_model
 
@@ -40,6 +39,8 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
     first = "" if fetched else " (which is fetched first, this once)"
     with contextlib.ExitStack() as stack:
         with waiting(console, f"Waking up world model, critic and language model{first}"):
+            from gedanken.agent.loading import open_agent  # takes seconds
+
             agent = stack.enter_context(open_agent(last_world() if go_on else world, config))
         converse(agent, console, seed=seed, yes=yes, go_on=go_on)
     return REACHED
