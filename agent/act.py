@@ -8,10 +8,15 @@ from typing import Literal
 import numpy as np
 
 from gedanken.agent.events import Acted, StepEnded, StepStarted
-from gedanken.agent.mind import Mind, grid_of
+from gedanken.agent.mind import Mind, view_of
+from gedanken.agent.session import spell
+from gedanken.worlds.gym_world import ObjectiveWatch
 from gedanken.worlds.spec import Plan
 
-Ending = Literal["done", "reached", "over", "timeout", "standstill", "surprise"]
+Ending = Literal["done", "reached", "over", "timeout", "standstill", "surprise", "failed", "broken"]
+"""`failed` says that the step can't be achieved any more, `broken` that what was to be avoided happened."""
+
+Result = Literal["achieved", "timeout", "standstill", "surprise", "failed", "over"]
 
 
 @dataclass(frozen=True)
@@ -37,44 +42,54 @@ def carry_out(mind: Mind, plan: Plan, first: int = 0) -> Carried:
 
 
 def _pursue(mind: Mind, plan: Plan, index: int) -> Carried | None:
-    """Pursue one step; return None when it was achieved and the episode goes on."""
+    """Pursue one step; return None when it was achieved and the episode goes on.
+
+    An objective has its own time, and standing still may be what it asks for.
+    """
     session, config, step = mind.session, mind.config, plan.steps[index]
-    (watch,) = mind.world.watch(session.env, [step])
-    session.pursue(step)
+    watch = session.watch(plan, index)
+    objective = watch if isinstance(watch, ObjectiveWatch) else None
+    session.pursue(plan, index)
     mind.emit(StepStarted(index=index, of=len(plan.steps), step=str(step)))
 
-    def ended(result: Literal["achieved", "timeout", "standstill", "surprise", "over"], spent: int) -> None:
+    def ended(result: Result, spent: int) -> None:
         mind.emit(StepEnded(index=index, step=str(step), result=result, actions=spent))
 
     still, before = 0, session.view
-    for spent in range(1, config.patience + 1):
+    most = objective.most if objective else config.patience
+    for spent in range(1, most + 1):
         mind.heed()
-        action = session.decide(step, config.seed, greedy=config.greedy)
+        action = session.decide(config.seed, greedy=config.greedy)
         now = session.take(action, str(step), watch.achieved)
         mind.emit(
             Acted(
                 number=session.spent,
-                action=mind.world.spec.action_names[action],
+                action=spell(mind.world.spec, action),
                 step=str(step),
-                view=grid_of(now.observation),
+                view=view_of(now.observation),
                 surprise=now.surprise,
                 reward=now.reward,
             )
         )
         if now.over:
             ended("achieved" if now.achieved else "over", spent)
-            reached = now.reward > 0
+            if objective and now.achieved and index == len(plan.steps) - 1:
+                return None
+            reached = now.reward > 0 and not objective  # a reward is a mission met only where there is a mission
             return Carried("reached" if reached else "over", index, "the environment ended the episode")
         if now.achieved:
             ended("achieved", spent)
             return None
+        if objective and objective.failed:
+            ended("failed", spent)
+            return Carried("broken" if objective.broken else "failed", index, f"{step}: {objective.why()}")
         if now.surprise > config.surprise:
             ended("surprise", spent)
             why = f"{step}: the world surprised me ({now.surprise:.0f} nats), so I no longer trust the plan"
             return Carried("surprise", index, why)
         still, before = (still + 1 if np.array_equal(before, now.observation) else 0), now.observation
-        if still >= config.standstill:
+        if still >= config.standstill and not objective:
             ended("standstill", spent)
             return Carried("standstill", index, f"{step}: nothing changed any more, {still} actions long")
-    ended("timeout", config.patience)
-    return Carried("timeout", index, f"{step} was not achieved in {config.patience} actions")
+    ended("timeout", most)
+    return Carried("timeout", index, f"{step} was not achieved in {most} actions")

@@ -19,9 +19,9 @@ from gedanken.agent.graph import MOST_STEPS, build
 from gedanken.agent.journal import Conversation, Journal
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.mind import Approver, Judge, Mind, Sink, Stopped
-from gedanken.agent.session import Session
+from gedanken.agent.session import Session, spell
 from gedanken.agent.state import State, fresh
-from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.protocol import World
 from gedanken.worlds.spec import Plan, SpecError
@@ -42,7 +42,7 @@ class Agent:
         world: World,
         *,
         llm: LanguageModel,
-        trained: Trained,
+        trained: Trained | TrainedDynamics,
         critic: Judge,
         store: ExperienceStore | None = None,
         config: LoopConfig | None = None,
@@ -229,7 +229,7 @@ class Agent:
     def _resumed(self, goal: str, session: Session) -> Resumed:
         recorded = session.journal.actions(session.conversation.id) if session.journal and session.conversation else []
         last = recorded[-1] if recorded and not recorded[-1].done else None
-        name = self.world.spec.action_names[last.action] if last else None
+        name = spell(self.world.spec, last.action) if last else None
         message = f"{session.spent} actions of this goal were replayed from the journal"
         if name:
             message += (

@@ -19,7 +19,8 @@ class LoopConfig(BaseModel):
         default="embedded", description="Language model: embedded, openai:URL[#model], or scripted:FILE.json."
     )
     checkpoint: str = Field(
-        default="babyai", description="World model: a name that `gedanken models` lists, or a folder."
+        default="babyai",
+        description="World model: a name that `gedanken models` lists, or a folder; of an added world, its latest.",
     )
     seed: int = Field(
         default=0, ge=0, lt=1 << 31, description="Seed of everything the agent draws; the world has its own."
@@ -55,7 +56,9 @@ class LoopConfig(BaseModel):
         description="Actions in a row that change nothing, really or imagined: then a step failed.",
     )
     surprise: float = Field(
-        default=120.0, gt=0, description="Nats of surprise in one action from which the plan is dropped."
+        default=120.0,
+        gt=0,
+        description="Nats of surprise in one action from which the plan is dropped; a checkpoint may have its own.",
     )
     replans: int = Field(default=3, ge=0, le=20, description="How often the agent may plan anew while it acts.")
     greedy: bool = Field(default=False, description="Always take the likeliest action instead of drawing one.")
@@ -70,6 +73,6 @@ class LoopConfig(BaseModel):
         return cls.model_validate((small if name == "debug" else {}) | changes)
 
     def practised(self, card: Mapping[str, Any]) -> LoopConfig:
-        """Return these values, and a checkpoint's own horizon and patience where its card has them and nobody chose."""
-        own = {name: card[name] for name in ("horizon", "patience") if name in card}
+        """Return these values, and those that a checkpoint's card has of its own where nobody chose."""
+        own = {name: card[name] for name in ("horizon", "patience", "surprise") if name in card}
         return self.model_copy(update={name: value for name, value in own.items() if name not in self.model_fields_set})

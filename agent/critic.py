@@ -25,7 +25,7 @@ from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.protocol import Observation
 from gedanken.worlds.spec import Plan, WorldSpec
 
-Describe = Callable[[Observation, tuple[int, int]], str]
+Describe = Callable[[Observation, tuple[int, ...]], str]
 FEATURES = ("carried_out", "satisfies", "doubt")
 FORMAT = 1
 """Of critic.json and critic.safetensors; a file that names none has format 1."""
@@ -207,7 +207,7 @@ def reasons(verdict: Verdict, state: str = "") -> str:
         times = round(verdict.failing_share * futures)
         words = f"step {verdict.failing_step + 1} {step} fails in {times} of {futures} futures"
         words += f", for example like this: {state.removesuffix('.')}" if state else ""
-    elif verdict.satisfies < 0.5:
+    elif verdict.satisfies is not None and verdict.satisfies < 0.5:
         words = "its steps can be done, but they are not what the goal asks for"
     else:
         words = f"all steps achieved in {round(verdict.carried_out * futures)} of {futures} futures"

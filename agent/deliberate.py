@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Candidate, Forecast, Grid, Imagining, Judged, Rehearsed
-from gedanken.agent.mind import Describe, Judge, Sink, grid_of
+from gedanken.agent.events import Candidate, Forecast, Imagining, Judged, Rehearsed, View
+from gedanken.agent.mind import Describe, Judge, Sink, view_of
 from gedanken.agent.propose import Attempt
 from gedanken.agent.session import done_before
 from gedanken.agent.verdict import Verdict
-from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.actor import Actor
 from gedanken.worldmodel.protocol import Belief
-from gedanken.worldmodel.rehearse import Rehearsal, rehearse
+from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.spec import Plan
 
 FRAMES = 8
@@ -50,41 +51,42 @@ class Option:
 
 
 def imagine(
-    controller: Controller,
+    actor: Actor,
     belief: Belief,
     plans: Sequence[Plan],
     achieved: list[str],
     config: LoopConfig,
     round: int,
     emit: Sink,
+    inputs: Mapping[str, float] | None = None,
 ) -> tuple[Rehearsal, list[int], Rehearsed]:
     """Rehearse plans from a belief; return also the step with which each is best begun.
 
     Where first steps were achieved already, the plan is rehearsed without them as well as whole: whether they still
     hold shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached
-    after 0 actions. `emit` hears of every moment of the first plan's first future in which something changes.
+    after 0 actions. `emit` hears of every moment of the first plan's first future in which something changes. `inputs`
+    sets exogenous variables for all futures.
     """
     began = time.perf_counter()
-    shown: list[Grid] = []
+    shown: list[View] = []
 
     def show(views: Tensor) -> None:
-        view = grid_of(views[0])
+        view = view_of(views[0])
         if not shown or view != shown[-1]:
             shown.append(view)
             emit(Imagining(round=round, plan=str(plans[0]), view=view))
 
     done = [min(done_before(plan, achieved), len(plan.steps) - 1) for plan in plans]
     whole = [index for index, skip in enumerate(done) if skip]
-    rest = [Plan(steps=plan.steps[skip:]) for plan, skip in zip(plans, done, strict=True)]
-    rehearsal = rehearse(
-        controller,
+    rehearsal = actor.rehearse(
         belief,
-        [*rest, *(plans[index] for index in whole)],
+        [*plans, *(plans[index] for index in whole)],
+        [*done, *[0] * len(whole)],
         samples=config.samples,
         horizon=config.horizon,
         standstill=config.standstill,
         seed=config.seed,
-        views=True,
+        inputs=inputs,
         watch=show,
     )
     share = rehearsal.success.float().mean(1).tolist()
@@ -95,7 +97,7 @@ def imagine(
     rehearsal = rehearsal[rows]
     views = rehearsal.views
     length = int(rehearsal.length[0, 0])
-    frames = [] if views is None else [grid_of(views[0, t]) for t in _spread(length + 1, FRAMES)]
+    frames = [] if views is None else [view_of(views[0, t]) for t in _spread(length + 1, FRAMES)]
     imagined = _whole(rehearsal, plans, done)
     event = Rehearsed(
         round=round,
@@ -140,9 +142,14 @@ def options(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], begins
 
 
 def choose(judged: Sequence[Option], tie: float) -> Option:
-    """Return the option of likeliest success; among those within `tie` of it the shorter, then the less doubtful."""
-    best = max(option.verdict.success for option in judged)
-    close = [option for option in judged if option.verdict.success >= best - tie]
+    """Return the option that is likeliest to meet the goal; close ones: the shorter, then the less doubtful.
+
+    Close are those within `tie`. Where nobody judged what the goal means, the language model's own belief in a plan,
+    next to that in the others, counts beside its success.
+    """
+    shares = likelihoods(judged) if any(option.verdict.satisfies is None for option in judged) else [1.0] * len(judged)
+    chances = [option.verdict.success * share for option, share in zip(judged, shares, strict=True)]
+    close = [option for option, chance in zip(judged, chances, strict=True) if chance >= max(chances) - tie]
 
     def rank(option: Option) -> tuple[float, float, float]:
         steps = option.verdict.steps
@@ -156,13 +163,24 @@ def choose(judged: Sequence[Option], tie: float) -> Option:
     return min(close, key=rank)
 
 
+def likelihoods(judged: Sequence[Option]) -> list[float]:
+    """Return what the language model gives each plan, as shares of 1; all alike where it says nothing of one."""
+    said = [option.log_probability for option in judged]
+    known = [number for number in said if number is not None]
+    if len(known) < len(said):
+        return [1 / len(said)] * len(said)
+    weights = [math.exp(number - max(known)) for number in known]
+    return [weight / sum(weights) for weight in weights]
+
+
 def wants_revision(judged: Sequence[Option], config: LoopConfig) -> str | None:
     """Say why another round is needed, or None."""
-    best = max((option.verdict.success for option in judged), default=0.0)
+    if any(option.verdict.satisfies is None for option in judged):
+        best = choose(judged, config.tie).verdict.success
+    else:
+        best = max((option.verdict.success for option in judged), default=0.0)
     if best >= config.accept:
         return None
-    if judged and max(option.verdict.satisfies for option in judged) < config.meaning:
-        return "none of these plans is likely to be what you mean"
     return f"the best plan so far succeeds in {best:.0%} of what was imagined; {config.accept:.0%} are wanted"
 
 
@@ -177,13 +195,18 @@ def why_not(best: Option | None, missing: Sequence[str], config: LoopConfig) -> 
     if best is None:
         return "no plan could be made of that goal"
     verdict = best.verdict
-    if verdict.satisfies < config.meaning:
+    if not meant(verdict, config):
         return f"none of the plans I can make is likely to be what you mean (best guess: {best.plan.line()})"
     if missing:
         return f"I know of no {' and no '.join(missing)} here"
     if verdict.success < config.decline:
         return f"the best plan, {best.plan.line()}, hardly ever works out when I imagine it: {verdict.reasons}"
     return None
+
+
+def meant(verdict: Verdict, config: LoopConfig) -> bool:
+    """Return whether a plan may be what the goal says; where nobody judged that, it may."""
+    return verdict.satisfies is None or verdict.satisfies >= config.meaning
 
 
 def _whole(rehearsal: Rehearsal, plans: Sequence[Plan], done: Sequence[int]) -> Rehearsal:

@@ -14,6 +14,9 @@ from gedanken.agent.verdict import Verdict
 Grid = list[list[list[int]]]
 """A view as nested lists ``[height][width][channel]``."""
 
+View = Grid | list[float]
+"""What is seen: a grid, or numbers ``[variables]``."""
+
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -34,7 +37,7 @@ class Perceived(_Event):
 
     kind: Literal["perceived"] = "perceived"
     scene: str
-    view: Grid
+    view: View
 
 
 class Candidate(_Event):
@@ -74,7 +77,7 @@ class Imagining(_Event):
     kind: Literal["imagining"] = "imagining"
     round: int
     plan: str
-    view: Grid
+    view: View
 
 
 class Rehearsed(_Event):
@@ -89,7 +92,7 @@ class Rehearsed(_Event):
     futures: int
     actions: int
     seconds: float
-    views: list[Grid]
+    views: list[View]
     forecasts: list[list[Forecast]] = []
 
     @property
@@ -156,7 +159,7 @@ class Acted(_Event):
     number: int
     action: str
     step: str
-    view: Grid
+    view: View
     surprise: float
     reward: float
 
@@ -167,7 +170,7 @@ class StepEnded(_Event):
     kind: Literal["step_ended"] = "step_ended"
     index: int
     step: str
-    result: Literal["achieved", "timeout", "standstill", "surprise", "over"]
+    result: Literal["achieved", "timeout", "standstill", "surprise", "failed", "over"]
     actions: int
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gedanken.worlds.protocol import Observation
-from gedanken.worlds.spec import Parameter, Phrase, Plan, Slot, Step, WorldSpec
+from gedanken.worlds.protocol import Observation, TimedWorld, World
+from gedanken.worlds.spec import Parameter, Phrase, Plan, Slot, SpecError, Step, VectorField, WorldSpec
 
 LONGEST_GOAL = 300
 """Most characters of a goal: nothing of it is ever cut off."""
@@ -33,6 +33,19 @@ def check_goal(text: str) -> str:
     return goal
 
 
+def heard(world: World, goal: str) -> str:
+    """Return a goal as the language model is told it: spans of time in actions, where the world knows what one lasts.
+
+    Raises GoalError where the goal speaks of time and the world does not say how long an action takes.
+    """
+    if not isinstance(world, TimedWorld):
+        return goal
+    try:
+        return world.in_actions(goal)
+    except SpecError as error:
+        raise GoalError(str(error)) from error
+
+
 def abilities(spec: WorldSpec) -> list[str]:
     """Return what the agent can do, a line for each skill."""
     return [skill.signature() for skill in spec.skills]
@@ -51,7 +64,9 @@ def visible(spec: WorldSpec, known: Observation, phrase: Phrase) -> bool:
 
 
 def missing(spec: WorldSpec, known: Observation, plan: Plan) -> list[str]:
-    """Name the things in a plan that match nothing the agent knows of."""
+    """Name the things in a plan that match nothing the agent knows of; of numbers, all that plans name are there."""
+    if isinstance(spec.observation, VectorField):
+        return []
     phrases = [phrase for step in plan.steps for phrase in step.arguments]
     names = [" ".join(word for word in phrase if word) for phrase in phrases if not visible(spec, known, phrase)]
     return list(dict.fromkeys(names))

@@ -12,6 +12,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from gedanken.worldmodel.episode import Action
 from gedanken.worldmodel.experience_file import Migration, StoreFile
 
 
@@ -38,11 +41,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One action; `turn` is None for looking around, `pursuit` numbers the steps pursued in the turn."""
+    """One action; `turn` is None for looking around, `pursuit` numbers the steps pursued in the turn.
+
+    Controls are kept as JSON in the column of actions' numbers.
+    """
 
     number: int
     turn: int | None
-    action: int
+    action: Action
     step: str
     pursuit: int
     done: bool
@@ -103,14 +109,15 @@ class Journal(StoreFile):
         with self._write() as db:
             db.execute("UPDATE turn SET outcome = ? WHERE id = ?", (json.dumps(outcome), turn))
 
-    def intend(self, conversation: int, number: int, turn: int | None, action: int, step: str, pursuit: int) -> None:
+    def intend(self, conversation: int, number: int, turn: int | None, action: Action, step: str, pursuit: int) -> None:
         """Note an action that is about to be taken; it takes the place of one that never was confirmed."""
         with self._write() as db:
             query = (
                 "INSERT OR REPLACE INTO action (conversation, number, turn, action, step, pursuit)"
                 " VALUES (?, ?, ?, ?, ?, ?)"
             )
-            db.execute(query, (conversation, number, turn, action, step, pursuit))
+            kept = action if isinstance(action, int) else json.dumps([float(control) for control in action])
+            db.execute(query, (conversation, number, turn, kept, step, pursuit))
 
     def confirm(self, conversation: int, number: int, checksum: int, reward: float, achieved: bool) -> None:
         """Note that an action was taken, and the checksum of what was seen then."""
@@ -192,7 +199,7 @@ def _turn(id: int, goal: str, origin: int, outcome: str | None) -> Turn:
 def _recorded(
     number: int,
     turn: int | None,
-    action: int,
+    action: int | str,
     step: str,
     pursuit: int,
     done: int,
@@ -200,4 +207,5 @@ def _recorded(
     reward: float,
     achieved: int,
 ) -> Recorded:
-    return Recorded(number, turn, action, step, pursuit, bool(done), checksum, reward, bool(achieved))
+    taken: Action = action if isinstance(action, int) else np.array(json.loads(action), np.float32)
+    return Recorded(number, turn, taken, step, pursuit, bool(done), checksum, reward, bool(achieved))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gedanken.agent import llm as language
-from gedanken.agent.added import load_added
+from gedanken.agent.added import load_added, slug
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.critic import Critic
@@ -16,12 +16,16 @@ from gedanken.agent.graph import saver
 from gedanken.agent.journal import Journal
 from gedanken.agent.llm.protocol import Encoder
 from gedanken.agent.mind import Judge
+from gedanken.agent.objective_critic import Calibration, ObjectiveCritic
 from gedanken.worldmodel import checkpoint
-from gedanken.worldmodel.checkpoint import CheckpointError
+from gedanken.worldmodel.checkpoint import CheckpointError, Trained, TrainedDynamics
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.protocol import PracticeWorld, World
-from gedanken.worlds.spec import SpecError
+from gedanken.worlds.spec import GridField, SpecError
+
+SHIPPED = "babyai"
+"""The checkpoint that comes with the package."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,33 @@ def load_practice(id: str) -> PracticeWorld:
     return world
 
 
+def load_trained(name: str | None, world: World) -> Trained | TrainedDynamics:
+    """Load a checkpoint for a world; without a name the one that ships, or an added world's latest.
+
+    Raises CheckpointError.
+    """
+    if isinstance(world.spec.observation, GridField):
+        return checkpoint.load(name or SHIPPED, world.spec)
+    return checkpoint.load_dynamics(name or latest(world.id), world.spec)
+
+
+def latest(world: str) -> str:
+    """Return the latest checkpoint of an added world. Raises CheckpointError where it was never learned."""
+    stem, base = slug(world), checkpoint.home() / "checkpoints"
+    numbers = [int(n) for path in base.glob(f"{stem}-*") if (n := path.name.removeprefix(f"{stem}-")).isdecimal()]
+    if not numbers:
+        raise CheckpointError(f"{world} was never learned, so nothing can be imagined: `gedanken learn {world}` first")
+    return f"{stem}-{max(numbers)}"
+
+
+def load_judge(trained: Trained | TrainedDynamics, world: World, encoder: object, config: LoopConfig) -> Judge:
+    """Load the critic that goes with a checkpoint; that of a world that shows numbers reads no words."""
+    if isinstance(trained, TrainedDynamics):
+        fitted = Calibration.model_validate(trained.card.get("calibration", {}))
+        return ObjectiveCritic(world.spec, config.horizon, fitted)
+    return load_critic(trained.path, world, encoder)
+
+
 def load_critic(path: Path | None, world: World, encoder: object) -> Judge:
     """Load the critic beside a checkpoint; `encoder` reads its words, or the embedded model does."""
     if path is None:
@@ -72,7 +103,9 @@ def open_agent(world_id: str, config: LoopConfig | None = None, *, keep: bool = 
     world = load_world(world_id)
     with contextlib.ExitStack() as stack:
         where = places()
-        trained = checkpoint.load(config.checkpoint, world.spec)
+        named = config.checkpoint if "checkpoint" in config.model_fields_set else None
+        trained = load_trained(named, world)
+        config = config.practised(trained.card)
         store = stack.enter_context(ExperienceStore(where.store)) if keep else None
         journal = stack.enter_context(Journal(where.journal)) if keep else None
         runs = saver(where.runs) if keep else None
@@ -83,7 +116,7 @@ def open_agent(world_id: str, config: LoopConfig | None = None, *, keep: bool = 
             world,
             llm=model,
             trained=trained,
-            critic=load_critic(trained.path, world, model),
+            critic=load_judge(trained, world, model, config),
             store=store,
             config=config,
             journal=journal,

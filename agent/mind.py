@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+from torch import Tensor
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import ApprovalAsked, Event, Outcome
+from gedanken.agent.events import ApprovalAsked, Event, Grid, Outcome, View
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.session import Session
 from gedanken.agent.verdict import Verdict
-from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.protocol import Observation, World
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from gedanken.agent.state import State
 
 Sink = Callable[[Event], None]
-Describe = Callable[[Observation, tuple[int, int]], str]
+Describe = Callable[[Observation, tuple[int, ...]], str]
 Approver = Callable[[ApprovalAsked], bool]
 
 
@@ -47,7 +50,7 @@ class Mind:
 
     world: World
     llm: LanguageModel
-    trained: Trained
+    trained: Trained | TrainedDynamics
     critic: Judge
     session: Session
     config: LoopConfig
@@ -65,7 +68,13 @@ class Mind:
             raise Stopped
 
 
-def grid_of(view: object) -> list[list[list[int]]]:
+def grid_of(view: object) -> Grid:
     """Return an array or a tensor ``[height, width, C]`` as nested lists."""
     nested: Sequence[Sequence[Sequence[int]]] = view.tolist()  # type: ignore[attr-defined]
     return [[list(cell) for cell in row] for row in nested]
+
+
+def view_of(view: NDArray[Any] | Tensor) -> View:
+    """Return what is seen, a grid ``[height, width, C]`` or numbers ``[variables]``, as lists."""
+    numbers: list[float] = view.tolist()
+    return grid_of(view) if view.ndim > 1 else numbers

@@ -26,7 +26,7 @@ from gedanken.agent.events import (
     Revising,
     Status,
 )
-from gedanken.agent.mind import Mind, grid_of
+from gedanken.agent.mind import Mind, view_of
 from gedanken.agent.propose import Attempt
 from gedanken.agent.state import (
     State,
@@ -46,7 +46,7 @@ def perceive(state: State, mind: Mind) -> State:
     """Put what is known of the surroundings into words."""
     mind.heed()
     scene = mind.world.describe(*mind.session.known())
-    mind.emit(Perceived(scene=scene, view=grid_of(mind.session.view)))
+    mind.emit(Perceived(scene=scene, view=view_of(mind.session.view)))
     return State(scene=scene)
 
 
@@ -79,7 +79,7 @@ def propose(state: State, mind: Mind) -> State:
         mind.world,
         mind.llm,
         state["scene"],
-        state["goal"],
+        goals.heard(mind.world, state["goal"]),
         mind.config,
         round=state["round"],
         attempts=attempts,
@@ -107,7 +107,7 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
         plans = [mind.world.spec.parse_plan(candidate.plan) for candidate in candidates]
         achieved = mind.session.achieved_steps()
         rehearsal, begins, rehearsed = deliberate.imagine(
-            mind.trained.controller, mind.session.belief, plans, achieved, mind.config, number, mind.emit
+            mind.trained.actor, mind.session.belief, plans, achieved, mind.config, number, mind.emit
         )
         mind.emit(rehearsed)
         verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number)
@@ -138,7 +138,7 @@ def choose(state: State, mind: Mind) -> tuple[Literal["approve", "finish"], Stat
         mind.emit(Declined(why=why, can=goals.abilities(mind.world.spec), sees=state["scene"]))
         outcome = _outcome(state, mind, "declined", why)
         return "finish", State(chosen=None, outcome=outcome.model_dump(mode="json"))
-    if best is None or (state["replans"] and best.verdict.satisfies < mind.config.meaning):
+    if best is None or (state["replans"] and not deliberate.meant(best.verdict, mind.config)):
         outcome = _outcome(state, mind, "not_reached", why or "no other plan could be made")
         return "finish", State(outcome=outcome.model_dump(mode="json"))
     mind.emit(Chosen(plan=str(best.plan), verdict=best.verdict, round=best.round, among=len(judged)))
@@ -179,7 +179,7 @@ def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]
     session = mind.session
     if carried.ending == "reached" or (carried.ending == "done" and session.free):
         return _finished(state, mind, "reached", f"reached in {session.spent} actions")
-    if carried.ending == "over":
+    if carried.ending in ("over", "broken"):
         return _finished(state, mind, "not_reached", carried.why)
     why = "the plan was carried out, but the goal was not met" if carried.ending == "done" else carried.why
     if state["replans"] >= mind.config.replans:
@@ -219,7 +219,7 @@ def _beyond(goal: str, judged: Sequence[Option], mind: Mind) -> bool:
     """
     if not (mind.session.free and isinstance(mind.critic, Listener)) or goals.speaks_of(mind.world.spec, goal):
         return False
-    if any(option.verdict.satisfies >= mind.config.meaning for option in judged):
+    if any(deliberate.meant(option.verdict, mind.config) for option in judged):
         return False
     steps = goals.single_steps(mind.world.spec)
     return bool(steps) and max(mind.critic.satisfies(goal, steps)) < mind.config.meaning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gedanken.agent.events import Learned, Outcome, Stored
 from gedanken.agent.mind import Mind
-from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
 from gedanken.worldmodel.experience import ExperienceStore
 
 LOOK_BACK = 5
@@ -38,13 +38,19 @@ def store(mind: Mind, outcome: Outcome) -> Stored | None:
     return Stored(episode=mind.store.append(episode), steps=session.spent)
 
 
-def learn(trained: Trained, store: ExperienceStore | None, *, steps: int, seed: int) -> Learned | None:
+def learn(
+    trained: Trained | TrainedDynamics, store: ExperienceStore | None, *, steps: int, seed: int
+) -> Learned | None:
     """Take so many gradient steps on what is stored; None where there is no store or none are to be taken."""
     if store is None or steps == 0:
         return None
+    from gedanken.worldmodel.fit import learn_more
     from gedanken.worldmodel.learn import learn as learn_from
 
-    report = learn_from(trained, store, steps=steps, seed=seed)
+    if isinstance(trained, TrainedDynamics):
+        report = learn_more(trained, store, steps=steps, seed=seed)
+    else:
+        report = learn_from(trained, store, steps=steps, seed=seed)
     return Learned(
         steps=report.steps,
         before=report.losses_before,

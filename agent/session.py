@@ -13,14 +13,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gedanken.agent.journal import Conversation, Journal, Recorded
-from gedanken.worldmodel.checkpoint import Trained
-from gedanken.worldmodel.episode import AGENT, Episode
-from gedanken.worldmodel.protocol import Belief, WorldModel
-from gedanken.worlds.protocol import Observation, World
-from gedanken.worlds.spec import Plan, Step
+from gedanken.worldmodel.actor import Pursuit
+from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
+from gedanken.worldmodel.episode import AGENT, Action, Episode
+from gedanken.worldmodel.protocol import Belief, Dynamics
+from gedanken.worlds.protocol import Observation, Watch, World
+from gedanken.worlds.spec import GridField, Plan, VectorField, WorldSpec
 
 
 class SessionError(RuntimeError):
@@ -31,7 +33,7 @@ class SessionError(RuntimeError):
 class Transition:
     """What one real action led to; `surprise` in nats."""
 
-    action: int
+    action: Action
     observation: Observation
     reward: float
     over: bool
@@ -54,7 +56,7 @@ class Session:
     before it is taken, confirmed after.
     """
 
-    def __init__(self, world: World, trained: Trained, seed: int, *, free: bool) -> None:
+    def __init__(self, world: World, trained: Trained | TrainedDynamics, seed: int, *, free: bool) -> None:
         self.world, self.trained, self.seed, self.free = world, trained, seed, free
         self.env: gymnasium.Env[Any, Any] = world.make(free=free)
         self.journal: Journal | None = None
@@ -62,10 +64,11 @@ class Session:
         self.turn: int | None = None
         self.over = self.terminated = False
         self.observations: list[Observation] = []
-        self.actions: list[int] = []
+        self.actions: list[Action] = []
         self.rewards: list[float] = []
         self.steps: list[str] = []
         self._pursuits: list[_Pursuit] = []
+        self._doing: Pursuit | None = None
         self.origin = 0
         raw, _ = self.env.reset(seed=seed)
         self.mission = world.mission(raw)
@@ -74,7 +77,14 @@ class Session:
 
     @classmethod
     def begin(
-        cls, world: World, trained: Trained, seed: int, *, free: bool, journal: Journal | None = None, look: bool = True
+        cls,
+        world: World,
+        trained: Trained | TrainedDynamics,
+        seed: int,
+        *,
+        free: bool,
+        journal: Journal | None = None,
+        look: bool = True,
     ) -> Session:
         """Reset the environment; in a free one look around first, where the world says how (`looking`)."""
         session = cls(world, trained, seed, free=free)
@@ -86,7 +96,9 @@ class Session:
         return session
 
     @classmethod
-    def replay(cls, world: World, trained: Trained, conversation: Conversation, journal: Journal) -> Session:
+    def replay(
+        cls, world: World, trained: Trained | TrainedDynamics, conversation: Conversation, journal: Journal
+    ) -> Session:
         """Rebuild a life from its journal. Raises SessionError where the environment behaves otherwise than it did."""
         session = cls(world, trained, conversation.seed, free=conversation.free)
         turns = journal.turns(conversation.id)
@@ -125,26 +137,30 @@ class Session:
         self.world.begin_goal(self.env)
         self.belief = self.trained.model.begin_goal(self.belief, torch.ones(1, dtype=torch.bool))
 
-    def pursue(self, step: Step) -> None:
-        """The actions that follow pursue this step."""
-        self.steps.append(str(step))
+    def pursue(self, plan: Plan, index: int) -> None:
+        """The actions that follow pursue this step of the plan."""
+        self.steps.append(str(plan.steps[index]))
         self._begin_step()
+        self._doing = self.trained.actor.pursue(plan, index)
 
     def _begin_step(self) -> None:
         self.belief = self.trained.model.begin_step(self.belief, torch.ones(1, dtype=torch.bool))
 
+    def watch(self, plan: Plan, index: int) -> Watch:
+        """Watch a step of a plan from here on; what earlier objectives ask to avoid is watched with it."""
+        first = 0 if isinstance(self.world.spec.observation, VectorField) else index
+        return self.world.watch(self.env, plan.steps[first : index + 1])[-1]
+
     # ---- acting ----------------------------------------------------------------------------------------------------
 
-    def decide(self, step: Step, seed: int, *, greedy: bool) -> int:
-        """Return the controller's action for a step; the same history and seed give the same action."""
-        codes = torch.tensor([self.world.spec.step_codes(step)])
-        chances = self.trained.controller.act(self.belief, codes).exp()
-        if greedy:
-            return int(chances.argmax(1))
+    def decide(self, seed: int, *, greedy: bool) -> Action:
+        """Return the actor's action for the step under way; the same history and seed give the same action."""
+        if self._doing is None:
+            raise ValueError("no step is under way, so there is nothing to decide")
         generator = torch.Generator().manual_seed((seed * 1_000_003 + self.seed * 7919 + len(self.actions)) % (1 << 63))
-        return int(torch.multinomial(chances.float(), 1, generator=generator))
+        return self._doing.decide(self.belief, generator, greedy=greedy)
 
-    def take(self, action: int, step: str, achieved: Callable[[int], bool]) -> Transition:
+    def take(self, action: Action, step: str, achieved: Callable[[Action], bool]) -> Transition:
         """Take one real action; `achieved` is asked right after. Raises StoreError when the journal fails."""
         number, pursuit = len(self.actions), len(self.steps) - 1
         if self.journal and self.conversation:
@@ -166,11 +182,11 @@ class Session:
                 " another version of the environment is installed. Begin a new conversation without --continue"
             )
 
-    def _step(self, action: int, achieved: Callable[[int], bool]) -> Transition:
+    def _step(self, action: Action, achieved: Callable[[Action], bool]) -> Transition:
         raw, reward, terminated, truncated, _ = self.env.step(action)
         done = achieved(action)
         observation = self.world.observation(raw)
-        act, seen = torch.tensor([action]), torch.from_numpy(observation)[None]
+        act, seen = _batch(action), torch.from_numpy(observation)[None]
         with torch.no_grad():
             surprise = float(self.trained.model.surprise(self.belief, act, seen))
         self.belief = self._filter(self.belief, action, observation, first=False)
@@ -181,8 +197,8 @@ class Session:
         self._pursuits.append(_Pursuit(len(self.steps) - 1, done))
         return Transition(action, observation, float(reward), self.over, done, surprise)
 
-    def _filter(self, belief: Belief, action: int, observation: Observation, *, first: bool) -> Belief:
-        act, seen = torch.tensor([action]), torch.from_numpy(observation)[None]
+    def _filter(self, belief: Belief, action: Action, observation: Observation, *, first: bool) -> Belief:
+        act, seen = _batch(action), torch.from_numpy(observation)[None]
         with torch.no_grad():
             return self.trained.model.observe(belief, act, seen, torch.tensor([first]))
 
@@ -190,11 +206,14 @@ class Session:
 
     @property
     def view(self) -> Observation:
-        """What is seen now, ``[height, width, C]``."""
+        """What is seen now, ``[height, width, C]`` or ``[variables]``."""
         return self.observations[-1]
 
-    def known(self) -> tuple[Observation, tuple[int, int]]:
-        """Return the map of all that is known, where the family keeps one, or else the view; and where the agent is."""
+    def known(self) -> tuple[Observation, tuple[int, ...]]:
+        """Return the map of all that is known, where the family keeps one, or else the view; and where the agent is.
+
+        Where there is no grid, the agent is nowhere: ().
+        """
         return known_to(self.trained.model, self.belief, self.view)
 
     @property
@@ -214,6 +233,7 @@ class Session:
     def episode(self, goal: str, record: dict[str, Any]) -> Episode:
         """Return what happened since the goal was given; `record` also gets the actions that led there."""
         start, length = self.origin, self.spent
+        taken: NDArray[Any] = np.array(self.actions[start:], np.float32 if self.world.spec.controls else np.uint8)
         return Episode(
             world=self.world.id,
             spec_hash=self.world.spec.hash,
@@ -221,7 +241,7 @@ class Session:
             source=AGENT,
             goal=goal,
             observations=np.stack(self.observations[start:]),
-            actions=np.array(self.actions[start:], np.uint8),
+            actions=taken,
             rewards=np.array(self.rewards[start:], np.float32),
             terminated=self.terminated,
             steps=tuple(self.steps),
@@ -229,7 +249,7 @@ class Session:
             origin=np.zeros(len(self.steps), np.int16),
             expert=np.full(length, -1, np.int8),
             achieved=np.array([p.achieved for p in self._pursuits], np.bool_),
-            record={**record, "before": self.actions[:start]},
+            record={**record, "before": [plain(action) for action in self.actions[:start]]},
         )
 
     def close(self) -> None:
@@ -237,13 +257,29 @@ class Session:
         self.env.close()
 
 
-def known_to(model: WorldModel, belief: Belief, view: Observation) -> tuple[Observation, tuple[int, int]]:
+def known_to(model: Dynamics, belief: Belief, view: Observation) -> tuple[Observation, tuple[int, ...]]:
     """Return the map in the one row of a belief, or the view where the family keeps no map; and where the agent is."""
     known = getattr(model, "known", None)
     if known is None:
-        return view, model.spec.grid.agent
+        return view, model.spec.observation.agent if isinstance(model.spec.observation, GridField) else ()
     grid: Tensor = known(belief)[0]
     return grid.to(torch.uint8).cpu().numpy(), (grid.shape[0] // 2, grid.shape[1] // 2)
+
+
+def plain(action: Action) -> int | list[float]:
+    """Return an action as JSON has it."""
+    return action if isinstance(action, int) else [float(control) for control in action]
+
+
+def spell(spec: WorldSpec, action: Action) -> str:
+    """Name an action, or say every control's value: ``heater 0.53``."""
+    if isinstance(action, int):
+        return spec.action_names[action]
+    return ", ".join(f"{name} {value:.3g}" for name, value in zip(spec.action_names, action, strict=True))
+
+
+def _batch(action: Action) -> Tensor:
+    return torch.tensor([action]) if isinstance(action, int) else torch.from_numpy(action)[None]
 
 
 def done_before(plan: Plan, achieved: list[str]) -> int:

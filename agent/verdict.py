@@ -11,9 +11,10 @@ class Verdict(BaseModel):
     """The critic's word on one rehearsed plan.
 
     Attributes:
-        success: calibrated probability, 0…1, that carrying the plan out meets the goal as it was said.
+        success: probability, 0…1, that carrying the plan out meets the goal as it was said.
         low, high: 90 % interval of `success`, from the number of futures and the ensemble.
-        satisfies: probability that a plan whose steps are all achieved meets the goal as it was said.
+        satisfies: probability that a plan whose steps are all achieved meets the goal as it was said; None where
+            nobody can judge what words mean, and `success` speaks of the plan alone.
         carried_out: share of the futures in which every step was achieved.
         steps: expected number of actions in those futures; None where there is none.
         failing_step: index of the step at which most of the other futures end; None where none fails.
@@ -29,7 +30,7 @@ class Verdict(BaseModel):
     success: float
     low: float
     high: float
-    satisfies: float
+    satisfies: float | None
     carried_out: float
     steps: float | None
     failing_step: int | None

@@ -11,6 +11,9 @@ import click
 from gedanken.cli import NOT_REACHED, REACHED
 from gedanken.options import json_option
 
+IMAGINED = 500
+"""Most actions of one step that are imagined, in worlds that were learned by trying."""
+
 
 @click.group(name="worlds", invoke_without_command=True)
 @json_option
@@ -91,9 +94,11 @@ def learn_command(
 
     from gedanken.agent.added import load_added, slug
     from gedanken.agent.loading import places
+    from gedanken.agent.objective_critic import calibrated, pairs_of
     from gedanken.worldmodel import checkpoint
     from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
     from gedanken.worldmodel.experience import ExperienceStore
+    from gedanken.worldmodel.fit import startling
     from gedanken.worldmodel.search import Search, SearchConfig
     from gedanken.worldmodel.trying import TryConfig, pursue, try_out
     from gedanken.worlds.spec import SpecError
@@ -117,7 +122,16 @@ def learn_command(
             taken, rewards = taken + len(tried.episode), [*rewards, tried.reward]
             source = tried.episode.source
             click.echo(f"{taken:>7} steps  {source:<6}  {tried.ending:<8}  reward {tried.reward:.1f}", err=True)
-        card = {"data": f"{taken} real actions", "plan": text, "seed": seed}
+        lived = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
+        card = {
+            "data": f"{taken} real actions",
+            "plan": text,
+            "seed": seed,
+            "search": how.model_dump(mode="json"),
+            "horizon": IMAGINED,
+            "surprise": startling(model, lived),
+            "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
+        }
         path = checkpoint.next_path(slug(world.id))
         checkpoint.save(checkpoint.TrainedDynamics(model, path.name, path, card), path)  # type: ignore[arg-type]
     answer = {"world": world.id, "steps": taken, "checkpoint": str(path), "seconds": time.perf_counter() - began}

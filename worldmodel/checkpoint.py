@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gedanken.worldmodel.actor import Actor, Cloned
 from gedanken.worldmodel.controller import Controller
-from gedanken.worldmodel.protocol import Batch, Dynamics, WorldModel
+from gedanken.worldmodel.protocol import Batch, VectorDynamics, WorldModel
 from gedanken.worlds.spec import GridField, WorldSpec
 
 FORMAT = 1
@@ -49,6 +50,11 @@ class Trained:
         """Return the networks by name."""
         return {"model": cast(nn.Module, self.model), "controller": self.controller}
 
+    @property
+    def actor(self) -> Actor:
+        """Return who carries plans out: the controller."""
+        return Cloned(self.controller)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the model's and the controller's losses of a batch by name."""
         losses, belief = self.model.loss(batch)
@@ -59,7 +65,7 @@ class Trained:
 class TrainedDynamics:
     """A world model without a learned controller: what to do is found by search."""
 
-    model: Dynamics
+    model: VectorDynamics
     name: str
     path: Path | None = None
     card: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +74,14 @@ class TrainedDynamics:
     def parts(self) -> dict[str, nn.Module]:
         """Return the network by name."""
         return {"model": cast(nn.Module, self.model)}
+
+    @property
+    def actor(self) -> Actor:
+        """Return who carries plans out: a search, as the card says it was learned with."""
+        from gedanken.worldmodel.search import SearchConfig
+        from gedanken.worldmodel.searched import Searched
+
+        return Searched(self.model, SearchConfig.model_validate(self.card.get("search", {})))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the model's losses of a batch by name."""
@@ -109,13 +123,13 @@ def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldMo
     return world_model, Controller(world_model)
 
 
-def build_dynamics(spec: WorldSpec, family: str, config: dict[str, Any]) -> Dynamics:
+def build_dynamics(spec: WorldSpec, family: str, config: dict[str, Any]) -> VectorDynamics:
     """Make an untrained model without a controller. Raises CheckpointError for a family that needs one."""
     if family != "ensemble":
         raise CheckpointError(f"family {family!r} comes with a controller; the one without is ensemble")
     from gedanken.worldmodel.ensemble import EnsembleConfig, EnsembleModel
 
-    return cast(Dynamics, EnsembleModel(spec, EnsembleConfig(**config)))
+    return cast(VectorDynamics, EnsembleModel(spec, EnsembleConfig(**config)))
 
 
 def save(trained: Trained | TrainedDynamics, path: Path, beside: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.protocol import Batch
-from gedanken.worlds.spec import WorldSpec
+from gedanken.worlds.spec import VectorField, WorldSpec
 
 
 class Replay:
@@ -53,9 +53,12 @@ class Replay:
 def frames_of(spec: WorldSpec, episode: Episode) -> dict[str, NDArray[np.generic]]:
     """Align one episode on its T + 1 observations, see `Batch`."""
     length = len(episode)
-    codes = np.array(spec.plan_codes([spec.parse_step(s) for s in episode.steps]), np.int16)
     nothing = np.full((1, len(spec.step_sizes)), -1, np.int16)
-    pursued = np.concatenate([codes.reshape(-1, len(spec.step_sizes)), nothing])[episode.step_index]  # [T, G]
+    if isinstance(spec.observation, VectorField):  # objectives have no codes, and no controller learns from them
+        pursued = nothing.repeat(length, 0)
+    else:
+        codes = np.array(spec.plan_codes([spec.parse_step(s) for s in episode.steps]), np.int16)
+        pursued = np.concatenate([codes.reshape(-1, len(spec.step_sizes)), nothing])[episode.step_index]  # [T, G]
     begins = np.zeros(length + 1, np.bool_)
     begins[episode.origin[episode.origin <= length]] = True
     step_begins = np.zeros(length + 1, np.bool_)

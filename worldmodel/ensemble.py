@@ -128,6 +128,14 @@ class EnsembleModel(nn.Module):
         nothing = torch.zeros_like(belief.reward)
         return replace(belief, values=observation.float(), reward=nothing, continues=nothing + 1)
 
+    def begin_goal(self, belief: EnsembleBelief, rows: Tensor) -> EnsembleBelief:
+        """Return the belief: objectives speak of no places."""
+        return belief
+
+    def begin_step(self, belief: EnsembleBelief, rows: Tensor) -> EnsembleBelief:
+        """Return the belief: nothing is held."""
+        return belief
+
     def suppose(self, belief: EnsembleBelief, steps: Tensor) -> EnsembleBelief:
         """Give the rows to the members in turn."""
         rows = torch.arange(len(belief.member), device=belief.member.device)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 EXPERT, AGENT = "expert", "agent"
 
+Action = int | NDArray[Any]
+"""A discrete action's number, or controls ``[A]`` in their units, float32."""
+
 STANDSTILL = 8
 """Actions in a row that change nothing, after which a step has failed: in practice, rehearsal and reality."""
 

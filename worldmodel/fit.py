@@ -1,17 +1,31 @@
-"""Fit an ensemble to episodes: its scales are measured, then it is trained on from where it is."""
+"""Fit an ensemble to episodes: its scales are measured, then it is trained on; or teach it a little more, carefully."""
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
+from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import Episode
+from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worldmodel.learn import MOST_EPISODES, LearnReport, mean_losses, seen_seeds
+from gedanken.worldmodel.protocol import VectorDynamics
 from gedanken.worldmodel.train import TrainConfig, train
 
 CLIP = 1000.0
 """Largest norm of the gradient: a sharp likelihood's is near a hundred; cut at 1, the ends of episodes go unlearnt."""
+
+SURPRISE = 120.0
+"""Nats of surprise in one action that are never called startling."""
+
+ROWS = 4096
+"""Transitions that are looked at together."""
 
 
 def fit(model: EnsembleModel, episodes: Sequence[Episode], *, steps: int, seed: int) -> dict[str, float]:
@@ -25,7 +39,45 @@ def fit(model: EnsembleModel, episodes: Sequence[Episode], *, steps: int, seed: 
         steps=steps, batch=32, time=8, anywhere=True, learning_rate=5e-3, clip=CLIP, warmup=20, seed=seed
     )
     losses: dict[str, float] = {}
-    for row in train(TrainedDynamics(model, "fit"), replay, config):  # type: ignore[arg-type]
+    for row in train(TrainedDynamics(cast(VectorDynamics, model), "fit"), replay, config):
         losses = row
     model.requires_grad_(False)
     return {name: value for name, value in losses.items() if name not in ("step", "frames_per_second")}
+
+
+def startling(model: EnsembleModel, episodes: Sequence[Episode]) -> float:
+    """Return the nats of surprise from which a transition is like none so far: twice the most of those learned from."""
+    replay, most = Replay(model.spec, episodes), 0.0
+    inside = ~replay.columns["is_first"][1:]
+    seen, action = replay.columns["observation"], replay.columns["action"]
+    before, after, done = seen[:-1][inside], seen[1:][inside], action[1:][inside]
+    for start in range(0, len(before), ROWS):
+        rows = slice(start, start + ROWS)
+        belief = replace(model.initial(len(before[rows])), values=before[rows].float())
+        most = max(most, float(model.surprise(belief, done[rows], after[rows]).max()))
+    return max(SURPRISE, 2 * most)
+
+
+def learn_more(
+    trained: TrainedDynamics, store: ExperienceStore, *, steps: int, seed: int, rate: float = 1e-4
+) -> LearnReport:
+    """Continue training a copy on what is stored, its scales as they are, and write it as a new checkpoint.
+
+    As `learn.learn` does with a controller: a small rate, and nothing where nothing is stored. Raises as that does.
+    """
+    began, spec = time.perf_counter(), trained.model.spec
+    episodes = [episode for _, episode in store.recent(MOST_EPISODES, spec_hash=spec.hash) if len(episode)]
+    if not episodes or not steps:
+        return LearnReport(0, {}, {}, None, time.perf_counter() - began)
+    pupil = replace(trained, model=copy.deepcopy(trained.model))
+    config = TrainConfig(
+        steps=steps, batch=32, time=8, anywhere=True, learning_rate=rate, clip=CLIP, warmup=1, final=1.0, seed=seed
+    )
+    rows = list(train(pupil, Replay(spec, episodes), config))
+    quarter, path = max(1, len(rows) // 4), checkpoint.next_path(trained.name)
+    learnt = f"{steps} gradient steps on {len(episodes)} stored episodes, from {trained.name}"
+    card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}
+    checkpoint.save(replace(pupil, name=path.name, path=path, card=card), path)
+    return LearnReport(
+        steps, mean_losses(rows[:quarter]), mean_losses(rows[-quarter:]), path, time.perf_counter() - began
+    )

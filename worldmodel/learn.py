@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,19 +52,22 @@ def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, ra
     config = TrainConfig(steps=steps, batch=8, time=32, learning_rate=rate, warmup=1, final=1.0, seed=seed)
     rows = list(train(pupil, replay, config))
     quarter = max(1, len(rows) // 4)
-    names = [name for name in rows[0] if name not in ("step", "frames_per_second")]
-
-    def means(part: list[dict[str, float]]) -> dict[str, float]:
-        return {name: float(np.mean([row[name] for row in part])) for name in names}
-
     path = checkpoint.next_path(trained.name)
     learnt = f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"
-    card = {**trained.card, "learnt": learnt, "seen": _seen(trained.card, episodes)}
+    card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}
     checkpoint.save(Trained(model, controller, path.name, path, card), path, beside=trained.path)
-    return LearnReport(steps, means(rows[:quarter]), means(rows[-quarter:]), path, time.perf_counter() - began)
+    return LearnReport(
+        steps, mean_losses(rows[:quarter]), mean_losses(rows[-quarter:]), path, time.perf_counter() - began
+    )
 
 
-def _seen(card: Mapping[str, Any], episodes: Iterable[Episode]) -> dict[str, list[int]]:
+def mean_losses(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of every loss, by name."""
+    names = [name for name in rows[0] if name not in ("step", "frames_per_second")]
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+def seen_seeds(card: Mapping[str, Any], episodes: Iterable[Episode]) -> dict[str, list[int]]:
     """Return by world the seeds below the training seeds that were learnt from so far: evaluations leave them out."""
     seen = {world: set(seeds) for world, seeds in card.get("seen", {}).items()}
     for episode in episodes:

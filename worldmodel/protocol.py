@@ -5,7 +5,7 @@ Shapes: B batch, T time, C channels, G slots of a step's codes (`WorldSpec.step_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Protocol, Self
 
@@ -74,7 +74,7 @@ class Batch:
 
 
 class Dynamics(Protocol):
-    """A learned latent model of a world's dynamics, all that a search needs. No goal ever enters it.
+    """A learned latent model of a world's dynamics, all that filtering and a search need. No goal ever enters it.
 
     Observations are [B, height, width, C] or [B, variables], actions [B] or controls [B, A].
     """
@@ -87,6 +87,14 @@ class Dynamics(Protocol):
 
     def observe(self, belief: Belief, action: Tensor, observation: Tensor, is_first: Tensor) -> Belief:
         """Filter: the posterior after an action and an observation; rows with `is_first` [B] start anew."""
+        ...
+
+    def begin_goal(self, belief: Belief, rows: Tensor) -> Belief:
+        """Note, in the rows [B] that are true, that places in steps speak of the present pose, where there are any."""
+        ...
+
+    def begin_step(self, belief: Belief, rows: Tensor) -> Belief:
+        """Note, in the rows [B] that are true, that a step begins: what is held then is remembered, where one holds."""
         ...
 
     def suppose(self, belief: Belief, steps: Tensor) -> Belief:
@@ -117,19 +125,19 @@ class Dynamics(Protocol):
         ...
 
 
+class VectorDynamics(Dynamics, Protocol):
+    """Dynamics of a world that shows numbers, some of which may be inputs that nobody controls."""
+
+    def intervene(self, belief: Belief, inputs: Mapping[str, float]) -> Belief:
+        """Set exogenous variables. Raises SpecError for a name that is none of them."""
+        ...
+
+
 class WorldModel(Dynamics, Protocol):
     """Dynamics with features on which a learned controller acts, and judges what it has done."""
 
     embed_size: int
     outcome_size: int
-
-    def begin_goal(self, belief: Belief, rows: Tensor) -> Belief:
-        """Note, in the rows [B] that are true, that places in steps speak of the present pose."""
-        ...
-
-    def begin_step(self, belief: Belief, rows: Tensor) -> Belief:
-        """Note, in the rows [B] that are true, that a step begins: the hand of that moment is remembered."""
-        ...
 
     def same(self, belief: Belief, other: Belief) -> Tensor:
         """Tell in which rows [B] two beliefs show the same, so that nothing has happened between them."""

@@ -44,6 +44,14 @@ class SearchConfig(BaseModel):
     elites: float = Field(default=0.1, gt=0, le=1)
     temperature: float = Field(default=0.2, gt=0)
 
+    def lighter(self) -> SearchConfig:
+        """Return a search for use inside of imagined futures, of which there are many, each searched at every action.
+
+        Each candidate is imagined once: the members of the ensemble take turns over the candidates.
+        """
+        fewer = max(2, self.candidates // 4)
+        return self.model_copy(update={"candidates": fewer, "futures": 1, "rounds": min(self.rounds, 2)})
+
 
 @dataclass(frozen=True)
 class Task:
@@ -69,7 +77,7 @@ class Search:
     def __init__(self, model: Dynamics, config: SearchConfig) -> None:
         self.model, self.config = model, config
         axes = model.spec.controls
-        self._discrete, self._actions = not axes, len(model.spec.actions)
+        self.discrete, self._actions = not axes, len(model.spec.actions)
         self._centre = torch.tensor([(axis.low + axis.high) / 2 for axis in axes])
         self._reach = torch.tensor([(axis.high - axis.low) / 2 for axis in axes])
 
@@ -79,7 +87,7 @@ class Search:
     ) -> Found:
         """Search from B beliefs for as many tasks; `proposal` is the last search's, None for the first."""
         c, problems = self.config, len(tasks)
-        middle = self._first(problems) if proposal is None else self._shifted(proposal)
+        middle = self.fresh(problems) if proposal is None else self._shifted(proposal)
         width = torch.ones_like(middle)
         rows = belief.repeat(c.candidates * c.futures)
         rows = self.model.suppose(rows, torch.zeros(problems * c.candidates * c.futures, 0, 0))
@@ -90,31 +98,32 @@ class Search:
             weights = self._weights(score)[:, :, None, None]
             middle = (weights * candidates).sum(1)
             if (
-                self._discrete
+                self.discrete
             ):  # good sequences may differ in every action, so that a mixture of them is good for nothing
                 best = candidates[torch.arange(problems), score.argmin(1)]
                 middle = (middle + best) / 2  # the likeliest sequence is the best one; it is tried again
             width = (weights * (candidates - middle[:, None]) ** 2).sum(1).sqrt().clamp(min=_NARROWEST)
         share = spoilt.gather(1, score.argmin(1, keepdim=True)).squeeze(1)
         first = middle[:, 0]
-        return Found(first.argmax(-1) if self._discrete else self._natural(first), middle, share)
+        return Found(first.argmax(-1) if self.discrete else self._natural(first), middle, share)
 
     # ---- proposals -------------------------------------------------------------------------------------------------
 
-    def _first(self, problems: int) -> Tensor:
+    def fresh(self, problems: int) -> Tensor:
+        """Return proposals that prefer nothing, with which searches begin, [B, H, A]."""
         shape = (problems, self.config.horizon, self._actions)
-        return torch.full(shape, 1 / self._actions) if self._discrete else torch.zeros(shape)
+        return torch.full(shape, 1 / self._actions) if self.discrete else torch.zeros(shape)
 
     def _shifted(self, proposal: Tensor) -> Tensor:
         """Move a proposal one action on; what lies beyond it is anything."""
-        moved = torch.cat([proposal[:, 1:], self._first(len(proposal))[:, :1]], 1)
-        return (1 - _UNIFORM) * moved + _UNIFORM / self._actions if self._discrete else moved
+        moved = torch.cat([proposal[:, 1:], self.fresh(len(proposal))[:, :1]], 1)
+        return (1 - _UNIFORM) * moved + _UNIFORM / self._actions if self.discrete else moved
 
     def _draw(self, middle: Tensor, width: Tensor, generator: torch.Generator) -> Tensor:
         """Draw candidates [B, C, H, A], one-hot or in -1…1; the first is the middle of the proposal itself."""
         problems, horizon, actions = middle.shape
         count = self.config.candidates
-        if not self._discrete:
+        if not self.discrete:
             noise = torch.randn(problems, count, horizon, actions, generator=generator)
             noise[:, 0] = 0
             return (middle[:, None] + width[:, None] * noise).clamp(-1, 1)
@@ -145,14 +154,15 @@ class Search:
         c, shape = self.config, (len(tasks), self.config.candidates, self.config.futures)
         total, spoilt, charged = torch.zeros(shape), torch.zeros(shape), torch.zeros(shape)
         running = torch.ones(shape, dtype=torch.bool)
-        field = self.model.spec.vector
+        field, groups = self.model.spec.vector, _together(tasks)
         for ahead in range(1, c.horizon + 1):
             done = candidates[:, :, ahead - 1].repeat_interleave(c.futures, 1).flatten(0, 1)  # [B·C·S, A]
-            rows = self.model.imagine(rows, done.argmax(-1) if self._discrete else self._natural(done))
+            rows = self.model.imagine(rows, done.argmax(-1) if self.discrete else self._natural(done))
             said = self.model.readout(rows)
             values = field.values(said.observation, said.reward, torch)
             goes_on = (said.continues > 0.5).view(shape)
-            loss, achieved, failed, ending = _moment(tasks, ahead, {k: v.view(shape) for k, v in values.items()})
+            named = {name: value.view(shape) for name, value in values.items()}
+            loss, achieved, failed, ending = _moment(groups, ahead, named)
             bad = running & (failed | (~goes_on & ~achieved & ending))
             charged = torch.where(running, loss, charged)
             total += charged
@@ -163,26 +173,36 @@ class Search:
         return total.mean(2), spoilt.mean(2)
 
 
-def _moment(tasks: Sequence[Task], ahead: int, values: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _together(tasks: Sequence[Task]) -> list[tuple[Task, Tensor, Tensor]]:
+    """Return one task of each kind, with the searches [b] that serve it and how far each of them is [b]."""
+    groups: dict[tuple[Objective, tuple[Avoid, ...]], list[int]] = {}
+    for index, task in enumerate(tasks):
+        groups.setdefault((task.objective, task.standing), []).append(index)
+    return [
+        (tasks[rows[0]], torch.tensor(rows), torch.tensor([tasks[row].spent for row in rows]))
+        for rows in groups.values()
+    ]
+
+
+def _moment(
+    groups: Sequence[tuple[Task, Tensor, Tensor]], ahead: int, values: dict[str, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return [B, C, S] losses, what is achieved and what has failed, and [B, 1, 1] whether an end spoils the task.
 
     Searches that serve the same objective are asked together.
     """
     shape = next(iter(values.values())).shape
     loss, achieved, failed = torch.zeros(shape), *(torch.zeros(shape, dtype=torch.bool) for _ in range(2))
-    ending = torch.ones(len(tasks), 1, 1, dtype=torch.bool)
-    groups: dict[tuple[Objective, tuple[Avoid, ...]], list[int]] = {}
-    for index, task in enumerate(tasks):
-        groups.setdefault((task.objective, task.standing), []).append(index)
-    for (objective, standing), indices in groups.items():
-        part = values if len(groups) == 1 else {name: value[indices] for name, value in values.items()}
-        spent = torch.tensor([tasks[i].spent + ahead for i in indices])[:, None, None]
+    ending = torch.ones(shape[0], 1, 1, dtype=torch.bool)
+    for task, rows, began in groups:
+        part = values if len(groups) == 1 else {name: value[rows] for name, value in values.items()}
+        spent, objective = (began + ahead)[:, None, None], task.objective
         met, missed = outcome(objective, spent, part, torch)
-        for condition in standing:
+        for condition in task.standing:
             missed = missed | ~condition.holds(part, torch)
-        loss[indices] = objective.loss(part, torch).float().nan_to_num(1e6, 1e6, -1e6)
-        achieved[indices], failed[indices] = met & ~missed, missed
-        ending[indices] = not (isinstance(objective, Optimize) and objective.paid)
+        loss[rows] = objective.loss(part, torch).float().nan_to_num(1e6, 1e6, -1e6)
+        achieved[rows], failed[rows] = met & ~missed, missed
+        ending[rows] = not (isinstance(objective, Optimize) and objective.paid)
     return loss, achieved, failed, ending
 
 

@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gedanken.worlds.durations import seconds
 from gedanken.worlds.spec import SpecError
 
 
@@ -48,6 +49,7 @@ class Adapter(BaseModel):
         expressions: numbers that are worked out from others, by name.
         exogenous: inputs of the world that no plan controls, by name.
         examples: goals and plans for the language model.
+        lasts: how long an action takes, ``30 min``; then goals may speak of time.
         limit: seconds that making, resetting or one action may take.
     """
 
@@ -61,7 +63,15 @@ class Adapter(BaseModel):
     expressions: dict[str, str] = {}
     exogenous: dict[str, Exogenous] = {}
     examples: tuple[Example, ...] = ()
+    lasts: str | None = None
     limit: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+
+    @field_validator("lasts")
+    @classmethod
+    def _is_a_span(cls, text: str | None) -> str | None:
+        if text is not None:
+            seconds(text)
+        return text
 
 
 def read_adapter(path: Path) -> Adapter:

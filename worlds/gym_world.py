@@ -15,8 +15,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from gedanken.worlds.adapter import Adapter, said
+from gedanken.worlds.durations import in_actions, seconds, spans
 from gedanken.worlds.guard import Guard
-from gedanken.worlds.objectives import OBJECTIVES, Avoid, Objective, objective_of, outcome, standing
+from gedanken.worlds.objectives import (
+    OBJECTIVES,
+    Avoid,
+    Objective,
+    objective_of,
+    outcome,
+    shortfall,
+    standing,
+)
 from gedanken.worlds.protocol import Observation, WorldError
 from gedanken.worlds.spaces import actions_of, flat, native, variables_of
 from gedanken.worlds.spec import Axis, SpecError, Step, Variable, VectorField, WorldSpec
@@ -90,19 +99,32 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
 
 class ObjectiveWatch:
-    """Tells from real observations when a step is achieved, and when it, or what stands beside it, has failed."""
+    """Tells from real observations when a step is achieved, and when it, or what stands beside it, has failed.
+
+    `broken` says that something to be avoided happened: no other plan can undo that.
+    """
 
     def __init__(self, env: GymEnv, objective: Objective, standing: Sequence[Avoid]) -> None:
         self.env, self.objective, self.standing = env, objective, standing
-        self.spent, self.failed = 0, False
+        self.spent, self.failed, self.broken = 0, False, False
+
+    @property
+    def most(self) -> int:
+        """Return after how many actions it is achieved or has failed at the latest."""
+        return max(self.objective.earliest, self.objective.grace)
 
     def achieved(self, action: object) -> bool:
         """Return whether the last transition achieved the step; one that has failed is never achieved."""
         self.spent += 1
         achieved, failed = outcome(self.objective, self.spent, self.env.values)
         broken = not all(bool(condition.holds(self.env.values)) for condition in self.standing)
-        self.failed = self.failed or bool(failed) or broken
+        self.broken = self.broken or broken or (bool(failed) and isinstance(self.objective, Avoid))
+        self.failed = self.failed or bool(failed) or self.broken
         return bool(achieved) and not self.failed
+
+    def why(self) -> str:
+        """Say, where it has failed, what is as it should not be, in units."""
+        return shortfall(self.env.world.spec.vector, self.objective, self.standing, self.env.values)
 
 
 class GymWorld:
@@ -133,8 +155,27 @@ class GymWorld:
 
     @property
     def examples(self) -> tuple[tuple[str, str, str], ...]:
-        """Few-shot examples for the language model: (scene, goal, plan text); the scene is left open."""
-        return tuple(("", example.goal, example.plan) for example in self.adapter.examples)
+        """Few-shot examples for the language model: (scene, goal, plan text), of made-up worlds and then the adapter's.
+
+        The scene of the adapter's own is left open.
+        """
+        from gedanken.worlds.schema_goals import examples  # which describes made-up worlds as this module does
+
+        return (*examples(), *(("", example.goal, example.plan) for example in self.adapter.examples))
+
+    def in_actions(self, goal: str) -> str:
+        """Return a goal with its spans of time in actions. Raises SpecError where nobody knows how long one takes."""
+        if self.adapter.lasts is None:
+            if spoken := spans(goal):
+                raise SpecError(
+                    f"{self.id} does not say how long an action takes, so {spoken[0]!r} means nothing to it; say it in "
+                    "actions, or give its adapter a key such as lasts = '30 min'"
+                )
+            return goal
+        try:
+            return in_actions(goal, seconds(self.adapter.lasts))
+        except ValueError as error:
+            raise SpecError(f"{self.id}: {error}") from error
 
     def make(self, render_mode: str | None = None, *, free: bool = False) -> GymEnv:
         """Make the environment; `free` takes its step limit away."""

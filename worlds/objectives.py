@@ -14,7 +14,7 @@ import numpy as np
 
 from gedanken.worlds.expressions import Expression, parse
 from gedanken.worlds.slots import read_numbers
-from gedanken.worlds.spec import REWARD, Skill, Slot, SpecError, Step, WorldSpec
+from gedanken.worlds.spec import REWARD, Skill, Slot, SpecError, Step, VectorField, WorldSpec
 
 _FOR = Slot(name="for actions", form="for")
 
@@ -63,6 +63,11 @@ class Objective(Protocol):
     """
 
     @property
+    def names(self) -> frozenset[str]:
+        """Return the variables that it looks at."""
+        ...
+
+    @property
     def earliest(self) -> int:
         """Return after how many actions it can be achieved at the soonest."""
         ...
@@ -81,10 +86,14 @@ class Objective(Protocol):
         ...
 
 
-def outcome(objective: Objective, spent: Any, values: Values, xp: Any = np) -> tuple[Any, Any]:
-    """Tell where an objective is achieved and where it has failed, `spent` actions after it began."""
+def outcome(objective: Objective, spent: Any, values: Values, xp: Any = np, most: int | None = None) -> tuple[Any, Any]:
+    """Tell where an objective is achieved and where it has failed, `spent` actions after it began.
+
+    With `most`, what would take or last longer is judged after so many actions.
+    """
+    earliest, grace = (n if most is None else min(n, most) for n in (objective.earliest, objective.grace))
     holds = objective.holds(values, xp)
-    return holds & (spent >= objective.earliest), ~holds & (spent >= objective.grace)
+    return holds & (spent >= earliest), ~holds & (spent >= grace)
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,11 @@ class Reach:
     within: int
 
     earliest = 1
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the variable."""
+        return frozenset([self.variable])
 
     @property
     def grace(self) -> int:
@@ -122,6 +136,11 @@ class Keep:
     duration: int
 
     grace = 1
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the variable."""
+        return frozenset([self.variable])
 
     @property
     def earliest(self) -> int:
@@ -159,6 +178,11 @@ class Optimize:
         return self.duration
 
     @property
+    def names(self) -> frozenset[str]:
+        """Return the variables of the expression."""
+        return self.expression.names
+
+    @property
     def paid(self) -> bool:
         """Tell whether it asks for the world's own reward, which an episode's end does not spoil."""
         return self.expression.names == {REWARD}
@@ -180,6 +204,11 @@ class Avoid:
     condition: Expression
 
     earliest = grace = 1
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the variables of the condition."""
+        return self.condition.names
 
     def holds(self, values: Values, xp: Any = np) -> Any:
         """Tell where the condition is false."""
@@ -213,3 +242,19 @@ def standing(spec: WorldSpec, steps: Sequence[Step]) -> tuple[Avoid, ...]:
     """Return what the steps before the last ask never to happen again."""
     earlier = [objective_of(spec, step) for step in steps[:-1]]
     return tuple(objective for objective in earlier if isinstance(objective, Avoid))
+
+
+def shortfall(field: VectorField, objective: Objective, standing: Sequence[Avoid], values: Values) -> str:
+    """Say in units what is as an objective, or what stands beside it, does not want it; empty where all is well."""
+    for condition in standing:
+        if not bool(condition.holds(values)):
+            return f"{_said(field, sorted(condition.names), values)}, and that was to be avoided"
+    if bool(objective.holds(values)):
+        return ""
+    return _said(field, sorted(objective.names), values)
+
+
+def _said(field: VectorField, names: Sequence[str], values: Values) -> str:
+    """Say values as ``room is 18.2 °C``."""
+    units = {variable.name: variable.unit for variable in field.variables}
+    return " and ".join(f"{name} is {float(values[name]):.4g} {units.get(name, '')}".strip() for name in names)

@@ -23,7 +23,7 @@ class WorldError(RuntimeError):
 class Watch(Protocol):
     """Tells from real transitions whether one step has been achieved."""
 
-    def achieved(self, action: int) -> bool:
+    def achieved(self, action: Any) -> bool:
         """Return whether the transition that `action` just caused achieved the step; call after every env.step."""
         ...
 
@@ -102,6 +102,15 @@ class World(Protocol):
 
         `agent` is the (row, column) where the agent stands in an egocentric grid, and empty where there is no grid.
         """
+        ...
+
+
+@runtime_checkable
+class TimedWorld(World, Protocol):
+    """A world whose actions take time, of which goals may speak."""
+
+    def in_actions(self, goal: str) -> str:
+        """Return a goal whose spans of time are said in actions. Raises SpecError where that can't be."""
         ...
 
 

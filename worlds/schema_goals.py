@@ -67,7 +67,7 @@ class SchemaGoal:
     @property
     def examples(self) -> tuple[tuple[str, str, str], ...]:
         """Few-shot examples for a language model that was not trained: (scene, goal, plan text), about other worlds."""
-        return _examples()
+        return examples()
 
     def within(self, seen: Collection[str], met: Collection[str] = ()) -> SchemaGoal:
         """Return the goal: nothing is hidden."""
@@ -85,7 +85,8 @@ def schema_goal(split: Split, rng: np.random.Generator) -> SchemaGoal:
 
 
 @functools.cache
-def _examples() -> tuple[tuple[str, str, str], ...]:
+def examples() -> tuple[tuple[str, str, str], ...]:
+    """Return few-shot examples: (scene, goal, plan text)."""
     goals = [schema_goal("training", np.random.default_rng(seed)) for seed in range(EXAMPLES)]
     return tuple((goal.scene, goal.text, str(goal.plan)) for goal in goals)
 

@@ -119,11 +119,11 @@ def test_a_search_begins_where_the_last_one_ended() -> None:
     found = search(state((0, 0)), task, None, generator)
     warm = search._shifted(found.proposal)
     assert torch.equal(warm[:, :-1], found.proposal[:, 1:]) and torch.equal(warm[:, -1], torch.zeros(1, 1))
-    first = search._first(1)
+    first = search.fresh(1)
     for _ in range(3):  # one round each, each from where the last one ended, but always for the same moment
         first = search(state((0, 0)), task, torch.cat([first[:, :1], first[:, :-1]], 1), generator).proposal
     rows, loss = state((0, 0)).repeat(20), []
-    for middle in (search._first(1), first):
+    for middle in (search.fresh(1), first):
         loss.append(float(search._rehearse(rows, task, middle[:, None].expand(-1, 20, -1, -1))[0].mean()))
     assert loss[1] < 0.7 * loss[0]
 

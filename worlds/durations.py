@@ -1,0 +1,61 @@
+"""Spans of time in a goal, said as numbers of actions: "for two hours" where an action lasts half an hour is 4 actions.
+
+A span is a number, or a word for one, and a unit of time, after a word that says that it lasts or bounds something.
+"""
+
+from __future__ import annotations
+
+import re
+
+SECONDS = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+    **dict.fromkeys(("week", "weeks"), 604800.0),
+}
+"""Units of time, by the words for them."""
+
+_NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+WORDS = {
+    **{word: float(number) for number, word in enumerate(_NUMBERS, 1)},
+    **{"a": 1.0, "an": 1.0, "half a": 0.5, "half an": 0.5, "a quarter of an": 0.25, "fifteen": 15.0, "twenty": 20.0},
+    **{"thirty": 30.0, "forty": 40.0, "forty-five": 45.0, "fifty": 50.0, "sixty": 60.0, "ninety": 90.0},
+}
+
+_AMOUNT = r"\d+(?:\.\d+)?|" + "|".join(sorted(WORDS, key=len, reverse=True))
+_UNIT = "|".join(sorted(SECONDS, key=len, reverse=True))
+_LASTS = "for|within|in|during|over|next|least|most|than|about|after|another|full|whole|under"
+_SPAN = re.compile(rf"\b(?P<before>{_LASTS})\s+(?P<amount>{_AMOUNT})\s*(?P<unit>{_UNIT})\b(?!\s*/)", re.IGNORECASE)
+_ALONE = re.compile(rf"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>{_UNIT})")
+
+
+def seconds(text: str) -> float:
+    """Read ``30 min`` or ``0.02 s`` in seconds. Raises ValueError that says how to write it."""
+    found = _ALONE.fullmatch(text.strip())
+    value = float(found["amount"]) * SECONDS[found["unit"]] if found else 0.0
+    if not value > 0:
+        raise ValueError(f"{text!r} is no span of time; write, for example, '30 min', '0.02 s' or '1 h'")
+    return value
+
+
+def spans(goal: str) -> list[str]:
+    """Return the spans of time that a goal speaks of, as they are written."""
+    return [f"{found['amount']} {found['unit']}" for found in _SPAN.finditer(goal)]
+
+
+def in_actions(goal: str, lasts: float) -> str:
+    """Return a goal with its spans of time in actions of `lasts` seconds, rounded to whole ones.
+
+    Raises ValueError for a span of less than half an action.
+    """
+
+    def said(found: re.Match[str]) -> str:
+        number = WORDS.get(found["amount"].lower()) or float(found["amount"])
+        actions = round(number * SECONDS[found["unit"].lower()] / lasts)
+        if actions < 1:
+            raise ValueError(f"an action lasts {lasts:g} s, so {found['amount']} {found['unit']} is less than one")
+        return f"{found['before']} {actions} action{'s' * (actions != 1)}"
+
+    return _SPAN.sub(said, goal)
