@@ -1,14 +1,16 @@
 """The suite `planner`: does the language model say the plan that a goal means? Nothing is rehearsed or carried out.
 
-Four tasks: missions in the levels' own words, the same in words that no planner was trained on, goals that no plan
-meets, and goals for made-up worlds of numbers, in names and words that none was trained on. Every plan is decoded under
-its world's grammar. Scenes are what a look around shows. Which plans are right never follows from words.
+Tasks: missions in the levels' own words, the same in words that no planner was trained on, plans that were tried in
+vain and have to be revised, goals that no plan meets, and goals for made-up worlds of numbers, in names and words that
+none was trained on. Every plan is decoded under its world's grammar. Scenes are what a look around shows. Which plans
+are right never follows from words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,21 +18,45 @@ import numpy as np
 
 from gedanken.agent.events import Proposed
 from gedanken.agent.goals import GoalError, check_goal
-from gedanken.agent.plan_practice import Task, Tasks
-from gedanken.agent.propose import Promptable, propose
+from gedanken.agent.plan_practice import Task, Tasks, failed
+from gedanken.agent.propose import Attempt, Promptable, propose
 from gedanken.evals.errors import EvalError
 from gedanken.evals.measures import Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
-from gedanken.evals.statistics import mean_interval, wilson
+from gedanken.evals.statistics import mean_interval, paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worlds.babyai_aims import LEVELS
 from gedanken.worlds.schema_goals import schema_goal
 from gedanken.worlds.spec import Plan
 from gedanken.worlds.spoken import SpeakingWorld, Wording
 
-MISSIONS, PARAPHRASES, UNMET, SCHEMAS = "missions", "paraphrases", "unmet", "schemas"
-WORDINGS: dict[str, Wording] = {MISSIONS: "own", PARAPHRASES: "test", UNMET: "test", SCHEMAS: "test"}
+MISSIONS, PARAPHRASES, REVISED, UNMET, SCHEMAS = "missions", "paraphrases", "revised", "unmet", "schemas"
+WORDINGS: dict[str, Wording] = {
+    MISSIONS: "own",
+    PARAPHRASES: "test",
+    UNMET: "test",
+    SCHEMAS: "test",
+    REVISED: "test",
+}
+"""The words of each task; an added task goes last, for goals are drawn by a task's number."""
+
+LLM, UNTOLD = "llm", "untold"
+"""Arms: asked as in the loop; and, to revise, for other plans than those tried without a word of what failed."""
+
+TURNS = 4
+"""How often the levels take turns at most: other words may fit, and another step may fail."""
+
 CHUNK = 24
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question: the world whose plans may be said, the scene with its goal, its words, and what was tried."""
+
+    world: Promptable
+    task: Task
+    goal: str
+    attempts: Sequence[Attempt] = ()
 
 
 @runtime_checkable
@@ -47,7 +73,7 @@ class PlannerSuite:
 
     name = "planner"
     default_limit = 1000
-    arms = ("llm",)
+    arms = (LLM, UNTOLD)
     clocks = ("seconds",)
     measures: tuple[Measure, ...] = (
         Share("right: the first plan, or declining what cannot be met", lambda s: s["right"]),
@@ -62,47 +88,58 @@ class PlannerSuite:
 
     def count(self, options: Options) -> int:
         """Return the number of goals."""
-        return len(self.tasks) * options.limit
+        return sum(len(_arms(name, options)) for name in self.tasks) * options.limit
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield one sample per goal. Raises EvalError where the worlds say no goals."""
         seeds, tasks = evaluation_seeds(options.seed, options.limit), Tasks(_speaking(parts))
         for name in self.tasks:
             for chunk in chunks(seeds, CHUNK):
-                left = [seed for seed in chunk if (name, seed, "llm") not in done]
-                asked = [self.asked(tasks, name, seed) for seed in left]
-                works = [partial(_sample, parts, world, name, task, goal) for world, task, goal in asked]
+                both = [(seed, arm) for seed in chunk for arm in _arms(name, options)]
+                left = [(seed, arm) for seed, arm in both if (name, seed, arm) not in done]
+                asked = {seed: self.asked(tasks, name, seed) for seed, _ in left}
+                works = [partial(_sample, parts, name, asked[seed], arm) for seed, arm in left]
                 yield from (
                     sample for _, sample in sorted(parts.together.run(works, width=CHUNK), key=lambda it: it[0])
                 )
 
-    def asked(self, tasks: Tasks, name: str, seed: int) -> tuple[Promptable, Task, str]:
-        """Return the world, the scene and the goal of one sample.
-
-        The levels take turns until one has a goal that can be said.
-        """
+    def asked(self, tasks: Tasks, name: str, seed: int) -> Asked:
+        """Return the question of one sample; the levels take turns until one has a goal that can be said."""
         rng = np.random.default_rng((seed, list(WORDINGS).index(name), 11))
         if name == SCHEMAS:
             made_up = schema_goal("test", rng)
-            return made_up, Task(made_up.spec.name, seed, made_up.scene, made_up), made_up.text
-        for turn in range(len(self.levels)):
+            return Asked(made_up, Task(made_up.spec.name, seed, made_up.scene, made_up), made_up.text)
+        for turn in range(TURNS * len(self.levels)):
             level = self.levels[(seed + turn) % len(self.levels)]
             task = tasks.task(level, seed, rng, WORDINGS[name], look=True)
-            if task:
-                world = tasks.world(level)
-                return world, task, world.unmet_goal(rng, "test") if name == UNMET else task.goal.text
+            if task is None:
+                continue
+            world = tasks.world(level)
+            if name == UNMET:
+                return Asked(world, task, world.unmet_goal(rng, "test"))
+            if name != REVISED:
+                return Asked(world, task, task.goal.text)
+            attempts, goal = failed(task, rng)
+            if attempts:
+                return Asked(world, replace(task, goal=goal), goal.text, attempts)
         raise EvalError(f"no level has a goal that can be said with seed {seed}; choose another --seed")
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return shares with Wilson intervals by task, by what is unusual about the words, and of declining."""
         met = [sample for sample in samples if sample["task"] != UNMET]
         return {
-            "tasks": [_row(name, rows) for name in self.tasks if (rows := [s for s in samples if s["task"] == name])],
+            "tasks": [
+                _row(name if arm == LLM else f"{name}, {arm}", rows)
+                for name in self.tasks
+                for arm in self.arms
+                if (rows := [s for s in samples if (s["task"], s["arm"]) == (name, arm)])
+            ],
+            "telling": _telling([sample for sample in samples if sample["task"] == REVISED]),
             "traits": _by_trait([sample for sample in samples if sample["task"] == PARAPHRASES]),
             "schema traits": _by_trait([sample for sample in samples if sample["task"] == SCHEMAS]),
             "steps": [
                 _right(f"{name}, {label}", rows)
-                for name in (MISSIONS, PARAPHRASES, SCHEMAS)
+                for name in (MISSIONS, PARAPHRASES, SCHEMAS)  # the arm is always `LLM` there
                 for label, fits in (("1 step", (1,)), ("2 steps", (2,)), ("3 to 6 steps", (3, 4, 5, 6)))
                 if (rows := [s for s in met if s["task"] == name and s["steps"] in fits])
             ],
@@ -134,6 +171,17 @@ class PlannerSuite:
             if results[key]:
                 cells = tuple((row["name"], str(row["n"]), _percent(row["right"])) for row in results[key])
                 tables.append(Table(title, (title.partition(",")[0], "n", "first plan right %"), cells))
+        if telling := results["telling"]:
+            differences = tuple((words, _percent(telling[key])) for key, words in TELLING.items())
+            note = "the same goals and scenes; paired difference, 95 %"
+            tables.append(
+                Table(
+                    f"revision: what being told of the failure adds (n = {telling['n']})",
+                    ("plans", "difference %"),
+                    differences,
+                    note,
+                )
+            )
         if declining := results["declining"]:
             names = {"precision": "declined goals that no plan meets", "recall": "goals that no plan meets, declined"}
             cells = tuple((words, str(declining[key]["n"]), _percent(declining[key])) for key, words in names.items())
@@ -146,6 +194,10 @@ COSTS = {"plans": 1, "tokens": 0, "prompt_tokens": 0, "seconds": 2}
 """Means of a task's table, and their decimals."""
 
 
+TELLING = {"first": "the first plan right", "among": "right among the plans"}
+"""What is compared between the arms of `REVISED`."""
+
+
 def _speaking(parts: Parts) -> Callable[[str], SpeakingWorld]:
     def make(name: str) -> SpeakingWorld:
         world = parts.make_world(name)
@@ -156,8 +208,15 @@ def _speaking(parts: Parts) -> Callable[[str], SpeakingWorld]:
     return make
 
 
-def _sample(parts: Parts, world: Promptable, name: str, task: Task, goal: str) -> dict[str, Any]:
-    proposed = propose(world, parts.together, task.scene, goal, parts.config)
+def _arms(name: str, options: Options) -> tuple[str, ...]:
+    return tuple(arm for arm in options.arms if arm == LLM or name == REVISED)
+
+
+def _sample(parts: Parts, name: str, asked: Asked, arm: str) -> dict[str, Any]:
+    world, task, goal = asked.world, asked.task, asked.goal
+    tried = [attempt.plan for attempt in asked.attempts]
+    told = asked.attempts if arm == LLM else ()
+    proposed = propose(world, parts.together, task.scene, goal, parts.config, attempts=told, known=tried)
     plans = [world.spec.parse_plan(candidate.plan) for candidate in proposed.candidates]
     meant = None if name == SCHEMAS else _meant(parts, goal, plans)  # the critic knows no objectives
     declined = None if meant is None else max(meant, default=0.0) < parts.config.meaning
@@ -165,10 +224,11 @@ def _sample(parts: Parts, world: Promptable, name: str, task: Task, goal: str) -
     return {
         "task": name,
         "seed": task.seed,
-        "arm": "llm",
+        "arm": arm,
         "level": task.world,
         "scene": task.scene,
         "goal": goal,
+        "attempts": [{"plan": attempt.plan, "reasons": attempt.reasons} for attempt in asked.attempts],
         "traits": [] if name == UNMET else list(task.goal.traits),
         "plan": None if name == UNMET else task.goal.plan.line(),
         "steps": 0 if name == UNMET else len(task.goal.plan.steps),
@@ -212,6 +272,18 @@ def _row(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "among": wilson(sum(s["rank"] is not None for s in samples), n).as_dict() if n else None,
         **{key: mean_interval([s[key] for s in samples]).as_dict() for key in COSTS},
     }
+
+
+def _telling(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what the reasons in the prompt add, over the goals that both arms were asked; None without such goals."""
+    ranks = {arm: {s["seed"]: s["rank"] for s in samples if s["arm"] == arm} for arm in (LLM, UNTOLD)}
+    seeds = sorted(ranks[LLM].keys() & ranks[UNTOLD].keys())
+    if not seeds:
+        return None
+    pairs = [(ranks[LLM][seed], ranks[UNTOLD][seed]) for seed in seeds]
+    first = paired_difference([told == 0 for told, _ in pairs], [untold == 0 for _, untold in pairs])
+    among = paired_difference([told is not None for told, _ in pairs], [untold is not None for _, untold in pairs])
+    return {"n": len(seeds), "first": first.as_dict(), "among": among.as_dict()}
 
 
 def _by_trait(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from gedanken.agent.plan_practice import Tasks
 from gedanken.evals.errors import EvalError
 from gedanken.evals.failures import worst
 from gedanken.evals.main import run_suite
-from gedanken.evals.planner import PARAPHRASES, SCHEMAS, UNMET, PlannerSuite
+from gedanken.evals.planner import LLM, PARAPHRASES, REVISED, SCHEMAS, UNMET, UNTOLD, PlannerSuite
 from gedanken.evals.suite import Options, Parts
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.babyai import BabyAIWorld
@@ -71,7 +71,7 @@ def test_without_a_critic_nothing_is_said_of_declining() -> None:
 
 
 def test_the_worst_are_those_that_the_model_was_surest_of() -> None:
-    failed = worst("planner", SAMPLES)
+    failed = worst(PlannerSuite(), SAMPLES)
     assert [failure.where.split(",")[0] for failure in failed] == ["paraphrases", "missions", "unmet"]
 
 
@@ -117,7 +117,7 @@ def test_what_the_model_knows_is_right_and_what_it_does_not_is_not(parts: Parts)
 def test_goals_for_made_up_worlds_are_right_number_for_number(parts: Parts) -> None:
     suite, limit = PlannerSuite([SCHEMAS]), 8
     asked = [suite.asked(Tasks(BabyAIWorld), SCHEMAS, seed) for seed in range(limit)]
-    plans = {goal: str(task.goal.plan) for _, task, goal in asked}
+    plans = {question.goal: str(question.task.goal.plan) for question in asked}
     off = {goal: re.sub(r"(\d)(?=\D*$)", lambda m: str((int(m[1]) + 1) % 10), plan) for goal, plan in plans.items()}
 
     def knows(prompt: str) -> list[str]:
@@ -134,6 +134,36 @@ def test_goals_for_made_up_worlds_are_right_number_for_number(parts: Parts) -> N
     assert results["tasks"][0]["first"]["value"] == 0.5 and results["traits"] == []
     assert sum(row["n"] for row in results["schema traits"]) >= limit
     assert "schemas, by trait" in [table.title for table in suite.tables(results)]
+
+
+def test_who_is_told_what_failed_can_do_better(parts: Parts) -> None:
+    suite, limit = PlannerSuite([REVISED], levels=FEW), 6
+    asked = {q.goal: q for q in (suite.asked(Tasks(BabyAIWorld), REVISED, seed) for seed in range(limit))}
+    for question in asked.values():
+        spec, right = question.world.spec, question.task.goal.right
+        assert question.attempts and right(question.task.goal.plan)
+        assert not any(right(spec.parse_plan(attempt.plan)) for attempt in question.attempts)
+
+    def mends_what_it_is_told(prompt: str) -> list[str]:
+        goal = prompt.rsplit("Goal: ", 1)[1].splitlines()[0]
+        told = all(attempt.reasons in " ".join(prompt.split()) for attempt in asked[goal].attempts)
+        return [f"{asked[goal].task.goal.plan}\n" if told else "go_to(door)\n", *("go_to(box)\n",) * 2]
+
+    class Tuned(ScriptedModel):
+        prompt = "plan"  # shows attempts as they are
+
+    made = Parts(BabyAIWorld, parts.trained, parts.config, lambda: Tuned(mends_what_it_is_told), None)
+    options = Options(limit=limit, seed=0, arms=suite.arms)
+    samples = list(suite.measure(made, options, set()))
+    assert len(samples) == suite.count(options) == 2 * limit
+    assert {arm: {s["right"] for s in samples if s["arm"] == arm} for arm in suite.arms} == {
+        LLM: {True},
+        UNTOLD: {False},
+    }
+    results = suite.summarise(samples)
+    assert [row["task"] for row in results["tasks"]] == ["revised", "revised, untold"]
+    assert results["telling"]["n"] == limit and results["telling"]["first"]["value"] == 1.0
+    assert any("being told" in table.title for table in suite.tables(results))
 
 
 def test_the_runner_runs_it(parts: Parts, tmp_path: Path) -> None:
@@ -153,7 +183,7 @@ def test_a_thousand_test_goals_are_a_thousand() -> None:
     suite, tasks = PlannerSuite(), Tasks(BabyAIWorld)
     assert suite.default_limit >= 1000
     asked = [suite.asked(tasks, PARAPHRASES, seed) for seed in range(60)]
-    assert len({goal for *_, goal in asked}) >= 58 and max(len(goal) for *_, goal in asked) <= 300
-    assert {task.world for _, task, _ in asked} == set(LEVELS)
+    assert len({q.goal for q in asked}) >= 58 and max(len(q.goal) for q in asked) <= 300
+    assert {q.task.world for q in asked} == set(LEVELS)
     asked = [suite.asked(tasks, SCHEMAS, seed) for seed in range(200)]
-    assert len({goal for *_, goal in asked}) == 200 and max(len(goal) for *_, goal in asked) <= 300
+    assert len({q.goal for q in asked}) == 200 and max(len(q.goal) for q in asked) <= 300
