@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +15,19 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Chosen, Declined, Event, Judged, Proposed, Rehearsed, StepEnded, StepStarted
 from gedanken.agent.execution import Executed, Job, execute_many
 from gedanken.agent.llm.protocol import LanguageModel
+from gedanken.agent.mind import Judge
 from gedanken.agent.propose import Attempt, propose
 from gedanken.agent.session import Session
 from gedanken.evals.suite import Parts
+from gedanken.worlds.gym_world import random_action
 from gedanken.worlds.protocol import World
 from gedanken.worlds.spec import Plan
 
 SIDE_BY_SIDE = 16
 """Runs of the loop that share one batch of the language model."""
+
+BATCH = 64
+"""Plans that are carried out in lockstep."""
 
 ALONE, REPLAN = "llm-alone", "llm-replan"
 """The language model without rehearsal: its first plan, or new ones where a plan fails."""
@@ -33,7 +39,9 @@ class Sample:
 
     A decision ends with a plan chosen, or a refusal. `seconds` went into thinking, `acting_seconds` into choosing and
     taking actions; of what was done for many episodes at once each has its share. What the language model had been
-    asked before in the same run counts as if it had been asked again.
+    asked before in the same run counts as if it had been asked again. `verdicts` are those of every plan judged: its
+    round, the plan, predicted success, and the probability that it is what was meant. Where an episode raised, `error`
+    says what, with its `trace`.
     """
 
     task: str
@@ -55,6 +63,11 @@ class Sample:
     prompt_tokens: int = 0
     seconds: float = 0.0
     acting_seconds: float = 0.0
+    actions: tuple[Any, ...] = ()
+    verdicts: tuple[dict[str, Any], ...] = ()
+    epoch: int = 1
+    error: str | None = None
+    trace: str | None = None
 
 
 def oracle(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
@@ -67,8 +80,10 @@ def oracle(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
         goals.append(world.mission(raw))
         jobs.append(Job(task, seed, Plan(steps=world.mission_steps(env))))
     for job, goal, done in zip(jobs, goals, _carried_out(parts, jobs), strict=True):
-        plan, seconds = job.plan.line(), done.seconds
-        yield Sample(task, job.seed, "oracle-plan", done.success, done.steps, goal, plan, acting_seconds=seconds)
+        plan, seconds, actions = job.plan.line(), done.seconds, done.actions
+        yield Sample(
+            task, job.seed, "oracle-plan", done.success, done.steps, goal, plan, acting_seconds=seconds, actions=actions
+        )
 
 
 def llm_alone(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
@@ -165,6 +180,7 @@ class _Try:
             prompt_tokens=sum(event.prompt_tokens for event in self.proposed),
             seconds=sum(event.seconds for event in self.proposed),
             acting_seconds=self.acting_seconds,
+            actions=self.actions,
         )
 
 
@@ -175,6 +191,7 @@ def _carried_out(parts: Parts, jobs: Sequence[Job], *, look: bool = False) -> li
         jobs,
         controller,
         config.seed,
+        batch=min(BATCH, parts.max_samples or BATCH),
         patience=config.patience,
         standstill=config.standstill,
         look=look,
@@ -189,15 +206,17 @@ def bot(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
         raw, _ = env.reset(seed=seed)
         world.begin_goal(env)
         plan = Plan(steps=world.mission_steps(env))
-        goal, reward, taken, over = world.mission(raw), 0.0, 0, False
+        goal, reward, over = world.mission(raw), 0.0, False
+        taken: list[int] = []
         for step in plan.steps:
             (watch,), expert, action = world.watch(env, [step]), world.expert(env, step), None
             achieved = False
             while not over and not achieved and (action := expert.advise(action)) is not None:
                 _, reward, terminated, truncated, _ = env.step(action)  # type: ignore[assignment]
-                taken, over = taken + 1, bool(terminated or truncated)
+                taken.append(int(action))
+                over = bool(terminated or truncated)
                 achieved = watch.achieved(action)
-        yield Sample(task, seed, "bot", float(reward) > 0, taken, goal, plan=plan.line())
+        yield Sample(task, seed, "bot", float(reward) > 0, len(taken), goal, plan=plan.line(), actions=tuple(taken))
 
 
 def random(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
@@ -207,27 +226,43 @@ def random(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
     for seed in seeds:
         rng = np.random.default_rng((parts.config.seed, seed))
         raw, _ = env.reset(seed=seed)
-        goal, reward, taken, over = world.mission(raw), 0.0, 0, False
+        goal, reward, over = world.mission(raw), 0.0, False
+        taken = []
         while not over:
-            _, reward, terminated, truncated, _ = env.step(int(rng.integers(len(world.spec.actions))))  # type: ignore[assignment]
-            taken, over = taken + 1, bool(terminated or truncated)
-        yield Sample(task, seed, "random", float(reward) > 0, taken, goal)
+            taken.append(random_action(world.spec, rng))
+            _, reward, terminated, truncated, _ = env.step(taken[-1])  # type: ignore[assignment]
+            over = bool(terminated or truncated)
+        actions = tuple(action if isinstance(action, int) else action.tolist() for action in taken)
+        yield Sample(task, seed, "random", float(reward) > 0, len(taken), goal, actions=actions)
 
 
-def loop(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
-    """Run the whole loop: proposals, rehearsal, critic, revision, acting, new plans where reality differs."""
-    world, llm = parts.make_world(task), parts.together
-    agent = Agent(world, llm=llm, trained=parts.trained, critic=parts.critic, store=None, config=parts.config)
+def loop(
+    parts: Parts,
+    task: str,
+    seeds: Sequence[int],
+    *,
+    arm: str = "loop",
+    config: LoopConfig | None = None,
+    critic: Judge | None = None,
+) -> Iterator[Sample]:
+    """Run the whole loop: proposals, rehearsal, critic, revision, acting, new plans where reality differs.
+
+    Another `config` or `critic` than the parts' own makes an arm of its own of it.
+    """
+    world, llm, config = parts.make_world(task), parts.together, config or parts.config
+    agent = Agent(world, llm=llm, trained=parts.trained, critic=critic or parts.critic, store=None, config=config)
 
     def work(seed: int) -> Sample:
         account = _Account()
         session = agent.session(seed, free=False)
         try:
             outcome = agent.run(session.mission, session, on_event=account)
+            actions = tuple(session.actions)
         finally:
             session.close()
         return replace(
-            account.sample(task, seed),
+            account.sample(task, seed, arm),
+            actions=actions,
             success=outcome.reward > 0,
             steps=outcome.steps,
             goal=outcome.goal,
@@ -248,6 +283,7 @@ class _Account:
 
     def __init__(self) -> None:
         self.proposed: list[Proposed] = []
+        self.verdicts: list[dict[str, Any]] = []
         self.decisions, self.seconds, self.acting_seconds, self.began = 0, 0.0, 0.0, 0.0
 
     def __call__(self, event: Event) -> None:
@@ -259,14 +295,19 @@ class _Account:
             self.began = time.perf_counter()
         if isinstance(event, StepEnded):
             self.acting_seconds += time.perf_counter() - self.began
+        if isinstance(event, Judged):
+            self.verdicts += [
+                {"round": event.round, "plan": v.plan.line(), "success": v.success, "satisfies": v.satisfies}
+                for v in event.verdicts
+            ]
         self.decisions += isinstance(event, Chosen | Declined)
 
-    def sample(self, task: str, seed: int) -> Sample:
+    def sample(self, task: str, seed: int, arm: str) -> Sample:
         first = self.proposed[0].candidates if self.proposed else []
         return Sample(
             task,
             seed,
-            "loop",
+            arm,
             success=False,
             steps=0,
             goal="",
@@ -277,6 +318,7 @@ class _Account:
             prompt_tokens=sum(event.prompt_tokens for event in self.proposed),
             seconds=self.seconds,
             acting_seconds=self.acting_seconds,
+            verdicts=tuple(self.verdicts),
         )
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import RUNS, load_suite
 from gedanken.evals.measures import Difference, Measure, Sample
-from gedanken.evals.run_folder import Key, RunFolder, plain
-from gedanken.evals.suite import Table
+from gedanken.evals.run_folder import RunFolder, key_of, plain
+from gedanken.evals.suite import Table, counted
 
 LEVEL = 0.95
 Verdict = Literal["better", "worse", "within noise", "too few"]
@@ -93,14 +93,14 @@ def compare(before: str, after: str, runs: Path = RUNS) -> Comparison:
     suites = first.about["suite"], second.about["suite"]
     if suites[0] != suites[1]:
         raise EvalError(f"{first.id} measured {suites[0]} and {second.id} {suites[1]}; choose two runs of one suite")
-    samples = [{_key(sample): sample for sample in run.samples()} for run in (first, second)]
+    suite = load_suite(second.suite)
+    samples = [{key_of(sample): sample for sample in counted(suite, run.samples())} for run in (first, second)]
     keys = [key for key in samples[0] if key in samples[1]]
     if not keys:
         seeds = " and ".join(f"--seed {run.about['seeds'].get('seed')}" for run in (first, second))
         raise EvalError(
             f"{first.id} and {second.id} have no task, seed and arm in common ({seeds}); repeat one of them"
         )
-    measures = load_suite(suites[0]).measures
     pairs = [(samples[0][key], samples[1][key]) for key in keys]
     return Comparison(
         suite=suites[0],
@@ -109,7 +109,7 @@ def compare(before: str, after: str, runs: Path = RUNS) -> Comparison:
         pairs=len(pairs),
         unpaired=(len(samples[0]) - len(keys), len(samples[1]) - len(keys)),
         settings=tuple(_settings(first, second)),
-        changes=tuple(changes(measures, pairs)),
+        changes=tuple(changes(suite.measures, pairs)),
     )
 
 
@@ -161,14 +161,11 @@ def _settings(first: RunFolder, second: RunFolder) -> list[str]:
         config, weights = run.about["config"], run.about["checkpoints"]
         loop = {f"loop.{name}": value for name, value in config.get("loop", {}).items()}
         files = {name: digest[:12] for name, digest in weights.items()}
-        sides.append({"commit": run.about["commit"], "checkpoint": config["checkpoint"], **files, **loop})
+        own = {"suite file": sha[:12]} if (sha := run.about.get("suite_sha256")) else {}
+        sides.append({"commit": run.about["commit"], "checkpoint": config["checkpoint"], **own, **files, **loop})
     names = list(dict.fromkeys((*sides[0], *sides[1])))
     differing = [name for name in names if sides[0].get(name) != sides[1].get(name)]
     return [f"{name} {sides[0].get(name, 'none')} → {sides[1].get(name, 'none')}" for name in differing]
-
-
-def _key(sample: Sample) -> Key:
-    return sample["task"], sample["seed"], sample["arm"]
 
 
 def _row(change: Change) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gedanken.evals.arms import ARMS, Arm, Sample
+from gedanken.evals.arms import ABOUT, ARMS, Arm, Sample
 from gedanken.evals.measures import Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
-from gedanken.evals.statistics import paired_difference, wilson
+from gedanken.evals.statistics import Interval, mean_interval, paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 
 TOGETHER = 256
@@ -30,15 +30,18 @@ class EpisodeSuite:
         players: every arm by name, the one in question first.
         default_arms: those that play where none are named.
         aims: the success in per cent that the project has set itself, by task: a column of its own where there are any.
+        about: what every arm is, in words.
     """
 
-    name: ClassVar[str]
-    default_limit: ClassVar[int]
-    levels: ClassVar[tuple[str, ...]]
-    players: ClassVar[Mapping[str, Arm]] = ARMS
-    default_arms: ClassVar[tuple[str, ...]] = tuple(ARMS)
-    aims: ClassVar[Mapping[str, float]] = {}
-    clocks = ("seconds", "acting_seconds")
+    name: str
+    default_limit: int
+    levels: tuple[str, ...]
+    players: Mapping[str, Arm] = ARMS
+    default_arms: tuple[str, ...] = tuple(ARMS)
+    aims: Mapping[str, float] = {}
+    about: Mapping[str, str] = ABOUT
+    epochs = True
+    clocks: tuple[str, ...] = ("seconds", "acting_seconds")
     measures: tuple[Measure, ...] = (
         Share("success", lambda sample: sample["success"]),
         Estimate(
@@ -63,6 +66,10 @@ class EpisodeSuite:
                     left = [seed for seed in chunk if (task, seed, arm) not in done]
                     if left:
                         yield from map(asdict, self.players[arm](parts, task, left))
+
+    def failed(self, task: str, seed: int, arm: str) -> dict[str, Any]:
+        """Return what stands for an episode that raised: one that failed."""
+        return asdict(Sample(task, seed, arm, success=False, steps=0, goal=""))
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return a row per task for the first arm there is as `tasks`, all other arms' under `arms`."""
@@ -90,6 +97,8 @@ class EpisodeSuite:
             rows.append((task, *aim, *[_cell(cell) for cell in cells]))
         counts = sorted({row["n"] for rows_ in arms.values() for row in rows_})
         note = f"success % [Wilson 95 %], n = {' or '.join(map(str, counts))} unseen seeds a level"
+        errors = sum(row.get("errors", 0) for rows_ in arms.values() for row in rows_)
+        note += f"; {errors} of the episodes raised an error and count as failed" if errors else ""
         note += "; aim: the success % that this project has set itself, no result" if self.aims else ""
         columns = ("level", *(("aim",) if self.aims else ()), *arms)
         return [Table(self.name, columns, tuple(rows), note), *self.costs(results)]
@@ -115,7 +124,7 @@ class EpisodeSuite:
 
 def _row(episodes: Sequence[Sample], task: str, arm: str) -> dict[str, Any]:
     mine = [episode for episode in episodes if (episode.task, episode.arm) == (task, arm)]
-    rate = wilson(sum(episode.success for episode in mine), len(mine))
+    rate = success_of(mine)
     decisions = sum(episode.decisions for episode in mine)
     predicted = [episode for episode in mine if episode.predicted is not None]
 
@@ -142,23 +151,45 @@ def _row(episodes: Sequence[Sample], task: str, arm: str) -> dict[str, Any]:
         "predicted": average([e.predicted for e in predicted if e.predicted is not None]),
         "replanned": average([episode.replans > 0 for episode in mine]),
         "declined": average([episode.status == "declined" for episode in mine]),
+        "errors": sum(episode.error is not None for episode in mine),
     }
+
+
+def success_of(episodes: Sequence[Sample]) -> Interval:
+    """Return the share of successes with Wilson's interval; epochs of a seed count as one sample, for their mean."""
+    seeds = _by_seed(episodes)
+    return wilson(sum(seeds.values()), len(seeds))
+
+
+def difference(first: Sequence[Sample], second: Sequence[Sample]) -> Interval | None:
+    """Return the success of two arms over the seeds that both have, first minus second; None where there is none.
+
+    Where epochs of a seed differ the interval is a bootstrap over seeds.
+    """
+    ours, theirs = _by_seed(first), _by_seed(second)
+    pairs = [(share, theirs[seed]) for seed, share in ours.items() if seed in theirs]
+    if not pairs:
+        return None
+    if all(share in (0.0, 1.0) for pair in pairs for share in pair):
+        return paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+    return mean_interval([a - b for a, b in pairs])
+
+
+def _by_seed(episodes: Sequence[Sample]) -> dict[tuple[str, int], float]:
+    found: dict[tuple[str, int], list[bool]] = {}
+    for episode in episodes:
+        found.setdefault((episode.task, episode.seed), []).append(episode.success)
+    return {seed: sum(shares) / len(shares) for seed, shares in found.items()}
 
 
 def _differences(episodes: Sequence[Sample], arms: Sequence[str]) -> list[dict[str, Any]]:
     """Return the first arm minus every other one, paired by task and seed."""
-    outcomes = {(e.arm, e.task, e.seed): e.success for e in episodes}
-    result = []
-    for arm in arms[1:]:
-        pairs = [
-            (success, outcomes[arm, task, seed])
-            for (first, task, seed), success in outcomes.items()
-            if first == arms[0] and (arm, task, seed) in outcomes
-        ]
-        if pairs:
-            difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
-            result.append({"first": arms[0], "second": arm, **difference.as_dict()})
-    return result
+    played = {arm: [episode for episode in episodes if episode.arm == arm] for arm in arms}
+    return [
+        {"first": arms[0], "second": arm, **found.as_dict()}
+        for arm in arms[1:]
+        if (found := difference(played[arms[0]], played[arm]))
+    ]
 
 
 def _rounds(loop: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -172,7 +203,7 @@ def _rounds(loop: Sequence[Sample]) -> list[dict[str, Any]]:
         {
             "plan": name,
             "share": len(mine) / len(loop),
-            **wilson(sum(episode.success for episode in mine), len(mine)).as_dict(),
+            **success_of(mine).as_dict(),
         }
         for name, mine in groups.items()
         if mine

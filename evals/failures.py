@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gedanken.evals.arms import ABOUT
+from gedanken.evals.episodes import EpisodeSuite
+from gedanken.evals.suite import Suite, counted
 
 MOST = 8
 """Failures that are shown."""
@@ -26,14 +27,17 @@ class Failure:
     command: str | None = None
 
 
-def worst(suite: str, samples: Sequence[Sample]) -> list[Failure]:
+def worst(suite: Suite, samples: Sequence[Sample]) -> list[Failure]:
     """Return the worst failures of a suite's samples, worst first; none for suites that can't fail."""
-    return _WORST[suite](samples)[:MOST] if suite in _WORST else []
+    if isinstance(suite, EpisodeSuite):
+        return _episodes(suite, samples)[:MOST]
+    return _WORST[suite.name](counted(suite, samples))[:MOST] if suite.name in _WORST else []
 
 
-def _episodes(samples: Sequence[Sample]) -> list[Failure]:
+def _episodes(suite: EpisodeSuite, samples: Sequence[Sample]) -> list[Failure]:
     """Return goals that the first arm there is did not reach, those that it was surest of first."""
-    arm = next((arm for arm in ABOUT if any(sample["arm"] == arm for sample in samples)), None)
+    arm = next((arm for arm in suite.arms if any(sample["arm"] == arm for sample in samples)), None)
+    again = arm == "loop" and not hasattr(suite, "make_world")
     failed = [sample for sample in samples if sample["arm"] == arm and not sample["success"]]
     failed.sort(key=lambda sample: -(sample.get("predicted") or 0))
     return [
@@ -43,7 +47,7 @@ def _episodes(samples: Sequence[Sample]) -> list[Failure]:
             plan=sample.get("plan"),
             predicted=_percent(sample.get("predicted")),
             happened=_ending(sample),
-            command=f"gedanken run --world {sample['task']} --seed {sample['seed']}" if arm == "loop" else None,
+            command=f"gedanken run --world {sample['task']} --seed {sample['seed']}" if again else None,
         )
         for sample in failed
     ]
@@ -53,6 +57,8 @@ def _ending(sample: Sample) -> str:
     words = [f"not reached after {_actions(sample['steps'])}"]
     if sample.get("status") == "declined":
         words = ["declined"]
+    if sample.get("error"):
+        words = [f"raised {sample['error']}"]
     if sample.get("replans"):
         words.append(f"planned anew {sample['replans']} {'time' if sample['replans'] == 1 else 'times'}")
     return ", ".join(words)
@@ -115,9 +121,6 @@ def _percent(share: float | None) -> str | None:
 
 
 _WORST: dict[str, Callable[[Sequence[Sample]], list[Failure]]] = {
-    "babyai-local": _episodes,
-    "babyai-levels": _episodes,
-    "balrog-babyai": _episodes,
     "rehearsal": _judgements,
     "world-model": _surprises,
     "planner": _misunderstood,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -14,11 +14,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from gedanken.agent.config import LoopConfig
+from gedanken.evals import careful
 from gedanken.evals.errors import EvalError, RunError
+from gedanken.evals.own_suite import is_file, own_suite, split
 from gedanken.evals.progress import Progress
 from gedanken.evals.rerun import compare_rerun
-from gedanken.evals.run_folder import RunFolder
-from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds
+from gedanken.evals.run_folder import RunFolder, sha256
+from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, counted, evaluation_seeds
 from gedanken.evals.workers import measure
 
 SUITES = {
@@ -30,19 +32,28 @@ SUITES = {
     "planner": ("gedanken.evals.planner", "PlannerSuite"),
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
 }
+DEFAULT = "babyai-local"
 RUNS = Path("runs")
 
 
 def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
-    """Return a suite by name, of some of its tasks where they are named. Raises EvalError naming those there are."""
-    if name not in SUITES:
-        raise EvalError(f"no suite {name!r}; there are {', '.join(SUITES)}")
-    module, kind = SUITES[name]
-    make = getattr(importlib.import_module(module), kind)
+    """Return a suite by name or by its file, of some of its tasks where they are named.
+
+    Raises EvalError naming those there are.
+    """
+    if is_file(name):
+        make = own_suite(name)
+    elif name in SUITES:
+        module, kind = SUITES[name]
+        make = getattr(importlib.import_module(module), kind)
+    else:
+        raise EvalError(f"no suite {name!r}; there are {', '.join(SUITES)}, and files: NAME.toml or NAME.py")
     suite: Suite = make()
+    if is_file(name) and suite.name in SUITES:
+        raise EvalError(f"{name}: {suite.name} is the name of another suite; choose one of your own")
     more: Sequence[str] = getattr(suite, "more_tasks", ())  # measured only where they are named
     named = [task for task in tasks or () if task in more and task not in suite.tasks]
-    there = _those((*suite.tasks, *named), tasks or suite.tasks, f"{name} has no task")
+    there = _those((*suite.tasks, *named), tasks or suite.tasks, f"{suite.name} has no task")
     chosen: Suite = make(there)
     return chosen
 
@@ -63,18 +74,30 @@ class Asked:
     checkpoint: str | Path | None = None
     llm: str | None = None
     loop: LoopConfig | None = None
+    epochs: int | None = None
+    max_samples: int | None = None
 
     def like(self, run: RunFolder) -> Asked:
-        """Fill in what is left open from a run's own settings. Raises RunError for those this version can't read."""
-        config = run.about["config"]
+        """Fill in what is left open from a run's own settings; a suite of one's own is the one kept there.
+
+        Raises RunError for settings that this version can't read, and for another suite.
+        """
+        config, kept = run.about["config"], run.about.get("suite_sha256")
+        own = is_file(self.suite or "") and sha256(split(self.suite or "")[0])
+        if self.suite and own != (kept or False) or kept and sha256(split(run.suite)[0]) != kept:
+            raise RunError(
+                f"run {run.id} measured another {run.about['suite']} than {self.suite or run.suite}; start a new one"
+            )
         try:
             loop = LoopConfig.model_validate(config.get("loop", {}) | ({"llm": self.llm} if self.llm else {}))
         except ValidationError as error:
             names = ", ".join(str(fault["loc"][0]) for fault in error.errors())
             raise RunError(f"run {run.id} is of another version ({names}); start a new one") from error
         return Asked(
-            suite=self.suite or run.about["suite"],
+            suite=run.suite if kept else self.suite or run.suite,
             limit=self.limit or config["limit"],
+            epochs=self.epochs or config.get("epochs"),
+            max_samples=self.max_samples or config.get("max_samples"),
             seed=run.about["seeds"]["seed"] if self.seed is None else self.seed,
             arms=config["arms"] if self.arms is None else self.arms,
             tasks=config.get("tasks") if self.tasks is None else self.tasks,
@@ -86,13 +109,16 @@ class Asked:
         """Load the checkpoint; the rest is loaded when it is needed. Raises CheckpointError."""
         changes: dict[str, Any] = {"llm": self.llm} if self.llm else {}
         loop = self.loop or LoopConfig.preset(learn_steps=0, **changes)
-        return assemble(self.checkpoint or loop.checkpoint, loop)
+        suite = load_suite(self.suite or DEFAULT, self.tasks)
+        own = (make_world, suite.tasks[0]) if (make_world := getattr(suite, "make_world", None)) else ()
+        return replace(assemble(self.checkpoint or loop.checkpoint, loop, *own), max_samples=self.max_samples)
 
 
 def run_suite(
     suite: str | None = None,
     *,
     limit: int | None = None,
+    epochs: int | None = None,
     seed: int | None = None,
     json: bool = False,
     arms: Sequence[str] | None = None,
@@ -102,43 +128,53 @@ def run_suite(
     resume: str | None = None,
     rerun: str | None = None,
     workers: int = 1,
+    max_samples: int | None = None,
+    fail_on_error: bool = False,
     runs: Path = RUNS,
     parts: Parts | None = None,
 ) -> dict[str, Any]:
     """Measure, write the run folder, print the results, and return them with the run's id.
 
-    `limit` is the number of samples a task (the suite's own default where None). `resume` goes on with a run that was
-    cut off, and `rerun` does a finished one again and compares; both name it by its id, its folder, or "last", and take
-    their settings from it. `workers` processes share the work; `parts`, where given, are measured in this one. Raises
-    EvalError, and what loading a checkpoint or a language model raises.
+    `suite` is a name or a file. `limit` is the number of samples a task (the suite's own default where None), and each
+    is done `epochs` times. `resume` goes on with a run that was cut off, and does again what raised; `rerun` does a
+    finished one again and compares. Both name it by its id, its folder, or "last", and take their settings from it.
+    `workers` processes share the work, each with `max_samples` samples under way at most; `parts`, where given, are
+    measured in this one. A sample that raises is recorded, unless `fail_on_error`. Raises EvalError, and what loading a
+    checkpoint or a language model raises.
     """
-    asked = Asked(suite, limit, seed, arms, tasks, checkpoint, llm)
+    asked = Asked(suite, limit, seed, arms, tasks, checkpoint, llm, epochs=epochs, max_samples=max_samples)
     begun = RunFolder.open(runs, resume or rerun or "last") if resume or rerun else None
     asked = asked.like(begun) if begun else asked
-    measured = load_suite(asked.suite or next(iter(SUITES)), asked.tasks)
+    measured = load_suite(asked.suite or DEFAULT, asked.tasks)
     usual: Sequence[str] = getattr(measured, "default_arms", measured.arms)  # the others play where they are named
     chosen = _those(measured.arms, asked.arms or usual, f"{measured.name} has no arm")
-    options = Options(asked.limit or measured.default_limit, asked.seed or 0, chosen)
-    total = measured.count(options)
+    options = Options(asked.limit or measured.default_limit, asked.seed or 0, chosen, asked.epochs or 1)
+    if options.epochs > 1 and not getattr(measured, "epochs", False):
+        raise EvalError(f"{measured.name} sums up samples that are done once each; leave out --epochs")
+    total = measured.count(options) * options.epochs
     several = workers > 1 and parts is None
     parts = parts or asked.parts()
-    folder = _folder(runs, measured, options, parts, begun, again=bool(rerun), workers=workers if several else 1)
-    done = folder.done()
+    folder = _folder(
+        runs, measured, asked.suite or "", options, parts, begun, again=bool(rerun), workers=workers if several else 1
+    )
+    asked, done = replace(asked, suite=folder.suite), folder.done()
     found = (
-        measure(measured, partial(_one_task, measured.name), asked.parts, options, done, workers)
+        measure(
+            measured, partial(_one_task, folder.suite), asked.parts, options, done, workers, fail_on_error=fail_on_error
+        )
         if several
-        else measured.measure(parts, options, done)
+        else careful.samples(measured, parts, options, done, fail_on_error=fail_on_error)
     )
     try:
         with Progress(f"{measured.name} {folder.id}", total, len(done)) as progress:
-            for sample in found:
-                folder.append(sample)
-                progress.advance(str(sample["task"]))
+            _keep(folder, found, progress, fail_on_error=fail_on_error)
     except BaseException:
         print(f"what was measured is kept: go on with `gedanken eval --resume {folder.id}`", file=sys.stderr)
         raise
     samples = folder.samples()
-    summary = folder.finish(measured.summarise(samples))
+    raised = careful.errors(samples)
+    results = measured.summarise(counted(measured, samples)) | ({"errors": raised} if raised else {})
+    summary = folder.finish(results)
     from gedanken.evals.page import Run, draw  # it reads runs with what is here
 
     draw(Run(summary, samples, folder.path), folder.path)
@@ -147,6 +183,9 @@ def run_suite(
     again = compare_rerun(measured, begun.samples(), samples) if begun and rerun else None
     if begun and again:
         answer["rerun"] = {"of": begun.id, **again.as_dict()}
+    for sample in raised:
+        name = " ".join(str(sample[part]) for part in ("task", "seed", "arm"))
+        print(f"error, counted as {_counts(measured)}: {name}: {sample['error']}", file=sys.stderr)
     if json:
         print(dumps(answer))
         return answer
@@ -155,6 +194,22 @@ def run_suite(
         print(f"{again.words()} {begun.id}")
     print(f"run {folder.id}, commit {summary['commit']}; everything in {folder.path}", file=sys.stderr)
     return answer
+
+
+def _keep(folder: RunFolder, found: Iterable[dict[str, Any]], progress: Progress, *, fail_on_error: bool) -> None:
+    """Write samples down as they come. Raises EvalError where too many in a row have raised."""
+    in_a_row = 0
+    for sample in found:
+        folder.append(sample)
+        progress.advance(str(sample["task"]))
+        in_a_row = in_a_row + 1 if sample.get("error") else 0
+        if in_a_row == careful.IN_A_ROW or (in_a_row and fail_on_error):
+            times = f"{in_a_row} samples in a row" if in_a_row > 1 else "a sample"
+            raise EvalError(f"{times} failed, the last ({sample['task']} {sample['seed']}) with {sample['error']}")
+
+
+def _counts(suite: Suite) -> str:
+    return "failed" if hasattr(suite, "failed") else "nothing"
 
 
 def show(tables: Sequence[Table]) -> None:
@@ -184,9 +239,10 @@ def _those(there: Sequence[str], wanted: Sequence[str] | None, otherwise: str) -
 def _unseen(suite: Suite, options: Options, parts: Parts) -> None:
     """Raise EvalError where the checkpoint learnt from a person's episode with a seed to be measured."""
     seeds = evaluation_seeds(options.seed, options.limit)
+    worlds: Mapping[str, str] = getattr(suite, "worlds", {})
     for world, seen in parts.trained.card.get("seen", {}).items():
         known = [seed for seed in seen if seed in seeds]
-        if world in suite.tasks and known:
+        if world in {worlds.get(task, task) for task in suite.tasks} and known:
             raise EvalError(
                 f"{parts.trained.name} learnt from {world} with seed {known[0]}, which would be measured here; choose"
                 " another --seed, or the checkpoint that was shipped"
@@ -194,11 +250,21 @@ def _unseen(suite: Suite, options: Options, parts: Parts) -> None:
 
 
 def _folder(
-    runs: Path, suite: Suite, options: Options, parts: Parts, begun: RunFolder | None, *, again: bool, workers: int
+    runs: Path,
+    suite: Suite,
+    name: str,
+    options: Options,
+    parts: Parts,
+    begun: RunFolder | None,
+    *,
+    again: bool,
+    workers: int,
 ) -> RunFolder:
     """Begin a run, or take one up again. Raises RunError where `begun` was begun with other settings."""
     config = {
         "limit": options.limit,
+        "epochs": options.epochs,
+        "max_samples": parts.max_samples,
         "arms": list(options.arms),
         "tasks": list(suite.tasks),
         "checkpoint": parts.trained.name,
@@ -209,14 +275,14 @@ def _folder(
     _unseen(suite, options, parts)
     more: dict[str, Any] = {"learnt": str(learnt)} if (learnt := parts.trained.card.get("learnt")) else {}
     more |= {"workers": workers}
+    file, kind = split(name) if is_file(name) else (None, "")
+    more |= {"suite_class": kind} if kind else {}
     if begun is None:
-        return RunFolder.create(runs, suite.name, config, seeds, weights, **more)
+        return RunFolder.create(runs, suite.name, config, seeds, weights, file, **more)
     begun.agree(suite.name, config, seeds, weights)
     if not again:
         begun.go_on()
         return begun
-    if (there := len(begun.done())) < suite.count(options):
-        raise RunError(
-            f"run {begun.id} has {there} of {suite.count(options)} samples; finish it with --resume {begun.id}"
-        )
-    return RunFolder.create(runs, suite.name, config, seeds, weights, rerun_of=begun.id, **more)
+    if (there := len(begun.samples())) < (total := suite.count(options) * options.epochs):
+        raise RunError(f"run {begun.id} has {there} of {total} samples; finish it with --resume {begun.id}")
+    return RunFolder.create(runs, suite.name, config, seeds, weights, file, rerun_of=begun.id, **more)

@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from gedanken.evals.arms import ABOUT, ALONE, REPLAN
+from gedanken.evals.arms import ALONE, REPLAN
 from gedanken.evals.charts import (
     Bar,
     Curve,
@@ -32,7 +32,7 @@ from gedanken.evals.failures import Failure, worst
 from gedanken.evals.main import RUNS, load_suite
 from gedanken.evals.run_folder import RunFolder, plain
 from gedanken.evals.statistics import reliability, wilson
-from gedanken.evals.suite import Table
+from gedanken.evals.suite import Suite, Table, counted
 
 HEADINGS = {
     "babyai-local": "The loop, its floors and its ceilings",
@@ -91,6 +91,13 @@ class Run:
     samples: Sequence[Mapping[str, Any]]
     folder: Path | None
 
+    @property
+    def suite(self) -> Suite:
+        """The suite that was run; somebody's own is in the run's folder. Raises EvalError where it is not."""
+        if self.folder is None or "suite_file" not in self.summary:
+            return load_suite(self.summary["suite"])
+        return load_suite(RunFolder(self.folder, dict(self.summary)).suite)
+
     @classmethod
     def read(cls, name: str, runs: Path = RUNS) -> Run:
         """Read a run folder by its id or path, or a summary's file. Raises RunError for neither."""
@@ -106,7 +113,8 @@ class Run:
         samples = folder.samples()
         if not samples:
             raise RunError(f"run {folder.id} has no samples yet; go on with `gedanken eval --resume {folder.id}`")
-        results = plain(load_suite(folder.about["suite"]).summarise(samples))
+        suite = load_suite(folder.suite)
+        results = plain(suite.summarise(counted(suite, samples)))
         finished = f"{len(samples)} samples, {'finished' if folder.finished else 'NOT FINISHED'}"
         return cls({"run": folder.id, **folder.about, "finished": finished, "results": results}, samples, folder.path)
 
@@ -141,14 +149,14 @@ def page(found: Sequence[Run]) -> str:
 
 
 def _section(run: Run) -> Section:
-    summary, suite = run.summary, load_suite(run.summary["suite"])
+    summary, suite = run.summary, run.suite
     config, machine = summary["config"], summary["machine"]
     facts = {
         "run": summary["run"],
         "commit": summary["commit"].replace("+changes", " and changes that were not committed"),
         "checkpoint": ", ".join(f"{name} {digest[:12]}" for name, digest in summary["checkpoints"].items())
         or config["checkpoint"],
-        "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task",
+        "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task{_epochs(config)}",
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
         "begun": summary["started"],
         "finished": summary["finished"],
@@ -164,21 +172,25 @@ def _section(run: Run) -> Section:
         ) from error
     return Section(
         id=summary["run"],
-        heading=HEADINGS[suite.name],
+        heading=HEADINGS.get(suite.name, suite.name),
         facts=tuple(facts.items()),
         settings=tuple((name, str(value)) for name, value in settings.items()),
         figures=figures,
         tables=tables,
-        arms=tuple((arm, ABOUT[arm]) for arm in arms),
+        arms=tuple((arm, suite.about.get(arm, "")) for arm in arms) if isinstance(suite, EpisodeSuite) else (),
         worst=WORST.get(suite.name, "The worst failures"),
-        failures=tuple(worst(suite.name, run.samples)),
+        failures=tuple(worst(suite, run.samples)),
         note="" if run.samples else "Only the summary was kept; the run's folder would show its worst failures, too.",
     )
 
 
+def _epochs(config: Mapping[str, Any]) -> str:
+    return f", {config['epochs']} epochs" if config.get("epochs", 1) > 1 else ""
+
+
 def _figures(run: Run) -> Iterator[Figure]:
     suite, results = run.summary["suite"], run.summary["results"]
-    if isinstance(load_suite(suite), EpisodeSuite):
+    if isinstance(run.suite, EpisodeSuite):
         yield from _success(results)
         told = [sample for sample in run.samples if sample.get("predicted") is not None]
         if told:
@@ -202,13 +214,13 @@ def _success(results: Mapping[str, Any]) -> Iterator[Figure]:
     together = []
     for arm, rows in arms.items():
         rate = wilson(round(sum(row["n"] * row["success"] for row in rows)), sum(row["n"] for row in rows))
-        together.append(Bar(arm, rate.value, rate.low, rate.high, KINDS[arm]))
+        together.append(Bar(arm, rate.value, rate.low, rate.high, KINDS.get(arm, "second")))
     counts = {row["n"] for rows in arms.values() for row in rows}
     each = f"n = {' or '.join(map(str, sorted(counts)))} a level and arm, Wilson 95 %"
     yield Figure("Success, all levels", bars(together, "success of every arm over all levels"), each)
     for task in [row["task"] for row in results["tasks"]]:
         mine = [(arm, row) for arm, rows in arms.items() for row in rows if row["task"] == task]
-        level = [Bar(arm, row["success"], row["ci_low"], row["ci_high"], KINDS[arm]) for arm, row in mine]
+        level = [Bar(arm, row["success"], row["ci_low"], row["ci_high"], KINDS.get(arm, "second")) for arm, row in mine]
         yield Figure(task, bars(level, f"success of every arm in {task}"))
 
 
@@ -277,7 +289,7 @@ def _doubted(rows: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
 
 def _changes(found: Sequence[Run]) -> Iterator[Change]:
     """Compare each run with the next one of its suite, where they have pairs."""
-    for suite in HEADINGS:
+    for suite in dict.fromkeys(run.summary["suite"] for run in found):
         mine = [run.folder for run in found if run.summary["suite"] == suite and run.folder is not None]
         for before, after in itertools.pairwise(mine):
             try:

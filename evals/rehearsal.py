@@ -38,7 +38,7 @@ class Judged:
     plan: str
     predicted: float
     carried_out: float
-    satisfies: float
+    satisfies: float | None  # None where nobody judged what the goal means
     expected_steps: float | None
     disagreement: float
     success: bool

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gedanken.evals.arms import ABOUT
+from gedanken.evals import careful
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import SUITES, load_suite
 from gedanken.evals.page import HEADINGS
 from gedanken.evals.run_folder import RunFolder, plain
-from gedanken.evals.suite import Table
+from gedanken.evals.suite import Table, counted
 
 MARKS = ("<!-- results -->", "<!-- /results -->")
 Summary = Mapping[str, Any]
@@ -30,8 +30,10 @@ def adopt(run: Path, docs: Path) -> Path:
     try:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         name = str(summary["run"])
-        samples = RunFolder.open(run.parent, str(run)).samples()
-        summary["results"] = plain(load_suite(summary["suite"]).summarise(samples))
+        folder = RunFolder.open(run.parent, str(run))
+        suite = load_suite(folder.suite)
+        errors = {"errors": found} if (found := careful.errors(folder.samples())) else {}
+        summary["results"] = plain(suite.summarise(counted(suite, folder.samples())) | errors)
     except (OSError, ValueError, KeyError) as error:
         raise EvalError(f"{run} has no summary ({error}); finish it with --resume {run.name}") from error
     target = docs / "runs" / f"{name}.json"
@@ -72,7 +74,7 @@ def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
                 measured = load_suite(suite)
                 parts += [markdown(table) for table in measured.tables(summary["results"])]
                 if isinstance(measured, EpisodeSuite):
-                    parts += _about_arms(summary["results"])
+                    parts += _about_arms(measured, summary["results"])
             except KeyError as error:
                 raise EvalError(
                     f"the summary of {summary['run']} was made by another version ({error} is missing); sum its samples"
@@ -137,7 +139,8 @@ def provenance(summary: Summary, docs: str = "") -> str:
     words = [
         f"run [`{summary['run']}`]({docs}runs/{summary['run']}.json)",
         f"commit {summary['commit'].replace('+changes', '')}{changed}",
-        f"seed {summary['seeds']['seed']}, n = {config['limit']} a task",
+        f"seed {summary['seeds']['seed']}, n = {config['limit']} a task"
+        + (f", {config['epochs']} epochs" if config.get("epochs", 1) > 1 else ""),
         f"checkpoint {', '.join(weights) or config['checkpoint']}",
         f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
     ]
@@ -147,8 +150,8 @@ def provenance(summary: Summary, docs: str = "") -> str:
     return "<sub>" + "; ".join(words) + f".{remark}</sub>"
 
 
-def _about_arms(results: Mapping[str, Any]) -> list[str]:
-    lines = [f"- **{arm}**: {ABOUT[arm]}" for arm in (results["arm"], *results["arms"])]
+def _about_arms(suite: EpisodeSuite, results: Mapping[str, Any]) -> list[str]:
+    lines = [f"- **{arm}**: {suite.about[arm]}" for arm in (results["arm"], *results["arms"])]
     paired = [
         f"{row['first']} minus {row['second']} {_interval(row, percent=True)} points" for row in results["differences"]
     ]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gedanken.evals.run_folder import plain
-from gedanken.evals.suite import Suite
+from gedanken.evals.run_folder import EpochKey, key_of, plain
+from gedanken.evals.suite import Suite, counted
 
 SHOWN = 5
 """Samples whose differences are named."""
@@ -40,24 +40,21 @@ class Rerun:
 
 def compare_rerun(suite: Suite, before: Sequence[Sample], after: Sequence[Sample]) -> Rerun:
     """Compare samples one by one and what they come to, what clocks said set to nothing."""
-    pairs = [{_key(sample): _timeless(suite, sample) for sample in samples} for samples in (before, after)]
+    pairs = [{key_of(sample): _timeless(suite, sample) for sample in samples} for samples in (before, after)]
     keys = list(dict.fromkeys((*pairs[0], *pairs[1])))
     others = [key for key in keys if pairs[0].get(key) != pairs[1].get(key)]
-    results = [plain(suite.summarise(list(samples.values()))) for samples in pairs]
+    results = [plain(suite.summarise(counted(suite, list(samples.values())))) for samples in pairs]
     differences = tuple(_difference(key, pairs[0].get(key, {}), pairs[1].get(key, {})) for key in others[:SHOWN])
     return Rerun(results[0] == results[1], len(keys), len(others), differences)
-
-
-def _key(sample: Sample) -> tuple[str, int, str]:
-    return sample["task"], sample["seed"], sample["arm"]
 
 
 def _timeless(suite: Suite, sample: Sample) -> dict[str, Any]:
     return {name: 0.0 if name in suite.clocks else value for name, value in plain(sample).items()}
 
 
-def _difference(key: tuple[str, int, str], before: Sample, after: Sample) -> str:
+def _difference(key: EpochKey, before: Sample, after: Sample) -> str:
+    which = f"{key[0]} {key[1]} {key[2]}" + (f" epoch {key[3]}" if key[3] > 1 else "")
     if not before or not after:
-        return f"{key[0]} {key[1]} {key[2]} is only in the {'first' if before else 'second'}"
+        return f"{which} is only in the {'first' if before else 'second'}"
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    return f"{key[0]} {key[1]} {key[2]} in {', '.join(names)}"
+    return f"{which} in {', '.join(names)}"

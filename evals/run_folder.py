@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ PACKAGES = ("gedanken", "torch", "transformers", "minigrid", "gymnasium", "numpy
 Key = tuple[str, int, str]
 """Task, seed and arm of a sample."""
 
+EpochKey = tuple[str, int, str, int]
+"""A key and the epoch, from 1 on."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -39,6 +43,12 @@ class RunFolder:
         """Name of the folder."""
         return self.path.name
 
+    @property
+    def suite(self) -> str:
+        """How the suite is called, or where the run keeps its file (`own_suite`)."""
+        file, kind = self.about.get("suite_file"), self.about.get("suite_class")
+        return str(self.about["suite"]) if file is None else f"{self.path / file}{f':{kind}' if kind else ''}"
+
     @classmethod
     def create(
         cls,
@@ -47,11 +57,15 @@ class RunFolder:
         config: Mapping[str, Any],
         seeds: Mapping[str, Any],
         checkpoints: Iterable[Path] = (),
+        suite_file: Path | None = None,
         **more: str | int,
     ) -> RunFolder:
-        """Begin a run: write all that is known before the first sample. Raises RunError where it can't be written."""
+        """Begin a run: write all that is known before the first sample. Raises RunError where it can't be written.
+
+        `suite_file` is kept with it, where the suite is somebody's own.
+        """
         now = datetime.now(UTC)
-        about = {
+        about: dict[str, Any] = {
             "format": FORMAT,
             "suite": suite,
             "started": now.isoformat(timespec="seconds"),
@@ -61,11 +75,14 @@ class RunFolder:
             "commit": commit(),
             "machine": machine(),
             "checkpoints": _sums(checkpoints),
+            **({"suite_file": suite_file.name, "suite_sha256": sha256(suite_file)} if suite_file else {}),
             **more,
         }
         path = root / f"{now:%Y%m%d-%H%M%S}-{suite}-{secrets.token_hex(2)}"
         try:
             path.mkdir(parents=True)
+            if suite_file:
+                shutil.copyfile(suite_file, path / about["suite_file"])
             _write(path / "run.json", about)
         except OSError as error:
             raise RunError(
@@ -136,26 +153,28 @@ class RunFolder:
     def samples(self) -> list[dict[str, Any]]:
         """Return the samples so far, task by task in the order of their seeds, however they came.
 
-        A line that is not whole is left out, a repeated sample counts once.
+        A line that is not whole is left out, a repeated sample counts once: where it first came to something.
         """
         path = self.path / "samples.jsonl"
         if not path.exists():
             return []
         whole = _whole_lines(path.read_bytes())
-        found: dict[Key, dict[str, Any]] = {}
+        found: dict[EpochKey, dict[str, Any]] = {}
         for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
             try:
                 sample = json.loads(line)
-                found.setdefault((sample["task"], sample["seed"], sample["arm"]), sample)
+                key = key_of(sample)
+                if key not in found or found[key].get("error"):
+                    found[key] = sample
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"{path}, line {number}: {error}; remove that line to go on") from error
-        tasks = list(dict.fromkeys(task for task, _, _ in found))
+        tasks = list(dict.fromkeys(key[0] for key in found))
         order = sorted(found, key=lambda key: (tasks.index(key[0]), *key[1:]))
         return [found[key] for key in order]
 
-    def done(self) -> set[Key]:
-        """Return the keys of the samples so far."""
-        return {(sample["task"], sample["seed"], sample["arm"]) for sample in self.samples()}
+    def done(self) -> set[EpochKey]:
+        """Return the keys of the samples so far; those that raised are to be done again."""
+        return {key_of(sample) for sample in self.samples() if not sample.get("error")}
 
     @property
     def finished(self) -> bool:
@@ -180,6 +199,11 @@ class RunFolder:
         except OSError as error:
             raise self._refused(error) from error
         return summary
+
+
+def key_of(sample: Mapping[str, Any]) -> EpochKey:
+    """Return a sample's key."""
+    return sample["task"], sample["seed"], sample["arm"], sample.get("epoch", 1)
 
 
 def versions() -> dict[str, str]:

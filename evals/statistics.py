@@ -41,8 +41,11 @@ class Interval:
         return {key: None if value != value else value for key, value in asdict(self).items()}
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """Return a proportion with Wilson's score interval (1927). Raises ValueError for more successes than trials."""
+def wilson(successes: float, n: int) -> Interval:
+    """Return a proportion with Wilson's score interval (1927). Raises ValueError for more successes than trials.
+
+    A trial that was repeated may count as a part of a success.
+    """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes in {n} trials")
     if n == 0:
@@ -74,17 +77,31 @@ def paired_difference(first: ArrayLike, second: ArrayLike, *, level: float = 0.9
     return Interval((gained - lost) / n, float(low), float(high), n)
 
 
-def paired_bootstrap(first: Statistic, second: Statistic, n: int, *, level: float = 0.95, seed: int = 0) -> Interval:
+def paired_bootstrap(
+    first: Statistic,
+    second: Statistic,
+    n: int,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[object] | None = None,
+) -> Interval:
     """Return first minus second over the same n rows, with the normal interval of its bootstrap standard error.
 
-    Each draw takes the same rows for both. Percentiles of a thousand draws would say nothing of levels far above 95 %.
-    Draws for which the difference is NaN are left out; NaN bounds where fewer than two are left.
+    Each draw takes the same rows for both; rows of one of `groups` are drawn together, and `n` then counts groups.
+    Percentiles of a thousand draws would say nothing of levels far above 95 %. Draws for which the difference is NaN
+    are left out; NaN bounds where fewer than two are left.
     """
     rng, rows = np.random.default_rng(seed), np.arange(n, dtype=np.int64)
     if not n:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     value = first(rows) - second(rows)
-    picks = rng.integers(n, size=(ROUNDS, n))
+    members: dict[object, list[int]] = {}
+    for row in range(n):
+        members.setdefault(row if groups is None else groups[row], []).append(row)
+    parts = [np.array(part, dtype=np.int64) for part in members.values()]
+    n = len(parts)
+    picks = (np.concatenate([parts[part] for part in pick]) for pick in rng.integers(n, size=(ROUNDS, n)))
     draws = [draw for pick in picks if (draw := first(pick) - second(pick)) == draw]
     half = quantile(level) * float(np.std(draws, ddof=1)) if len(draws) > 1 else float("nan")
     return Interval(value, value - half, value + half, n)

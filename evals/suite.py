@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,9 @@ from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.protocol import DemonstratedWorld
 
 SEEDS_PER_RUN = 100_000
+
+EPOCH_SEEDS = 1_000
+"""How far the agent's seeds of two epochs are apart: further than the rounds of one episode reach."""
 
 
 def evaluation_seeds(seed: int, limit: int) -> range:
@@ -44,13 +47,17 @@ def chunks(seeds: range, size: int) -> list[range]:
 
 @dataclass
 class Parts:
-    """What is measured: worlds, a checkpoint, and a language model and a critic, loaded when first asked for."""
+    """What is measured: worlds, a checkpoint, and a language model and a critic, loaded when first asked for.
+
+    At most `max_samples` samples are under way at once; None leaves it to whoever measures.
+    """
 
     make_world: Callable[[str], DemonstratedWorld]
     trained: Trained
     config: LoopConfig = field(default_factory=LoopConfig)
     load_llm: Callable[[], LanguageModel] | None = None
     load_critic: Callable[[LanguageModel], Judge] | None = None
+    max_samples: int | None = None
 
     @cached_property
     def llm(self) -> LanguageModel:
@@ -62,7 +69,7 @@ class Parts:
     @cached_property
     def together(self) -> Together:
         """The language model with one memory for the whole run, see `Together`."""
-        return Together(self.llm)
+        return Together(self.llm, self.max_samples)
 
     @cached_property
     def critic(self) -> Judge:
@@ -71,14 +78,24 @@ class Parts:
             raise EvalError("this needs a critic, and none was given")
         return self.load_critic(self.llm)
 
+    def in_epoch(self, epoch: int) -> Parts:
+        """Return the same parts with other draws of the agent's; epoch 1 has the config's own seed."""
+        if epoch == 1:
+            return self
+        config = self.config.model_copy(update={"seed": self.config.seed + EPOCH_SEEDS * (epoch - 1)})
+        load_llm = (lambda: self.llm) if self.load_llm else None
+        load_critic = (lambda _: self.critic) if self.load_critic else None
+        return replace(self, config=config, load_llm=load_llm, load_critic=load_critic)
+
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for: samples a task, the evaluation's seed, the arms."""
+    """What was asked for: samples a task, the evaluation's seed, the arms, how often each sample is done."""
 
     limit: int
     seed: int
     arms: tuple[str, ...]
+    epochs: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,13 @@ class Table:
 
 
 class Suite(Protocol):
-    """One thing that is measured."""
+    """One thing that is measured.
+
+    Besides what follows a suite may have: `make_world(task)`, where tasks are no worlds, and `worlds`, the world of
+    each; `default_arms` and `more_tasks`; `failed(task, seed, arm)`, the sample that stands for one that raised, which
+    is left out otherwise; `epochs`, true where samples may be done several times; `arms_share`, true where arms ask the
+    language model the same.
+    """
 
     name: str
     default_limit: int
@@ -102,7 +125,7 @@ class Suite(Protocol):
     measures: tuple[Measure, ...]  # what is compared between two runs
 
     def count(self, options: Options) -> int:
-        """Return the number of samples."""
+        """Return the number of samples of one epoch."""
         ...
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
@@ -118,17 +141,37 @@ class Suite(Protocol):
         ...
 
 
-def assemble(checkpoint: str | Path, config: LoopConfig) -> Parts:
-    """Load a checkpoint and say how the rest is loaded. Raises CheckpointError."""
+def keys(suite: Suite, options: Options) -> list[Key]:
+    """Return task, seed and arm of every sample; none for a suite that counts its samples otherwise."""
+    seeds = evaluation_seeds(options.seed, options.limit)
+    found = [(task, seed, arm) for task in suite.tasks for arm in options.arms for seed in seeds]
+    return found if len(found) == suite.count(options) else []
+
+
+def counted(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the samples that a suite sums up: those that raised count where it says as what."""
+    return [sample for sample in samples if hasattr(suite, "failed") or not sample.get("error")]
+
+
+def assemble(
+    checkpoint: str | Path,
+    config: LoopConfig,
+    make_world: Callable[[str], DemonstratedWorld] | None = None,
+    first: str = "BabyAI-GoToLocal-v0",
+) -> Parts:
+    """Load a checkpoint and say how the rest is loaded. Raises CheckpointError.
+
+    `make_world` makes worlds of tasks that are none themselves; `first` is one of them.
+    """
     from gedanken.agent.llm import load as load_language_model
     from gedanken.agent.loading import load_critic, load_practice
     from gedanken.worldmodel.checkpoint import load
-    from gedanken.worlds.babyai import SPEC
 
-    trained = load(checkpoint, SPEC)
-    world = load_practice("BabyAI-GoToLocal-v0")
+    make_world = make_world or load_practice
+    world = make_world(first)
+    trained = load(checkpoint, world.spec)
     return Parts(
-        load_practice,
+        make_world,
         trained,
         config.practised(trained.card),
         load_llm=lambda: load_language_model(config.llm),

@@ -49,10 +49,13 @@ class _Task(Generic[T]):
 
 
 class Together:
-    """A `LanguageModel` over another one, see the module; `memory` holds every answer given so far."""
+    """A `LanguageModel` over another one, see the module; `memory` holds every answer given so far.
 
-    def __init__(self, llm: LanguageModel) -> None:
-        self.llm = llm
+    At most `most` runs are under way at once, where that is said.
+    """
+
+    def __init__(self, llm: LanguageModel, most: int | None = None) -> None:
+        self.llm, self.most = llm, most
         self.memory: dict[tuple[str, _Settings], list[Completion]] = {}
         self.seconds = 0.0  # spent in the language model
         self._floor = threading.Semaphore(0)
@@ -100,6 +103,7 @@ class Together:
 
     def run(self, works: Iterable[Callable[[], T]], width: int) -> Iterator[tuple[int, T]]:
         """Yield (index, result) of every work as it ends, `width` of them side by side. Raises what a work raises."""
+        width = min(width, self.most or width)
         following = enumerate(works)
         live: list[tuple[int, _Task[T]]] = []
         self._ended = False

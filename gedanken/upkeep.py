@@ -107,6 +107,9 @@ def _train_planner(name: str, folder: Path | None, size: Any, seed: int) -> int:
 @click.command(name="eval")
 @click.argument("suite", required=False)
 @click.option("--limit", type=click.IntRange(1), help="Samples a task.  [default: the suite's own]")
+@click.option(
+    "--epochs", type=click.IntRange(1, 1000), help="Do every sample so often, with other draws.  [default: 1]"
+)
 @click.option("--seed", type=click.IntRange(0), help="Which seeds: 100,000 from SEED x 100,000 on.  [default: 0]")
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Only this arm; may be repeated.")
 @click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only this task; may be repeated.")
@@ -115,10 +118,13 @@ def _train_planner(name: str, folder: Path | None, size: Any, seed: int) -> int:
 @click.option("--resume", metavar="RUN", help="Go on with a run that was cut off, by its id, its folder, or `last`.")
 @click.option("--rerun", metavar="RUN", help="Do a finished run again, and say whether the results are the same.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that measure.")
+@click.option("--max-samples", type=click.IntRange(1), help="Samples under way at once in a process, at most.")
+@click.option("--fail-on-error", is_flag=True, help="Stop at the first sample that raises, instead of recording it.")
 @json_option
 def eval_command(
     suite: str | None,
     limit: int | None,
+    epochs: int | None,
     seed: int | None,
     arms: tuple[str, ...],
     tasks: tuple[str, ...],
@@ -127,14 +133,18 @@ def eval_command(
     resume: str | None,
     rerun: str | None,
     workers: int,
+    max_samples: int | None,
+    fail_on_error: bool,
     as_json: bool,
 ) -> int:
     """Measure the agent on SUITE, with 95 % intervals.
 
-    Suites: babyai-local (the default), babyai-levels, balrog-babyai, rehearsal, world-model, planner, speed.
+    Suites: babyai-local (the default), babyai-levels, balrog-babyai, rehearsal, world-model, planner, speed; or a file
+    of your own: SUITE.toml, SUITE.py or SUITE.py:Name (docs/evals.md).
 
     Everything is kept in a folder of its own under runs/. --resume and --rerun take all that is left out from the run;
-    --rerun exits with 3 where the results are not the same.
+    --resume also does again what raised, and --rerun exits with 3 where the results are not the same. A sample that
+    raises is recorded with its trace and counts as failed; five in a row stop the run.
     """
     from gedanken.evals.main import run_suite
 
@@ -143,6 +153,7 @@ def eval_command(
     answer = run_suite(
         suite,
         limit=limit,
+        epochs=epochs,
         seed=seed,
         arms=arms or None,
         tasks=tasks or None,
@@ -151,6 +162,8 @@ def eval_command(
         resume=resume,
         rerun=rerun,
         workers=workers,
+        max_samples=max_samples,
+        fail_on_error=fail_on_error,
         json=as_json,
     )
     return NOT_REACHED if rerun and not answer["rerun"]["same"] else REACHED

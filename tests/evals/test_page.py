@@ -15,6 +15,7 @@ from gedanken.cli import run
 from gedanken.evals.charts import Bar, Curve, Dot, alone, bars, coverage_curves, horizon_curves, reliability_diagram
 from gedanken.evals.errors import EvalError, RunError
 from gedanken.evals.failures import worst
+from gedanken.evals.main import load_suite
 from gedanken.evals.open_loop import COUNTS, HORIZONS
 from gedanken.evals.other_actions import ANSWERS
 from gedanken.evals.page import Run, page
@@ -101,19 +102,21 @@ def test_the_page_stands_alone_and_says_what_the_runs_say(written: Path, runs: l
 
 
 def test_the_worst_failures_are_those_that_were_least_expected(written: Path) -> None:
-    failed = worst("babyai-local", [episode(TASKS[0], s, a, s < 8) for s in range(12) for a in ("random", "loop")])
+    failed = worst(
+        load_suite("babyai-local"), [episode(TASKS[0], s, a, s < 8) for s in range(12) for a in ("random", "loop")]
+    )
     assert [failure.predicted for failure in failed] == ["100%", "92%", "83%", "75%"]
     assert failed[0].plan == "pick_up(red key) → open(door)"
     assert failed[0].happened == "not reached after 16 actions, planned anew 1 time"
     assert failed[0].command == f"gedanken run --world {TASKS[0]} --seed 11"
-    judged = worst("rehearsal", [situation(seed) for seed in range(15)])
+    judged = worst(load_suite("rehearsal"), [situation(seed) for seed in range(15)])
     assert [(f.predicted, f.happened) for f in judged[:2]] == [
         ("70%", "not reached after 9 actions"),
         ("65%", "not reached after 9 actions"),
     ]
     assert len(judged) == 5, "what was predicted rightly is no failure"
-    assert "seed 11" in worst("world-model", [foreseen(seed) for seed in range(12)])[0].where
-    assert worst("speed", []) == []
+    assert "seed 11" in worst(load_suite("world-model"), [foreseen(seed) for seed in range(12)])[0].where
+    assert worst(load_suite("speed"), []) == []
     assert "gedanken run --world BabyAI-UnlockLocalDist-v0 --seed 11" in written.read_text()
 
 

@@ -41,7 +41,7 @@ def test_a_killed_run_goes_on_and_counts_nothing_twice(tmp_path: Path) -> None:
     assert len(again.samples()) == 1
     assert (run.path / "samples.jsonl").read_text().endswith('"se'), "to look at a run changes nothing"
     again.go_on()
-    assert again.done() == {("a", 1, "bot")}
+    assert again.done() == {("a", 1, "bot", 1)}
     again.append({"task": "a", "seed": 2, "arm": "bot"})
     again.append({"task": "a", "seed": 0, "arm": "bot"})
     assert [(s["seed"], s.get("success")) for s in again.samples()] == [(0, None), (1, True), (2, None)]
