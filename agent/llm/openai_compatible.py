@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gedanken.agent.llm.adapter import Adapter, available
 from gedanken.agent.llm.protocol import Completion, GrammarError, ServerError
 
 GrammarField = Literal["structured_outputs", "guided_grammar", "grammar", "none"]
@@ -114,6 +116,15 @@ class ServerModel:
     def name(self) -> str:
         """The model's name on the server and the server's address, without a password."""
         return f"{self._model or 'default'} at {httpx.URL(self._url).copy_with(userinfo=b'')}"
+
+    @functools.cached_property
+    def prompt(self) -> str | None:
+        """Prompt that the served adapter was trained on: a model is one where it has the name of an adapter here.
+
+        None for other models. Raises ServerError where the server has to be asked for its model and doesn't answer.
+        """
+        path = available().get(self._known_model())
+        return Adapter.open(path).prompt if path else None
 
     def complete(
         self,

@@ -3,6 +3,7 @@ import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from gedanken.agent.llm import GrammarError, LanguageModel, ServerError, load
 from gedanken.agent.llm.openai_compatible import ServerModel
+from gedanken.agent.llm.protocol import prompt_of
 
 
 def choice(text: str, log_probability: float = -1.0, finish: str = "stop") -> dict[str, Any]:
@@ -114,6 +116,19 @@ def test_asks_for_the_first_model_once_and_answers_in_order() -> None:
     assert {body["model"] for body in server.bodies[1:]} == {"first"}
     assert {body["n"] for body in server.bodies[1:]} == {1}
     assert model.name == "first at http://host/v1"
+
+
+def test_a_served_adapter_gets_the_prompt_that_it_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEDANKEN_HOME", str(tmp_path))
+    folder = tmp_path / "adapters" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 2, "r": 1}')
+    (folder / "card.json").write_text('{"format": 1, "prompt": "plan", "base_sha256": "0", "first_layer": 3}')
+    models = Server(httpx.Response(200, json={"data": [{"id": "mine"}, {"id": "other"}]}))
+    assert [prompt_of(models.model(model=name)) for name in (None, "mine", "other")] == ["plan", "plan", None]
+    assert [body["path"] for body in models.bodies] == ["/v1/models"]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
