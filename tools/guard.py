@@ -22,7 +22,7 @@ LARGEST_BODY = 64 * 1024
 BODY_SECONDS = 10.0
 """Time in which a body has to arrive."""
 
-CONNECTIONS = 64
+CONNECTIONS = 256
 """Requests at a time; further ones are answered with 503."""
 
 

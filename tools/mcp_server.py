@@ -36,8 +36,8 @@ PULSE = 1.5
 ABOUT = """Gedanken plans in words, rehearses its plans in a learned world model, and only then acts.
 
 It lives in one environment. `worlds` describes that, what is seen in it, and the plan language. `plan` imagines how a
-goal could be reached; `rehearse` judges your own plans; `act` reaches a goal for real. Work is done one run after the
-other. When a run takes longer than a few seconds, the answer has `state` "running" or "queued" and a `run_id`: call
+goal could be reached; `rehearse` judges your own plans; `act` reaches a goal for real. What only imagines goes on side by
+side, what acts is done alone, in the order of the calls. When a run takes longer than a few seconds, the answer has `state` "running" or "queued" and a `run_id`: call
 `status` with it, and with `wait`, until `state` is "done". `stop` ends a run.
 """
 

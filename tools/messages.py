@@ -13,7 +13,6 @@ from gedanken.agent.events import (
     Declined,
     Event,
     GoalReceived,
-    Grid,
     Judged,
     Learned,
     Outcome,
@@ -26,6 +25,7 @@ from gedanken.agent.events import (
     StepEnded,
     StepStarted,
     Stored,
+    View,
 )
 from gedanken.agent.goals import LONGEST_GOAL
 from gedanken.agent.verdict import Verdict
@@ -61,6 +61,8 @@ class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     work: ClassVar[str]
+    acts: ClassVar[bool] = False
+    """Whether the environment is not as it was when it is done."""
 
 
 class PlanRequest(_Request):
@@ -73,7 +75,7 @@ class PlanRequest(_Request):
 class ActRequest(_Request):
     """Reach a goal in the environment."""
 
-    work = "act"
+    work, acts = "act", True
     goal: GoalText
 
 
@@ -249,7 +251,7 @@ class PlanFutures(_Answer):
     actions: Spread | None = Field(description="Actions of the futures that succeed; none where no future does.")
     disagreement: float = Field(description="How unsure the model is, in nats an action.")
     ends: list[Ending]
-    views: list[Grid]
+    views: list[View]
 
 
 class ActionFutures(_Answer):
@@ -260,7 +262,7 @@ class ActionFutures(_Answer):
     continues: list[float] = Field(description="Probability that the episode goes on.")
     disagreement: list[float] = Field(description="How unsure the model is, in nats.")
     ends: list[Ending]
-    views: list[Grid]
+    views: list[View]
 
 
 class Simulation(_Answer):

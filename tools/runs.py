@@ -1,4 +1,7 @@
-"""Runs: work done one after the other in one thread, followed from anywhere. Knows no agent and no protocol."""
+"""Runs: what acts is done alone, what only imagines side by side; followed from anywhere. Knows no agent, no protocol.
+
+They begin in the order in which they were asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
@@ -20,6 +24,9 @@ KEPT = 100
 
 RETRY_AFTER = 5
 """Seconds after which a caller who was sent away may ask again."""
+
+TOGETHER = 8
+"""Runs that only imagine, side by side; what they ask of the models is answered in batches."""
 
 LONG = 3600.0
 """Seconds of patience of those who follow a run to its end."""
@@ -44,7 +51,7 @@ class UnknownRun(Refused):
 
 
 class Workplace(Protocol):
-    """An agent in its environment, as the thread that works there uses it."""
+    """An agent in its environment, as the threads that work there use it."""
 
     def about(self) -> Worlds:
         """Describe the place as it is now."""
@@ -55,7 +62,10 @@ class Workplace(Protocol):
         ...
 
     def do(self, request: Request, run: Run) -> Result | None:
-        """Work, let `run` hear of it, end when it is `stopping`; raise Refused for what can be helped."""
+        """Work, let `run` hear of it, end when it is `stopping`; raise Refused for what can be helped.
+
+        Called by several threads at once, but for requests that act.
+        """
         ...
 
 
@@ -174,18 +184,24 @@ class Run:
 
 
 class Runs:
-    """All runs of a server: a bounded queue, and the one thread that opens the workplace and works there.
+    """All runs of a server: a bounded queue, the thread that opens the workplace and acts there, and its helpers.
 
-    `waiting` bounds the queue; `limit` the seconds of one run, noticed whenever something happens in it.
+    `waiting` bounds the queue; `limit` the seconds of one run, noticed whenever something happens in it; `together` how
+    many runs that only imagine go on at once.
     """
 
     def __init__(
-        self, opening: Callable[[], AbstractContextManager[Workplace]], *, waiting: int = 8, limit: float = 600.0
+        self,
+        opening: Callable[[], AbstractContextManager[Workplace]],
+        *,
+        waiting: int = 8,
+        limit: float = 600.0,
+        together: int = TOGETHER,
     ) -> None:
-        self._opening, self._waiting, self._limit = opening, waiting, limit
+        self._opening, self._waiting, self._limit, self._together = opening, waiting, limit, together
         self._change = threading.Condition()
         self._queue, self._runs = deque[Run](), dict[str, Run]()
-        self._now: Run | None = None
+        self._now: set[Run] = set()
         self._place: Workplace | None = None
         self._about: Worlds | None = None
         self._failure: str | None = None
@@ -199,13 +215,13 @@ class Runs:
                 self._thread.start()
 
     def close(self) -> None:
-        """End the run in progress, drop those that wait, and leave the workplace."""
+        """End the runs in progress, drop those that wait, and leave the workplace."""
         with self._change:
             self._closed = True
             while self._queue:
                 self._queue.popleft().end("stopped", error="the server is shutting down")
-            if self._now:
-                self._now.stop("the server is shutting down")
+            for run in self._now:
+                run.stop("the server is shutting down")
             self._change.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
@@ -254,7 +270,7 @@ class Runs:
     def report(self, run: Run) -> Report:
         """Return how a run stands."""
         with self._change:
-            ahead = self._queue.index(run) + (self._now is not None) if run in self._queue else 0
+            ahead = self._queue.index(run) + len(self._now) if run in self._queue else 0
             return run.report(ahead)
 
     def stop(self, run: Run) -> None:
@@ -276,12 +292,15 @@ class Runs:
 
     def _live(self) -> None:
         try:
-            with self._opening() as place:
+            with self._opening() as place, ThreadPoolExecutor(self._together, "gedanken-imagine") as helpers:
                 with self._change:
                     self._place, self._about = place, place.about()
                     self._change.notify_all()
                 while run := self._next():
-                    self._do(place, run)
+                    if run.request.acts:
+                        self._do(place, run)
+                    else:
+                        helpers.submit(self._do, place, run)
         except Exception as error:
             with self._change:
                 self._place, self._failure = None, explained(error)
@@ -291,26 +310,44 @@ class Runs:
 
     def _next(self) -> Run | None:
         with self._change:
-            self._now = None
-            self._change.wait_for(lambda: self._queue or self._closed)
-            if not self._queue:
+            self._change.wait_for(lambda: self._closed or self._ready())
+            if self._closed:
                 return None
-            self._now = self._queue.popleft()
-            self._now.begin()
-            return self._now
+            run = self._queue.popleft()
+            run.begin()
+            self._now.add(run)
+            return run
+
+    def _ready(self) -> bool:
+        """Whether the first run that waits may begin."""
+        if not self._queue:
+            return False
+        return not self._now if self._queue[0].request.acts else len(self._now) < self._together
 
     def _do(self, place: Workplace, run: Run) -> None:
         try:
             place.check(run.request)
             result = place.do(run.request, run)
-            about = place.about()
+            about = place.about() if run.request.acts else None
         except Exception as error:
-            run.end("failed", error=explained(error))
+            self._end(run, "failed", error=explained(error))
             return
-        with self._change:
-            self._about = about
         cut = result is None or (isinstance(result, Answer) and result.status == "interrupted")
-        run.end("stopped" if cut else "done", result, run.stopping if cut else None)
+        self._end(run, "stopped" if cut else "done", result, run.stopping if cut else None, about)
+
+    def _end(
+        self,
+        run: Run,
+        state: State,
+        result: Result | None = None,
+        error: str | None = None,
+        about: Worlds | None = None,
+    ) -> None:
+        with self._change:
+            self._about = about or self._about
+            self._now.discard(run)
+            self._change.notify_all()
+        run.end(state, result, error)
 
 
 def explained(error: Exception) -> str:

@@ -30,8 +30,9 @@ from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Refused, Run, Runs, U
 STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404}
 ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.
 
-Work is done one run after the other. A request that starts a run waits a little (`wait`): 200 has the result, 202 a run
-that goes on, to be asked for at `/runs/{id}` or followed at `/runs/{id}/events`.
+What only imagines goes on side by side, what acts is done alone, in the order of the requests. A request that starts a
+run waits a little (`wait`): 200 has the result, 202 a run that goes on, to be asked for at `/runs/{id}` or followed at
+`/runs/{id}/events`.
 """
 
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the run to be over.")]

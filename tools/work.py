@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,10 @@ from torch import Tensor
 from gedanken.agent import deliberate, loading
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Event, GoalReceived, Grid, Learned, Outcome, Rehearsed, Stored
+from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Rehearsed, Stored, View
 from gedanken.agent.goals import GoalError, abilities, check_goal
 from gedanken.agent.llm.protocol import LLMError
-from gedanken.agent.mind import Stopped, grid_of
+from gedanken.agent.mind import Stopped, view_of
 from gedanken.agent.session import Session, SessionError
 from gedanken.tools.messages import (
     ActionFutures,
@@ -38,11 +39,12 @@ from gedanken.tools.messages import (
     Worlds,
 )
 from gedanken.tools.runs import Refused, Run
-from gedanken.worldmodel.checkpoint import CheckpointError
+from gedanken.tools.together import SharedModel, shared
+from gedanken.worldmodel.checkpoint import CheckpointError, Trained
 from gedanken.worldmodel.experience_file import StoreError
-from gedanken.worldmodel.rehearse import Rehearsal, rehearse
+from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.babyai import level_ids
-from gedanken.worlds.spec import Plan, SpecError
+from gedanken.worlds.spec import GridField, Plan, SpecError
 
 FRAMES = 8
 """Imagined views that an answer shows."""
@@ -78,9 +80,11 @@ def open_workshop(world: str, config: LoopConfig, *, seed: int) -> Iterator[Work
 
 
 class Workshop:
-    """An agent and its one session; not to be used by two threads at once, but for `check`."""
+    """An agent and its one session; several threads may imagine at once, one alone may act."""
 
     def __init__(self, agent: Agent, session: Session) -> None:
+        self.drawing = threading.Lock()  # torch has one stream of random numbers for all threads
+        agent.llm, agent.trained = SharedModel(agent.llm), shared(agent.trained, self.drawing)
         self.agent, self.session = agent, session
         self._spec = agent.world.spec
 
@@ -152,15 +156,14 @@ class Workshop:
         """Rehearse plans from here; their places ("behind you") speak of the present pose."""
         self.session.imagine_goal()
         began = time.perf_counter()
-        rehearsal = rehearse(
-            self.agent.trained.controller,
+        rehearsal = self.agent.trained.actor.rehearse(
             self.session.belief,
             self._plans(plans),
+            [0] * len(plans),
             samples=samples,
             horizon=horizon,
             standstill=self.agent.config.standstill,
             seed=seed,
-            views=True,
         )
         event = Rehearsed(
             round=1,
@@ -202,11 +205,13 @@ class Workshop:
 
     @torch.no_grad()
     def _simulate_actions(self, request: SimulateRequest, run: Run) -> Simulation | None:
-        model, samples = self.agent.trained.model, request.samples
-        codes = self._codes(request.actions)
-        device = next(self.agent.trained.controller.parameters()).device
+        trained, samples = self.agent.trained, request.samples
+        if not isinstance(trained, Trained):
+            raise SpecError(f"in {self.agent.world.id} plans can be simulated, and no actions: write `plans`")
+        model, codes = trained.model, self._codes(request.actions)
+        device = next(trained.controller.parameters()).device
         nothing = torch.full((samples, 1, len(self._spec.step_sizes)), -1, device=device)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with self.drawing, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(request.seed)
             belief = model.suppose(self.session.belief.repeat(samples), nothing)
             now = model.readout(belief)
@@ -227,14 +232,17 @@ class Workshop:
             continues=continues,
             disagreement=doubt,
             ends=self._endings(now.observation),
-            views=[grid_of(view) for view in views],
+            views=[view_of(view) for view in views],
         )
         return Simulation(futures=samples, actions=futures)
 
     def _endings(self, views: Tensor) -> list[Ending]:
         """Put the last views [S, height, width, C] into words, and count them."""
-        agent = self._spec.grid.agent
-        said = Counter(self.agent.world.describe(view, agent) for view in views.to(torch.uint8).cpu().numpy())
+        field = self._spec.observation
+        agent: tuple[int, ...] = ()
+        if isinstance(field, GridField):
+            views, agent = views.to(torch.uint8), field.agent
+        said = Counter(self.agent.world.describe(view, agent) for view in views.cpu().numpy())
         return [Ending(sees=sees, share=count / len(views)) for sees, count in said.most_common(ENDINGS)]
 
     # ---- words -------------------------------------------------------------------------------------------------------
@@ -250,11 +258,11 @@ class Workshop:
         return [known.index(action) for action in actions]
 
 
-def _frames(rehearsal: Rehearsal, index: int) -> list[Grid]:
+def _frames(rehearsal: Rehearsal, index: int) -> list[View]:
     """Return a few views of a plan's first future, spread evenly over it."""
     if rehearsal.views is None:
         return []
     length = int(rehearsal.length[index, 0]) + 1
     shown = min(length, FRAMES)
     times = {round(i * (length - 1) / max(1, shown - 1)) for i in range(shown)}
-    return [grid_of(rehearsal.views[index, now]) for now in sorted(times)]
+    return [view_of(rehearsal.views[index, now]) for now in sorted(times)]
