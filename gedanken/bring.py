@@ -11,9 +11,6 @@ import click
 from gedanken.cli import NOT_REACHED, REACHED
 from gedanken.options import json_option
 
-IMAGINED = 500
-"""Most actions of one step that are imagined, in worlds that were learned by trying."""
-
 
 @click.group(name="worlds", invoke_without_command=True)
 @json_option
@@ -100,7 +97,7 @@ def learn_command(
     from gedanken.worldmodel.experience import ExperienceStore
     from gedanken.worldmodel.fit import startling
     from gedanken.worldmodel.search import Search, SearchConfig
-    from gedanken.worldmodel.trying import TryConfig, pursue, try_out
+    from gedanken.worldmodel.trying import IMAGINED, TryConfig, pursue, try_out
     from gedanken.worlds.spec import SpecError
 
     world = load_added(world_id)

@@ -18,6 +18,7 @@ COMMANDS = {
     "chat": ("gedanken.talk", "Talk to the agent: goal after goal in one environment."),
     "run": ("gedanken.pursue", "Reach GOAL in a real environment, rehearsed first."),
     "plan": ("gedanken.pursue", "Imagine how GOAL could be reached; nothing is done."),
+    "whatif": ("gedanken.suppose", "Say what a plan comes to under other inputs."),
     "demo": ("gedanken.pursue", "Watch the whole loop once, on a goal with several steps."),
     "imagine": ("gedanken.imagine", "Draw what is imagined beside what then happens."),
     "dream": ("gedanken.dream", "Live inside the learned model; nothing is real."),

@@ -18,11 +18,15 @@ from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import AGENT, Episode
 from gedanken.worldmodel.fit import fit
-from gedanken.worldmodel.protocol import Dynamics
+from gedanken.worldmodel.protocol import VectorDynamics
 from gedanken.worldmodel.search import Search, SearchConfig, Task
+from gedanken.worldmodel.searched import Searched
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
-from gedanken.worlds.objectives import objective_of, standing
+from gedanken.worlds.objectives import Optimize, objective_of, standing
 from gedanken.worlds.spec import Plan
+
+IMAGINED = 500
+"""Most actions of one step that are imagined, in worlds that were learned by trying."""
 
 RANDOM = "random"
 """Source of an episode in which actions were drawn."""
@@ -40,6 +44,8 @@ class TryConfig(BaseModel):
         then: gradient steps after each later episode.
         search: how actions are found.
         seed: seed of everything.
+        foretold: futures imagined before a searched episode whose plan can fail, so that what comes true of it can be
+            counted; 0 imagines none.
     """
 
     steps: int = Field(default=5000, ge=1)
@@ -48,6 +54,7 @@ class TryConfig(BaseModel):
     then: int = Field(default=300, ge=1)
     search: SearchConfig = SearchConfig()
     seed: int = Field(default=0, ge=0)
+    foretold: int = Field(default=10, ge=0)
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,10 @@ def try_out(
             search = None
             if taken >= config.random:
                 fit(model, episodes, steps=steps, seed=seed % (1 << 30))
-                steps, search = config.then, Search(cast(Dynamics, model), config.search)
+                steps, search = config.then, Search(cast(VectorDynamics, model), config.search)
             inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
-            tried = pursue(world, env, plan, seed, search, rng, inputs, most=config.steps - taken)
+            most = config.steps - taken
+            tried = pursue(world, env, plan, seed, search, rng, inputs, most=most, foretold=config.foretold)
             episodes.append(tried.episode)
             seed += 1
             yield tried
@@ -103,10 +111,12 @@ def pursue(
     inputs: dict[str, float] | None = None,
     *,
     most: int = 1_000_000,
+    foretold: int = 0,
 ) -> Tried:
     """Live through one episode of at most `most` actions: search for what serves the plan, or act at random.
 
-    It ends with the environment; a searched one also when the plan is achieved or has failed.
+    It ends with the environment; a searched one also when the plan is achieved or has failed. With `foretold` futures
+    imagined at the beginning, the episode's record says what they foretold, and what came of it where that is known.
     """
     seen = [env.reset(seed=seed, options={"exogenous": inputs or {}})[0]]
     actions: list[Any] = []
@@ -116,6 +126,7 @@ def pursue(
     generator = torch.Generator().manual_seed(seed)
     ending: Ending = "over"
     over = terminated = False
+    told = _foretell(search, plan, seen[0], foretold, seed) if search and foretold else None
     while not over and len(actions) < most:
         if search is None:
             action = held if held is not None and rng.random() < patience else random_action(world.spec, rng)
@@ -144,7 +155,34 @@ def pursue(
             ending = "achieved"
         if ending != "over":
             break
-    return Tried(_episode(world, plan, seed, search is None, seen, actions, rewards, terminated), ending, current)
+    record: dict[str, Any] = {}
+    if told and (terminated or ending != "over"):  # one that was only cut off proves nothing
+        reached = ending == "achieved"
+        record = {"verdict": told, "outcome": {"status": "reached" if reached else "not_reached", "success": reached}}
+    episode = _episode(world, plan, seed, search is None, seen, actions, rewards, terminated, record)
+    return Tried(episode, ending, current)
+
+
+def _foretell(search: Search, plan: Plan, seen: Any, futures: int, seed: int) -> dict[str, Any] | None:
+    """Say in how many futures a plan is carried out, as verdicts do; None for a plan that can't fail."""
+    model = cast(VectorDynamics, search.model)
+    if all(isinstance(objective_of(model.spec, step), Optimize) for step in plan.steps):
+        return None
+    rehearsal = Searched(model, search.config).rehearse(
+        model.observe(model.initial(1), torch.zeros(1), torch.from_numpy(seen)[None], torch.ones(1, dtype=torch.bool)),
+        [plan],
+        [0],
+        samples=futures,
+        horizon=IMAGINED,
+        standstill=0,
+        seed=seed,
+    )
+    length = rehearsal.length.sum().clamp(min=1)
+    return {
+        "carried_out": float(rehearsal.success.float().mean()),
+        "disagreement": float(rehearsal.disagreement.sum() / length),
+        "futures": futures,
+    }
 
 
 def _episode(
@@ -156,6 +194,7 @@ def _episode(
     actions: list[Any],
     rewards: list[float],
     terminated: bool,
+    record: dict[str, Any],
 ) -> Episode:
     length = len(actions)
     taken: NDArray[Any] = np.array(actions, np.float32 if world.spec.controls else np.int64)
@@ -174,4 +213,5 @@ def _episode(
         origin=np.zeros(0, np.int16),
         expert=np.full(length, -1, np.int8),
         achieved=np.zeros(length, np.bool_),
+        record=record,
     )

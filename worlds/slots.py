@@ -20,7 +20,8 @@ LONGEST_WHILE = 9999
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 _LARK_COUNT = "/[1-9][0-9]{0,3}/"
-_LARK_AMOUNT = r"(0|[1-9][0-9]{0,4})(\.[0-9]{1,4})?"
+LARK_AMOUNT = r"(0|[1-9][0-9]{0,4})(\.[0-9]{1,4})?"
+"""What a number without its sign looks like in a grammar."""
 
 
 def number_text(value: float) -> str:
@@ -69,11 +70,11 @@ def rules(names: Sequence[str]) -> list[str]:
     quoted = " | ".join(f'"{name}"' for name in names)
     return [
         f"variable: {quoted}",
-        f"amount: /{_LARK_AMOUNT}/",
-        f"number: /-?{_LARK_AMOUNT}/",
+        f"amount: /{LARK_AMOUNT}/",
+        f"number: /-?{LARK_AMOUNT}/",
         f"count: {_LARK_COUNT}",
         'target: number " ± " amount',
-        rf"range: /-?{_LARK_AMOUNT}\.\.-?{_LARK_AMOUNT}/",  # one terminal: in "1..2" a lexer would read on after "1."
+        rf"range: /-?{LARK_AMOUNT}\.\.-?{LARK_AMOUNT}/",  # one terminal: in "1..2" a lexer would read on after "1."
         'within: "within " count',
         'for: "for " count',
         'factor: variable | "abs(" variable ")"',

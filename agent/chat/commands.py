@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gedanken.agent import whatif as supposing
 from gedanken.agent.chat import vocabulary, words
 from gedanken.agent.goals import abilities, listed
 from gedanken.agent.telling.draw import draw_known
@@ -120,10 +121,26 @@ def plan(chat: Chat, rest: str) -> None:
     chat.imagine(rest)
 
 
-@command("whatif", "PLAN", words=_plan_words)
+@command("whatif", "PLAN|CHANGE", words=_plan_words)
 def whatif(chat: Chat, rest: str) -> None:
-    """Rehearse a plan of your own and judge it for the last goal; nothing is done."""
-    chat.imagine(_last_goal(chat), read_plan(chat.agent.world.spec, rest))
+    """Rehearse a plan of your own for the last goal, or the last plan under other inputs; nothing is done."""
+    goal, spec = _last_goal(chat), chat.agent.world.spec
+    if not spec.exogenous or "(" in rest:
+        chat.imagine(goal, read_plan(spec, rest))
+        return
+    plan = chat.last.plan if chat.last else None
+    if plan is None:
+        raise SpecError("no plan was chosen yet that something could be supposed for; say a goal first")
+    now = supposing.inputs_now(chat.session)
+    supposed = supposing.read(spec, rest, now)
+    if supposed is None:
+        meant = supposing.ground(spec, chat.agent.llm, rest, chat.agent.config.seed).change
+        chat.console.print(f"I take that to mean: {escape(meant)}.", highlight=False)
+        supposed = supposing.read(spec, meant, now) or []
+    with waiting(chat.console, "Imagining the plan with the change and without"):
+        compared = supposing.compare(chat.agent, chat.session, spec.parse_plan(plan), supposed)
+    for line in supposing.told(compared):
+        chat.console.print(escape(line), highlight=False)
 
 
 @command("edit", "[PLAN]", words=_plan_words)
