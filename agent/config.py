@@ -29,6 +29,9 @@ class LoopConfig(BaseModel):
     temperature: float = Field(
         default=0.8, ge=0, le=2, description="Temperature of the language model; 0 is deterministic."
     )
+    grammar: bool = Field(
+        default=True, description="Hold the language model to plans that can be read; without, others are dropped."
+    )
     max_tokens: int = Field(default=96, ge=8, le=1024, description="Most tokens of one plan.")
     samples: int = Field(default=16, ge=1, le=512, description="Futures imagined for each plan.")
     horizon: int = Field(

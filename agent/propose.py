@@ -48,7 +48,7 @@ class Request:
     prompt: str
     baseline: str | None
     n: int
-    grammar: str
+    grammar: str | None
     temperature: float
     max_tokens: int
     stop: tuple[str, ...]
@@ -117,7 +117,7 @@ def propose_request(
         prompt=render(name, **words),
         baseline=None if trained_on else baseline(name, **words),
         n=config.candidates,
-        grammar=world.spec.grammar(),
+        grammar=world.spec.grammar() if config.grammar else None,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         stop=STOP,

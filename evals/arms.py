@@ -18,7 +18,9 @@ from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.mind import Judge
 from gedanken.agent.propose import Attempt, propose
 from gedanken.agent.session import Session
+from gedanken.evals.errors import EvalError
 from gedanken.evals.suite import Parts
+from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.gym_world import random_action
 from gedanken.worlds.protocol import World
 from gedanken.worlds.spec import Plan
@@ -86,9 +88,14 @@ def oracle(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
         )
 
 
-def llm_alone(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
+def llm_alone(parts: Parts, task: str, seeds: Sequence[int], *, arm: str = ALONE) -> Iterator[Sample]:
     """Carry out the language model's first plan of as many as the loop asks for, with no second thoughts."""
-    yield from _without_rehearsal(parts, task, seeds, ALONE, parts.config.candidates, replans=0)
+    yield from _without_rehearsal(parts, task, seeds, arm, parts.config.candidates, replans=0)
+
+
+def llm_unguided(parts: Parts, task: str, seeds: Sequence[int], *, arm: str) -> Iterator[Sample]:
+    """Do the same without a grammar: the first plan that can be read is carried out, where there is one."""
+    yield from _without_rehearsal(parts, task, seeds, arm, parts.config.candidates, replans=0, grammar=False)
 
 
 def llm_greedy(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
@@ -102,10 +109,10 @@ def llm_replan(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample
 
 
 def _without_rehearsal(
-    parts: Parts, task: str, seeds: Sequence[int], arm: str, candidates: int, replans: int
+    parts: Parts, task: str, seeds: Sequence[int], arm: str, candidates: int, replans: int, *, grammar: bool = True
 ) -> Iterator[Sample]:
     """Carry out what the language model writes first; a new plan is for what is known by then, and no repetition."""
-    config = parts.config.model_copy(update={"candidates": candidates})
+    config = parts.config.model_copy(update={"candidates": candidates, "grammar": grammar})
     world = parts.make_world(task)
     tries = []
     for seed in seeds:
@@ -185,11 +192,13 @@ class _Try:
 
 
 def _carried_out(parts: Parts, jobs: Sequence[Job], *, look: bool = False) -> list[Executed]:
-    config, controller = parts.config, parts.trained.controller
+    config, trained = parts.config, parts.trained
+    if not isinstance(trained, Trained):
+        raise EvalError("this world model has no controller to carry a plan out with; choose the arms loop and random")
     return execute_many(
         parts.make_world,
         jobs,
-        controller,
+        trained.controller,
         config.seed,
         batch=min(BATCH, parts.max_samples or BATCH),
         patience=config.patience,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gedanken.evals.arms import ALONE, ARMS, REPLAN, llm_greedy, llm_replan
-from gedanken.evals.episodes import EpisodeSuite
+from gedanken.evals.episodes import EpisodeSuite, costs_of_arms
 from gedanken.evals.suite import Table
 from gedanken.worlds.babyai_balrog import TASKS, level_id
 
@@ -50,22 +50,5 @@ class BalrogBabyAI(EpisodeSuite):
     aims = dict.fromkeys(levels, 99.5)
 
     def costs(self, results: Mapping[str, Any]) -> list[Table]:
-        """Return actions, tokens and seconds of an episode, for the arms that ask a language model."""
-        arms = {results["arm"]: results["tasks"], **results["arms"]}
-        rows = tuple(
-            (
-                row["task"],
-                arm,
-                f"{row['mean_steps']:.1f}",
-                f"{row['mean_prompt_tokens']:.0f}",
-                f"{row['mean_tokens']:.0f}",
-                f"{row['mean_seconds']:.2f}",
-                f"{row['mean_acting_seconds']:.2f}",
-            )
-            for arm, rows in arms.items()
-            for row in rows
-            if row["seconds_per_decision"] is not None
-        )
-        columns = ("task", "arm", "actions", "tokens in", "tokens out", "seconds thinking", "seconds acting")
-        note = "means an episode; a prompt that had been asked before in the run counts again"
-        return [Table("what an episode costs", columns, rows, note)] if rows else []
+        """Return what an episode of each arm costs."""
+        return costs_of_arms(results)

@@ -15,7 +15,7 @@ import numpy as np
 from gedanken.evals.arms import ABOUT, ARMS, Arm, Sample
 from gedanken.evals.measures import Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
-from gedanken.evals.statistics import Interval, mean_interval, paired_difference, wilson
+from gedanken.evals.statistics import Interval, paired_bootstrap, paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 
 TOGETHER = 256
@@ -73,8 +73,7 @@ class EpisodeSuite:
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return a row per task for the first arm there is as `tasks`, all other arms' under `arms`."""
-        known = {field.name for field in fields(Sample)}
-        episodes = [Sample(**{key: value for key, value in sample.items() if key in known}) for sample in samples]
+        episodes = episodes_of(samples)
         arms = {arm: [_row(episodes, task, arm) for task in self.tasks] for arm in self.arms}
         arms = {arm: [row for row in rows if row["n"]] for arm, rows in arms.items()}
         arms = {arm: rows for arm, rows in arms.items() if rows}
@@ -155,13 +154,41 @@ def _row(episodes: Sequence[Sample], task: str, arm: str) -> dict[str, Any]:
     }
 
 
+def episodes_of(samples: Sequence[Mapping[str, Any]]) -> list[Sample]:
+    """Read samples; what a later version added is left out."""
+    known = {field.name for field in fields(Sample)}
+    return [Sample(**{key: value for key, value in sample.items() if key in known}) for sample in samples]
+
+
+def costs_of_arms(results: Mapping[str, Any]) -> list[Table]:
+    """Return actions, tokens and seconds of an episode, for the arms that ask a language model."""
+    arms = {results["arm"]: results["tasks"], **results["arms"]}
+    rows = tuple(
+        (
+            row["task"],
+            arm,
+            f"{row['mean_steps']:.1f}",
+            f"{row['mean_prompt_tokens']:.0f}",
+            f"{row['mean_tokens']:.0f}",
+            f"{row['mean_seconds']:.2f}",
+            f"{row['mean_acting_seconds']:.2f}",
+        )
+        for arm, rows in arms.items()
+        for row in rows
+        if row["seconds_per_decision"] is not None
+    )
+    columns = ("task", "arm", "actions", "tokens in", "tokens out", "seconds thinking", "seconds acting")
+    note = "means an episode; a prompt that had been asked before in the run counts again"
+    return [Table("what an episode costs", columns, rows, note)] if rows else []
+
+
 def success_of(episodes: Sequence[Sample]) -> Interval:
     """Return the share of successes with Wilson's interval; epochs of a seed count as one sample, for their mean."""
     seeds = _by_seed(episodes)
     return wilson(sum(seeds.values()), len(seeds))
 
 
-def difference(first: Sequence[Sample], second: Sequence[Sample]) -> Interval | None:
+def difference(first: Sequence[Sample], second: Sequence[Sample], *, level: float = 0.95) -> Interval | None:
     """Return the success of two arms over the seeds that both have, first minus second; None where there is none.
 
     Where epochs of a seed differ the interval is a bootstrap over seeds.
@@ -171,8 +198,9 @@ def difference(first: Sequence[Sample], second: Sequence[Sample]) -> Interval | 
     if not pairs:
         return None
     if all(share in (0.0, 1.0) for pair in pairs for share in pair):
-        return paired_difference([a for a, _ in pairs], [b for _, b in pairs])
-    return mean_interval([a - b for a, b in pairs])
+        return paired_difference([a for a, _ in pairs], [b for _, b in pairs], level=level)
+    a, b = np.array(pairs).T
+    return paired_bootstrap(lambda rows: a[rows].mean(), lambda rows: b[rows].mean(), len(pairs), level=level)
 
 
 def _by_seed(episodes: Sequence[Sample]) -> dict[tuple[str, int], float]:

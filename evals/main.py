@@ -30,6 +30,7 @@ SUITES = {
     "rehearsal": ("gedanken.evals.rehearsal", "RehearsalSuite"),
     "world-model": ("gedanken.evals.world_model", "WorldModelSuite"),
     "planner": ("gedanken.evals.planner", "PlannerSuite"),
+    "loop-ablation": ("gedanken.evals.loop_ablation", "LoopAblation"),
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
 }
 DEFAULT = "babyai-local"
@@ -110,8 +111,10 @@ class Asked:
         changes: dict[str, Any] = {"llm": self.llm} if self.llm else {}
         loop = self.loop or LoopConfig.preset(learn_steps=0, **changes)
         suite = load_suite(self.suite or DEFAULT, self.tasks)
-        own = (make_world, suite.tasks[0]) if (make_world := getattr(suite, "make_world", None)) else ()
-        return replace(assemble(self.checkpoint or loop.checkpoint, loop, *own), max_samples=self.max_samples)
+        worlds: Mapping[str, str] = getattr(suite, "worlds", {})
+        own = (suite.make_world, worlds[suite.tasks[0]]) if hasattr(suite, "make_world") and worlds else ()
+        named = self.checkpoint or (loop.checkpoint if "checkpoint" in loop.model_fields_set else None)
+        return replace(assemble(named, loop, *own), max_samples=self.max_samples)
 
 
 def run_suite(

@@ -41,6 +41,7 @@ HEADINGS = {
     "rehearsal": "Is rehearsal worth something?",
     "world-model": "Open-loop prediction",
     "planner": "Does the language model say what a goal means?",
+    "loop-ablation": "What each part of the loop is worth",
     "speed": "Speed and cost",
 }
 WORST = {"world-model": "What surprised most"}

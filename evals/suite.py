@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm.protocol import LanguageModel
@@ -154,26 +154,26 @@ def counted(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> list[Mapping[
 
 
 def assemble(
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     config: LoopConfig,
     make_world: Callable[[str], DemonstratedWorld] | None = None,
-    first: str = "BabyAI-GoToLocal-v0",
+    world_id: str = "BabyAI-GoToLocal-v0",
 ) -> Parts:
     """Load a checkpoint and say how the rest is loaded. Raises CheckpointError.
 
-    `make_world` makes worlds of tasks that are none themselves; `first` is one of them.
+    Where none is named it is the one that ships, or an added world's latest. `make_world` makes worlds of tasks that
+    are none themselves; `world_id` is the world behind one of them.
     """
     from gedanken.agent.llm import load as load_language_model
-    from gedanken.agent.loading import load_critic, load_practice
-    from gedanken.worldmodel.checkpoint import load
+    from gedanken.agent.loading import load_judge, load_practice, load_trained, load_world
 
-    make_world = make_world or load_practice
-    world = make_world(first)
-    trained = load(checkpoint, world.spec)
+    world = load_world(world_id)
+    trained = load_trained(None if checkpoint is None else str(checkpoint), world)
+    practised = config.practised(trained.card)
     return Parts(
-        make_world,
-        trained,
-        config.practised(trained.card),
+        make_world or load_practice,
+        cast(Trained, trained),  # arms that need a controller say so where there is none
+        practised,
         load_llm=lambda: load_language_model(config.llm),
-        load_critic=lambda llm: load_critic(trained.path, world, llm),
+        load_critic=lambda llm: load_judge(trained, world, llm, practised),
     )
