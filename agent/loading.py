@@ -24,9 +24,6 @@ from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.protocol import PracticeWorld, World
 from gedanken.worlds.spec import GridField, SpecError
 
-SHIPPED = "babyai"
-"""The checkpoint that comes with the package."""
-
 
 @dataclass(frozen=True)
 class Places:
@@ -57,12 +54,13 @@ def load_practice(id: str) -> PracticeWorld:
 
 
 def load_trained(name: str | None, world: World) -> Trained | TrainedDynamics:
-    """Load a checkpoint for a world; without a name the one that ships, or an added world's latest.
+    """Load a checkpoint for a world; without a name one that ships, or an added world's latest.
 
-    Raises CheckpointError.
+    Of those that ship it is the one whose map is just wide enough: wide maps cost time. Raises CheckpointError.
     """
     if isinstance(world.spec.observation, GridField):
-        return checkpoint.load(name or SHIPPED, world.spec)
+        reach = world.extent - 2 if isinstance(world, BabyAIWorld) else 0  # between walls opposite each other
+        return checkpoint.load(name or checkpoint.shipped(world.spec, reach), world.spec)
     return checkpoint.load_dynamics(name or latest(world.id), world.spec)
 
 

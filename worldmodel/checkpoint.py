@@ -203,6 +203,22 @@ def available() -> list[CheckpointInfo]:
     return found
 
 
+def shipped(spec: WorldSpec, reach: int) -> str:
+    """Return the shipped checkpoint for a world of this spec whose map is the smallest that reaches `reach` cells.
+
+    That is to every side of the agent; the widest where none does. Raises CheckpointError where none is for the spec.
+    """
+    found = dict[str, int]()
+    for path in sorted(SHIPPED.glob("*/config.json")):
+        config = _read_config(path.parent)
+        if config["spec_hash"] == spec.hash:
+            found[path.parent.name] = int(config["config"].get("radius", 0))
+    if not found:
+        raise CheckpointError(f"no checkpoint ships for {spec.name!r}; `gedanken train` makes one")
+    enough = {name: radius for name, radius in found.items() if radius >= reach}
+    return min(enough, key=enough.__getitem__) if enough else max(found, key=found.__getitem__)
+
+
 def resolve(name: str | Path) -> Path:
     """Return a checkpoint's folder by its name or path. Raises CheckpointError naming those there are."""
     candidates = [Path(name), home() / "checkpoints" / str(name), SHIPPED / str(name)]

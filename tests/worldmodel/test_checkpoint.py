@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import (
     FORMAT,
     CheckpointError,
@@ -190,6 +191,21 @@ def test_shipped_checkpoints_are_small_and_load() -> None:
     for info in available():
         assert info.bytes < 16_000_000
         load(info.path, SPEC)
+
+
+def test_of_those_that_ship_the_narrowest_map_that_is_wide_enough(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    spec = trained.model.spec
+    with pytest.raises(CheckpointError, match="no checkpoint ships for"):
+        checkpoint.shipped(spec, 0)
+    for name, radius in (("a-wide", 21), ("b-narrow", 6)):
+        checkpoint.save(trained, tmp_path / name)
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        config["config"]["radius"] = radius
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    assert [checkpoint.shipped(spec, reach) for reach in (0, 6, 7, 21, 22)] == ["b-narrow"] * 2 + ["a-wide"] * 3
 
 
 def test_a_wider_model_begins_as_the_one_it_goes_on_from(trained: Trained, tmp_path: Path) -> None:
