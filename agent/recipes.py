@@ -188,11 +188,11 @@ def rooms(**changes: Any) -> RecipeConfig:
         "corrections": tuple(
             Correction(
                 levels=_named({**_MANY_ROOMS, **_LOCKED}),
-                episodes=4_000,
+                episodes=2_000,
                 missions=0.8,
                 jostled=jostled,
                 hindered=0.2,
-                steps=500,
+                steps=400,
                 rate=1e-3,
             )
             for jostled in (0.3, 0.15)
