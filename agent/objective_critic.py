@@ -124,7 +124,8 @@ def calibrated(pairs: Sequence[Mapping[str, Any]]) -> Calibration:
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return Calibration(slope=float(numbers[0].exp()), bias=float(numbers[1]), pairs=len(pairs))
+    slope, bias = numbers.detach().tolist()
+    return Calibration(slope=math.exp(slope), bias=bias, pairs=len(pairs))
 
 
 def pairs_of(episodes: Sequence[Episode]) -> list[dict[str, Any]]:

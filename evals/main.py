@@ -31,6 +31,7 @@ SUITES = {
     "world-model": ("gedanken.evals.world_model", "WorldModelSuite"),
     "planner": ("gedanken.evals.planner", "PlannerSuite"),
     "loop-ablation": ("gedanken.evals.loop_ablation", "LoopAblation"),
+    "control": ("gedanken.evals.control", "ControlSuite"),
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
 }
 DEFAULT = "babyai-local"

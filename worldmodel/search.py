@@ -47,10 +47,9 @@ class SearchConfig(BaseModel):
     def lighter(self) -> SearchConfig:
         """Return a search for use inside of imagined futures, of which there are many, each searched at every action.
 
-        Each candidate is imagined once: the members of the ensemble take turns over the candidates.
+        Candidates and rounds are fewer; with fewer futures of each the lucky ones would be taken for the good ones.
         """
-        fewer = max(2, self.candidates // 4)
-        return self.model_copy(update={"candidates": fewer, "futures": 1, "rounds": min(self.rounds, 2)})
+        return self.model_copy(update={"candidates": max(8, self.candidates // 4), "rounds": 1})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,245 @@
+"""The suite `control`: classic control by a learned model and search, from few real steps; and goals for it in words.
+
+Returns are those of whole episodes of the environments as they are. Goals in words are pursued without their step limit
+and reward, and checked on real observations. World models are learned when they are first asked for, one for each of
+`TRAINING_SEEDS`; episodes take turns among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gedanken.agent.agent import Agent
+from gedanken.agent.loading import load_judge
+from gedanken.agent.propose import propose
+from gedanken.agent.session import Session
+from gedanken.evals.control_goals import GOALS, Goal, goal_of, met
+from gedanken.evals.control_learning import (
+    NO_PEERS,
+    PEERS,
+    REWARD,
+    SETTINGS,
+    Peer,
+    Setting,
+    learned,
+    peers_missing,
+    plays,
+    world_of,
+)
+from gedanken.evals.errors import EvalError
+from gedanken.evals.measures import Estimate, Measure, mean
+from gedanken.evals.run_folder import Key
+from gedanken.evals.statistics import mean_interval, wilson
+from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
+from gedanken.worldmodel.checkpoint import TrainedDynamics
+from gedanken.worldmodel.search import Search
+from gedanken.worldmodel.trying import pursue
+from gedanken.worlds.gym_world import random_action
+from gedanken.worlds.spec import Plan
+
+TRAINING_SEEDS = 3
+
+RETURNS = ("search", "random", "no-op", *PEERS)
+"""Arms whose episodes are paid by the environment."""
+
+WORDS = ("words", "words-alone", "words-right")
+"""Arms that are told a goal: the loop, the language model's first plan without rehearsal, the right plan by search."""
+
+
+class ControlSuite:
+    """See the module."""
+
+    name = "control"
+    default_limit = 100
+    arms = (*RETURNS, *WORDS)
+    more_tasks = ("LunarLander-v3",)
+    clocks: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = (
+        Estimate("return", mean(lambda s: s["return"]), only=lambda s: s["arm"] in RETURNS),
+        Estimate("goals met", mean(lambda s: float(s["success"])), percent=True, only=lambda s: s["arm"] in WORDS),
+    )
+
+    def __init__(self, tasks: Sequence[str] | None = None, settings: Mapping[str, Setting] | None = None) -> None:
+        self.settings = dict(settings or SETTINGS)
+        self.tasks = tuple(tasks or (task for task in self.settings if task not in self.more_tasks))
+
+    @property
+    def default_arms(self) -> tuple[str, ...]:
+        """Return all arms that can play here."""
+        return tuple(arm for arm in self.arms if arm not in PEERS or not peers_missing())
+
+    def count(self, options: Options) -> int:
+        """Return the number of samples."""
+        return sum(options.limit for task in self.tasks for arm in options.arms if self._has(task, arm))
+
+    def _has(self, task: str, arm: str) -> bool:
+        if arm in WORDS:
+            return task in GOALS
+        return arm not in PEERS or plays(arm, world_of(task))
+
+    def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
+        """Yield samples; see `Suite`. Raises EvalError for a peer that is not installed."""
+        if missing := [arm for arm in options.arms if arm in PEERS and peers_missing()]:
+            raise EvalError(f"{', '.join(missing)}: {NO_PEERS}")
+        over = {key[:3] for key in done}
+        for task in self.tasks:
+            play = _Play(parts, task, self.settings[task])
+            for arm in options.arms:
+                if not self._has(task, arm):
+                    continue
+                for seed in evaluation_seeds(options.seed, options.limit):
+                    if (task, seed, arm) not in over:
+                        yield {"task": task, "seed": seed, "arm": arm, **play(arm, seed)}
+
+    def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return mean returns and shares of goals met, with intervals, and what was spent to learn."""
+        rows = []
+        for task in dict.fromkeys(sample["task"] for sample in samples):
+            for arm in self.arms:
+                own = [s for s in samples if (s["task"], s["arm"]) == (task, arm)]
+                if own:
+                    rows.append({"task": task, "arm": arm, **_row(arm, own)})
+        return {"arms": rows, "left_out": {} if not peers_missing() else dict.fromkeys(PEERS, NO_PEERS)}
+
+    def tables(self, results: Mapping[str, Any]) -> list[Table]:
+        """Return a table of returns and one of goals in words."""
+        note = "; ".join(f"{arm} left out: {why}" for arm, why in results["left_out"].items())
+        tables = []
+        for title, arms, key, scale in (
+            ("return of an episode", RETURNS, "return", 1.0),
+            ("goals in words that were met, %", WORDS, "met", 100.0),
+        ):
+            rows = [row for row in results["arms"] if row["arm"] in arms]
+            if rows:
+                lines = tuple(
+                    (
+                        row["task"],
+                        row["arm"],
+                        str(row["n"]),
+                        _interval(row[key], scale),
+                        f"{row['real_steps']:,}" if row["real_steps"] else "–",
+                        ", ".join(f"{value * scale:.1f}" for value in row["by_training_seed"].values()) or "–",
+                    )
+                    for row in rows
+                )
+                columns = ("task", "arm", "n", "mean [95 %]", "real steps learned from", "by training seed")
+                tables.append(Table(title, columns, lines, note if arms is RETURNS else ""))
+        return tables
+
+
+class _Play:
+    """Plays episodes of one task; what is learned is loaded once."""
+
+    def __init__(self, parts: Parts, task: str, setting: Setting) -> None:
+        self.parts, self.task, self.setting, self.world = parts, task, setting, world_of(task)
+        self.model = cache(lambda seed: learned(task, setting, seed))
+        self.peer = cache(lambda arm, seed: Peer(arm, task, setting, seed))
+
+    def __call__(self, arm: str, seed: int) -> dict[str, Any]:
+        """Return what an episode came to."""
+        learner = seed % TRAINING_SEEDS
+        if arm in WORDS:
+            return {**self._words(arm, seed, self.model(learner)), "training_seed": learner, **self._cost(learner)}
+        if arm == "search":
+            trained = self.model(learner)
+            search = Search(trained.model, self.setting.search)
+            env, rng = self.world.make(), np.random.default_rng(seed)
+            tried = pursue(self.world, env, self.world.spec.parse_plan(REWARD), seed, search, rng)
+            env.close()
+            paid = {"return": tried.reward, "steps": len(tried.episode)}
+            return paid | {"training_seed": learner, **self._cost(learner)}
+        if arm in PEERS:
+            policy = self.peer(arm, learner)
+            return self._live(seed, policy.act) | {"training_seed": learner, "real_steps": self.setting.steps}
+        rng, idle = np.random.default_rng(seed), self._idle()
+        return self._live(seed, lambda _: idle if arm == "no-op" else random_action(self.world.spec, rng))
+
+    def _cost(self, learner: int) -> dict[str, Any]:
+        return {"real_steps": int(self.model(learner).card["real_steps"])}
+
+    def _idle(self) -> Any:
+        controls = self.world.spec.controls
+        return np.full(len(controls), self.setting.idle, np.float32) if controls else int(self.setting.idle)
+
+    def _live(self, seed: int, act: Any) -> dict[str, Any]:
+        env = self.world.make()
+        seen, _ = env.reset(seed=seed)
+        total, steps, over = 0.0, 0, False
+        while not over:
+            seen, reward, terminated, truncated, _ = env.step(act(seen))
+            total, steps, over = total + reward, steps + 1, terminated or truncated
+        env.close()
+        return {"return": total, "steps": steps}
+
+    # ---- goals in words ----------------------------------------------------------------------------------------------
+
+    def _words(self, arm: str, seed: int, trained: TrainedDynamics) -> dict[str, Any]:
+        goal = goal_of(self.world.spec, self.task, seed)
+        if arm == "words":
+            return self._loop(goal, seed, trained)
+        plan: Plan | None = goal.plan
+        if arm == "words-alone":
+            first = self.world.make(free=True)
+            scene = self.world.describe(first.reset(seed=seed)[0])
+            first.close()
+            said = propose(self.world, self.parts.llm, scene, goal.words, self.parts.config).candidates
+            plan = self.world.spec.parse_plan(said[0].plan) if said else None
+        if plan is None:
+            return _told(goal, None, False, 0)
+        env, rng = self.world.make(free=True), np.random.default_rng(seed)
+        tried = pursue(self.world, env, plan, seed, Search(trained.model, self.setting.search), rng)
+        env.close()
+        episode = tried.episode
+        fine = met(self.world.spec, goal.plan, episode.observations, episode.rewards.tolist())
+        return _told(goal, plan, fine, len(episode))
+
+    def _loop(self, goal: Goal, seed: int, trained: TrainedDynamics) -> dict[str, Any]:
+        config = self.parts.config.practised(trained.card).model_copy(update={"learn_steps": 0})
+        critic = load_judge(trained, self.world, None, config)
+        agent = Agent(self.world, llm=self.parts.llm, trained=trained, critic=critic, store=None, config=config)
+        session: Session = agent.session(seed)
+        try:
+            outcome = agent.run(goal.words, session)
+            seen, rewards = np.stack(session.observations), session.rewards
+        finally:
+            session.close()
+        plan = self.world.spec.parse_plan(outcome.plan) if outcome.plan else None
+        told = _told(goal, plan, met(self.world.spec, goal.plan, seen, rewards), outcome.steps)
+        more = {"status": outcome.status, "predicted": outcome.predicted, "replans": outcome.replans}
+        return told | more
+
+
+def _told(goal: Goal, plan: Plan | None, success: bool, steps: int) -> dict[str, Any]:
+    said = plan.line() if plan else None
+    return {"goal": goal.words, "plan": said, "right_plan": plan == goal.plan, "success": success, "steps": steps}
+
+
+def _row(arm: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    key = "success" if arm in WORDS else "return"
+    values = [float(sample[key]) for sample in samples]
+    by_seed: dict[str, list[float]] = {}
+    for sample, value in zip(samples, values, strict=True):
+        if "training_seed" in sample:
+            by_seed.setdefault(str(sample["training_seed"]), []).append(value)
+    row = {
+        "n": len(samples),
+        "real_steps": max((int(sample.get("real_steps", 0)) for sample in samples), default=0),
+        "by_training_seed": {seed: float(np.mean(own)) for seed, own in sorted(by_seed.items())},
+    }
+    if arm in WORDS:
+        right = [bool(sample["right_plan"]) for sample in samples]
+        return row | {
+            "met": wilson(int(sum(values)), len(values)).as_dict(),
+            "right_plan": wilson(sum(right), len(right)).as_dict(),
+        }
+    return row | {"return": mean_interval(values).as_dict()}
+
+
+def _interval(interval: Mapping[str, Any], scale: float) -> str:
+    value, low, high = (float("nan") if interval[k] is None else scale * interval[k] for k in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
