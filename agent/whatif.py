@@ -9,19 +9,22 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from gedanken.agent.agent import Agent
-from gedanken.agent.llm.protocol import LanguageModel
-from gedanken.agent.session import Session
 from gedanken.agent.verdict import Verdict
 from gedanken.prompts import STOP, render
-from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.slots import LARK_AMOUNT
 from gedanken.worlds.spec import Plan, SpecError, WorldSpec
+
+if TYPE_CHECKING:
+    from gedanken.agent.agent import Agent
+    from gedanken.agent.llm.protocol import LanguageModel
+    from gedanken.agent.session import Session
+    from gedanken.worldmodel.rehearse import Rehearsal
 
 Z95 = 1.959963984540054
 

@@ -13,11 +13,21 @@ _HOMES = {
     "ImaginedEnv": "gedanken.worldmodel.imagined",
     "LoopConfig": "gedanken.agent.config",
     "Outcome": "gedanken.agent.events",
+    "gedanken_graph": "gedanken.tools.langchain",
     "gedanken_tool": "gedanken.tools.langchain",
     "load_world": "gedanken.agent.loading",
     "open_agent": "gedanken.agent.loading",
 }
-__all__ = ["Agent", "ImaginedEnv", "LoopConfig", "Outcome", "gedanken_tool", "load_world", "open_agent"]  # noqa: F822
+__all__ = [  # noqa: F822
+    "Agent",
+    "ImaginedEnv",
+    "LoopConfig",
+    "Outcome",
+    "gedanken_graph",
+    "gedanken_tool",
+    "load_world",
+    "open_agent",
+]
 
 
 def __getattr__(name: str) -> Any:

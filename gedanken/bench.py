@@ -12,23 +12,38 @@ from gedanken.options import json_option
 
 
 @click.command(name="bench")
-@click.argument("part", type=click.Choice(["llm", "model"]))
+@click.argument("part", type=click.Choice(["llm", "model", "serve"]))
 @click.option("--llm", default="embedded", show_default=True, help="Language model, as in `gedanken run --llm`.")
 @click.option("--checkpoint", default=None, help="World model, as in `gedanken run --checkpoint`.")
 @click.option("--goals", "-n", type=click.IntRange(1, 1000), default=50, show_default=True, help="Decisions to time.")
 @click.option("--candidates", type=click.IntRange(1, 64), default=8, show_default=True, help="Plans of a decision.")
 @click.option("--seed", type=click.IntRange(0, 10_000), default=0, show_default=True, help="Which goals.")
+@click.option("--clients", type=click.IntRange(1, 1000), default=20, show_default=True, help="Clients of a server.")
+@click.option("--seconds", type=click.FloatRange(1, 3600), default=30.0, show_default=True, help="How long they ask.")
+@click.option("--queue", type=click.IntRange(1, 1000), default=8, show_default=True, help="Runs that may wait there.")
 @json_option
 def bench_command(
-    part: str, llm: str, checkpoint: str | None, goals: int, candidates: int, seed: int, as_json: bool
+    part: str,
+    llm: str,
+    checkpoint: str | None,
+    goals: int,
+    candidates: int,
+    seed: int,
+    clients: int,
+    seconds: float,
+    queue: int,
+    as_json: bool,
 ) -> int:
     """Time PART on this machine.
 
     llm: single decisions on missions of real levels; nothing is rehearsed. model: steps imagined and frames learned a
-    second, next to what matrix products reach.
+    second, next to what matrix products reach. serve: `gedanken serve` under load: CLIENTS have plans rehearsed, again
+    and again, for so many SECONDS.
     """
     if part == "model":
         return _bench_model(checkpoint, as_json)
+    if part == "serve":
+        return _bench_serve(llm, checkpoint, clients, seconds, queue, as_json)
     from gedanken.agent.llm import load
     from gedanken.evals.bench import bench, table
     from gedanken.evals.main import show
@@ -58,4 +73,28 @@ def _bench_model(checkpoint: str | None, as_json: bool) -> int:
         click.echo(json.dumps(results))
     else:
         show([table(results)])
+    return REACHED
+
+
+PLANS = ("go_to(red ball)", "pick_up(red key)", "pick_up(box)\ngo_to(door)", "put_next_to(ball, box)")
+
+
+def _bench_serve(llm: str, checkpoint: str | None, clients: int, seconds: float, queue: int, as_json: bool) -> int:
+    import asyncio
+
+    from gedanken.embedding import extra
+
+    with extra("serve"):
+        from gedanken.tools.load import load, peak_memory, process
+    options = ["--llm", llm, "--queue", str(queue), *(["--checkpoint", checkpoint] if checkpoint else [])]
+    bodies = [{"goal": "put the ball next to the box", "plans": [plan, PLANS[0]]} for plan in PLANS]
+    with process(options) as (url, pid):
+        found = asyncio.run(load(url, "/rehearse", bodies, clients=clients, seconds=seconds))
+        found.memory_mib = peak_memory(pid)
+    results = found.as_dict()
+    if as_json:
+        click.echo(json.dumps(results))
+    else:
+        for name, value in results.items():
+            click.echo(f"{name.replace('_', ' '):20} {value}")
     return REACHED

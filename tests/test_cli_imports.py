@@ -37,3 +37,9 @@ main()
 def test_ctrl_c_while_importing_is_an_interruption() -> None:
     done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=60)
     assert done.returncode == 130 and done.stderr == "\nInterrupted.\n"
+
+
+def test_the_client_of_the_service_loads_no_model() -> None:
+    code = "import sys, gedanken.tools.client; print(*sorted({'torch', 'transformers', 'langgraph'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "" and done.returncode == 0, done.stderr

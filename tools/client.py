@@ -17,6 +17,7 @@ from gedanken.tools.messages import (
     Report,
     Request,
     SimulateRequest,
+    WhatIfRequest,
     Worlds,
 )
 
@@ -77,6 +78,10 @@ class Client:
         """Imagine plans, or a sequence of actions, from what is believed now; nothing is done."""
         request = SimulateRequest(plans=list(plans), actions=list(actions), samples=samples, horizon=horizon, seed=seed)
         return self._begin(request, wait)
+
+    def whatif(self, plan: str, change: str, *, wait: float = PATIENCE) -> Report:
+        """Rehearse a plan as things are and as supposed of inputs that nobody controls; nothing is done."""
+        return self._begin(WhatIfRequest(plan=plan, change=change), wait)
 
     # ---- looking -----------------------------------------------------------------------------------------------------
 

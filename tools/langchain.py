@@ -1,21 +1,27 @@
-"""Gedanken as one LangChain tool: a goal in, what happened out. Knows the agent, and no framework but LangChain."""
+"""Gedanken as a LangChain tool and as a LangGraph graph: a goal in, what happened out. Knows the agent."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypedDict
 
 from langchain_core.tools import StructuredTool
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, Field
 
 from gedanken.agent.agent import Agent
-from gedanken.agent.events import Outcome
+from gedanken.agent.events import Event, Outcome
 from gedanken.agent.goals import LONGEST_GOAL, GoalError, abilities
 from gedanken.agent.session import Session
 from gedanken.agent.trace import Trace
+from gedanken.tools.messages import tell
 
-__all__ = ["gedanken_tool"]
+__all__ = ["Task", "gedanken_graph", "gedanken_tool"]
 
 
 class Goal(BaseModel):
@@ -38,7 +44,7 @@ def gedanken_tool(agent: Agent, session: Session, *, name: str = "gedanken") -> 
             trace = Trace()
             try:
                 work = agent.plan if imagine_only else agent.run
-                outcome = work(goal, session, on_event=trace)
+                outcome = _apart(work, goal, session, on_event=trace)
             except GoalError as error:
                 return f"declined: {error}", {"status": "declined", "success": False, "message": str(error)}
             return say(outcome), trace.answer(outcome)
@@ -58,6 +64,43 @@ def gedanken_tool(agent: Agent, session: Session, *, name: str = "gedanken") -> 
         args_schema=Goal,
         response_format="content_and_artifact",
     )
+
+
+class Task(TypedDict, total=False):
+    """The state of `gedanken_graph`: a goal, and then the run as one object (`Trace.answer`)."""
+
+    goal: str
+    outcome: dict[str, Any]
+
+
+def gedanken_graph(agent: Agent, session: Session) -> CompiledStateGraph[Task, None, Task, Task]:
+    """Return a compiled graph that reaches `goal` in `session` and writes `outcome`; it can be a node of another graph.
+
+    While it works, the stream mode `custom` has ``{"gedanken": what happened, in words}``. A goal that is none is an
+    outcome, declined.
+    """
+    one_at_a_time = threading.Lock()
+
+    def pursue(state: Task) -> Task:
+        trace, write, here = Trace(), get_stream_writer(), contextvars.copy_context()
+
+        def hear(event: Event) -> None:
+            trace(event)
+            here.run(write, {"gedanken": tell(event)})
+
+        with one_at_a_time:
+            try:
+                outcome = _apart(agent.run, state["goal"], session, on_event=hear)
+            except GoalError as error:
+                return {"outcome": {"status": "declined", "success": False, "message": str(error)}}
+        return {"outcome": trace.answer(outcome)}
+
+    return StateGraph(Task).add_node("gedanken", pursue).add_edge(START, "gedanken").compile()
+
+
+def _apart(work: Callable[..., Outcome], *arguments: Any, **named: Any) -> Outcome:
+    """Work as if no other graph were under way: the agent's own keeps its state in its own place."""
+    return contextvars.Context().run(work, *arguments, **named)
 
 
 def say(outcome: Outcome) -> str:

@@ -20,12 +20,14 @@ from gedanken.tools.messages import (
     MOST_PLANS,
     PATIENCE,
     ActRequest,
+    ChangeText,
     GoalText,
     PlanRequest,
     PlanText,
     RehearseRequest,
     Report,
     Request,
+    WhatIfRequest,
     Worlds,
 )
 from gedanken.tools.runs import Refused, Run, Runs
@@ -36,9 +38,10 @@ PULSE = 1.5
 ABOUT = """Gedanken plans in words, rehearses its plans in a learned world model, and only then acts.
 
 It lives in one environment. `worlds` describes that, what is seen in it, and the plan language. `plan` imagines how a
-goal could be reached; `rehearse` judges your own plans; `act` reaches a goal for real. What only imagines goes on side by
-side, what acts is done alone, in the order of the calls. When a run takes longer than a few seconds, the answer has `state` "running" or "queued" and a `run_id`: call
-`status` with it, and with `wait`, until `state` is "done". `stop` ends a run.
+goal could be reached; `rehearse` judges your own plans; `whatif` says what a change of inputs would make of one; `act`
+reaches a goal for real. What only imagines goes on side by side, what acts is done alone, in the order of the calls.
+When a run takes longer than a few seconds, the answer has `state` "running" or "queued" and a `run_id`: call `status`
+with it, and with `wait`, until `state` is "done". `stop` ends a run.
 """
 
 IMAGINES = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -89,6 +92,11 @@ def mcp_server(runs: Runs) -> MCPServer[None]:
     ) -> Report:
         """Rehearse your own plans, written in the plan language, and judge them for a goal; nothing is done."""
         return await begin(RehearseRequest(goal=goal, plans=plans), context)
+
+    @server.tool(annotations=IMAGINES)
+    async def whatif(plan: PlanText, change: ChangeText, context: Context[None]) -> Report:
+        """Rehearse a plan as things are and as supposed of inputs that nobody controls; nothing is done."""
+        return await begin(WhatIfRequest(plan=plan, change=change), context)
 
     @server.tool(annotations=ACTS)
     async def act(goal: GoalText, context: Context[None]) -> Report:

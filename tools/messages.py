@@ -29,6 +29,7 @@ from gedanken.agent.events import (
 )
 from gedanken.agent.goals import LONGEST_GOAL
 from gedanken.agent.verdict import Verdict
+from gedanken.agent.whatif import Compared
 
 MOST_PLANS, MOST_FUTURES, MOST_HORIZON, MOST_ACTIONS = 16, 256, 80, 100
 LONGEST_PLAN = 1_000
@@ -42,6 +43,15 @@ GoalText = Annotated[
         max_length=LONGEST_GOAL,
         description="What should be done, in plain words.",
         examples=["put the purple ball next to the yellow box"],
+    ),
+]
+ChangeText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_GOAL,
+        description="What is supposed of inputs that nobody controls: exact, or in plain words.",
+        examples=["outside = 2", "outside * 0.8", "it is 20 % colder outside"],
     ),
 ]
 PlanText = Annotated[
@@ -119,7 +129,15 @@ class SimulateRequest(_Request):
         return self
 
 
-Request = PlanRequest | ActRequest | RehearseRequest | SimulateRequest
+class WhatIfRequest(_Request):
+    """Rehearse a plan as things are and as supposed, in the same futures; nothing is done."""
+
+    work = "whatif"
+    plan: PlanText
+    change: ChangeText
+
+
+Request = PlanRequest | ActRequest | RehearseRequest | SimulateRequest | WhatIfRequest
 
 # ---- what is answered ------------------------------------------------------------------------------------------------
 
@@ -274,7 +292,15 @@ class Simulation(_Answer):
     actions: ActionFutures | None = None
 
 
-Result = Annotated[Answer | Judgements | Simulation, Field(discriminator="kind")]
+class WhatIf(_Answer):
+    """A plan's prospects as things are and as supposed: the result of `whatif`."""
+
+    kind: Literal["whatif"] = "whatif"
+    taken: str = Field(description="The change, as it was understood.")
+    compared: Compared
+
+
+Result = Annotated[Answer | Judgements | Simulation | WhatIf, Field(discriminator="kind")]
 State = Literal["queued", "running", "done", "failed", "stopped"]
 
 

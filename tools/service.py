@@ -23,6 +23,7 @@ from gedanken.tools.messages import (
     Report,
     Request,
     SimulateRequest,
+    WhatIfRequest,
     Worlds,
 )
 from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Refused, Run, Runs, UnknownRun
@@ -109,6 +110,11 @@ def service(runs: Runs) -> FastAPI:
     @app.post("/simulate", responses=starting)
     async def simulate(request: SimulateRequest, response: Response, wait: Wait = PATIENCE) -> Report:
         """Imagine plans, or a sequence of actions, from what is believed now; nothing is done."""
+        return await begin(request, wait, response)
+
+    @app.post("/whatif", responses=starting)
+    async def whatif(request: WhatIfRequest, response: Response, wait: Wait = PATIENCE) -> Report:
+        """Rehearse a plan as things are and as supposed of inputs that nobody controls; nothing is done."""
         return await begin(request, wait, response)
 
     @app.get("/worlds", responses=_problems(503))

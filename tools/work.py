@@ -1,8 +1,9 @@
-"""What a run does: plan, act, rehearse or simulate, with an agent in one environment. Knows no thread, no protocol."""
+"""What a run does with an agent in one environment: plan, act, rehearse, suppose or simulate. Knows no protocol."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from gedanken.agent import deliberate, loading
+from gedanken.agent import deliberate, loading, whatif
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Rehearsed, Stored, View
@@ -36,10 +37,13 @@ from gedanken.tools.messages import (
     Simulation,
     Spread,
     StepReached,
+    WhatIf,
+    WhatIfRequest,
     Worlds,
 )
 from gedanken.tools.runs import Refused, Run
 from gedanken.tools.together import SharedModel, shared
+from gedanken.worldmodel.actor import Actor
 from gedanken.worldmodel.checkpoint import CheckpointError, Trained
 from gedanken.worldmodel.experience_file import StoreError
 from gedanken.worldmodel.rehearse import Rehearsal
@@ -84,6 +88,7 @@ class Workshop:
 
     def __init__(self, agent: Agent, session: Session) -> None:
         self.drawing = threading.Lock()  # torch has one stream of random numbers for all threads
+        self._alone = copy.copy(agent)  # for what must not depend on who else asks
         agent.llm, agent.trained = SharedModel(agent.llm), shared(agent.trained, self.drawing)
         self.agent, self.session = agent, session
         self._spec = agent.world.spec
@@ -105,7 +110,10 @@ class Workshop:
     def check(self, request: Request) -> None:
         """Raise Refused for a goal, a plan or an action that this world doesn't know."""
         with plainly():
-            if not isinstance(request, SimulateRequest):
+            if isinstance(request, WhatIfRequest):
+                _ = self._spec.vector  # a grid has no inputs
+                self._plans([request.plan])
+            elif not isinstance(request, SimulateRequest):
                 check_goal(request.goal)
             if isinstance(request, SimulateRequest | RehearseRequest):
                 self._plans(request.plans)
@@ -122,6 +130,8 @@ class Workshop:
                     return self._pursue(request.goal, run, execute=True)
                 case RehearseRequest():
                     return self._rehearse(request, run)
+                case WhatIfRequest():
+                    return self._what_if(request)
                 case SimulateRequest(plans=[]):
                     return self._simulate_actions(request, run)
                 case SimulateRequest():
@@ -142,7 +152,8 @@ class Workshop:
 
     def _rehearse(self, request: RehearseRequest, run: Run) -> Judgements | None:
         config = self.agent.config
-        rehearsal = self._imagine(request.plans, run, config.samples, config.horizon, config.seed)
+        actor = self.agent.trained.actor
+        rehearsal = self._imagine(actor, request.plans, run, config.samples, config.horizon, config.seed)
         if run.stopping:
             return None
         goal = check_goal(request.goal)
@@ -150,13 +161,25 @@ class Workshop:
         run.hear(judged)
         return Judgements(goal=goal, judged=[Judgement.of(v) for v in judged.verdicts], futures=config.samples)
 
+    def _what_if(self, request: WhatIfRequest) -> WhatIf:
+        spec, now, taken = self._spec, whatif.inputs_now(self.session), request.change
+        supposed = whatif.read(spec, taken, now)
+        if supposed is None:
+            taken = whatif.ground(spec, self.agent.llm, check_goal(taken), self.agent.config.seed).change
+            supposed = whatif.read(spec, taken, now) or []
+        [plan] = self._plans([request.plan])
+        with self.drawing:
+            return WhatIf(taken=taken, compared=whatif.compare(self._alone, self.session, plan, supposed))
+
     # ---- futures -----------------------------------------------------------------------------------------------------
 
-    def _imagine(self, plans: Sequence[str], run: Run, samples: int, horizon: int, seed: int) -> Rehearsal:
+    def _imagine(
+        self, actor: Actor, plans: Sequence[str], run: Run, samples: int, horizon: int, seed: int
+    ) -> Rehearsal:
         """Rehearse plans from here; their places ("behind you") speak of the present pose."""
         self.session.imagine_goal()
         began = time.perf_counter()
-        rehearsal = self.agent.trained.actor.rehearse(
+        rehearsal = actor.rehearse(
             self.session.belief,
             self._plans(plans),
             [0] * len(plans),
@@ -177,7 +200,9 @@ class Workshop:
         return rehearsal
 
     def _simulate_plans(self, request: SimulateRequest, run: Run) -> Simulation:
-        rehearsal = self._imagine(request.plans, run, request.samples, request.horizon, request.seed)
+        actor = self._alone.trained.actor
+        with self.drawing:
+            rehearsal = self._imagine(actor, request.plans, run, request.samples, request.horizon, request.seed)
         plans = [self._futures(rehearsal, index) for index in range(len(rehearsal.plans))]
         return Simulation(futures=request.samples, plans=plans)
 

@@ -1,9 +1,12 @@
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from doubles import agent_in
+from langgraph.graph import START, StateGraph
 
-from gedanken.tools.langchain import gedanken_tool
+from gedanken.agent.graph import saver
+from gedanken.tools.langchain import Task, gedanken_graph, gedanken_tool
 
 RIGHT = "go_to(red key)\n"
 
@@ -27,3 +30,25 @@ def test_async_imagining_and_refusing(tmp_path: Path) -> None:
         said = asyncio.run(tool.ainvoke(call(goal="go to the red key", imagine_only=True)))
         assert said.content.startswith("imagined") and session.spent == 0
         assert tool.invoke(call(goal=" ")).content.startswith("declined:")
+
+
+def test_a_graph_in_another_graph_keeps_its_state_apart(tmp_path: Path) -> None:
+    """Also where the other one keeps its own, under the same thread's name."""
+    with agent_in(tmp_path, lambda prompt: [RIGHT]) as agent:
+        session = agent.session(3)
+        outer = StateGraph(Task)
+        outer.add_node("go", gedanken_graph(agent, session))
+        outer.add_edge(START, "go")
+        kept = saver(tmp_path / "outer.sqlite")
+        graph = outer.compile(checkpointer=kept)
+        config: Any = {"configurable": {"thread_id": "mine"}}
+        outcome = graph.invoke({"goal": "go to the red key"}, config)["outcome"]
+        assert outcome["status"] == "reached" and outcome["stored"]["episode"] == 1
+        assert session.conversation and agent.journal
+        [turn] = agent.journal.turns(session.conversation.id)
+        agents_own: Any = {"configurable": {"thread_id": f"{session.conversation.id}-{turn.id}"}}
+        assert agent._graph.get_state(agents_own).values["outcome"]["status"] == "reached"
+        assert not [key for key in graph.get_state(config).values if key not in ("goal", "outcome")]
+        declined = graph.invoke({"goal": " "}, config)["outcome"]
+        assert declined["status"] == "declined" and "empty" in declined["message"]
+        kept.conn.close()

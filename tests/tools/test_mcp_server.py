@@ -56,7 +56,7 @@ def in_memory(runs: Runs, talk: Callable[[Client], Awaitable[None]]) -> None:
 
 async def a_whole_conversation(client: Client) -> None:
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) == {"plan", "rehearse", "act", "worlds", "status", "stop"}
+    assert set(tools) == {"plan", "rehearse", "whatif", "act", "worlds", "status", "stop"}
     assert all(tool.output_schema and tool.description for tool in tools.values())
     planned = await finished(client, await client.call_tool("plan", {"goal": GOAL}))
     assert isinstance(planned.result, Answer) and planned.result.status == "imagined"

@@ -1,37 +1,21 @@
 """The HTTP service as a client meets it: a real server on a free port of this machine."""
 
-import contextlib
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from serving import served
 
 from gedanken.tools import guard
 from gedanken.tools.client import Client, ServiceError
-from gedanken.tools.guard import Guard, check_address, listen, server
+from gedanken.tools.guard import Guard, check_address, listen
 from gedanken.tools.messages import Answer, Judgements, Simulation
 from gedanken.tools.runs import Refused, Runs
-from gedanken.tools.service import service
 
 GOAL, PLAN = "go to the red key", "go_to(red key)"
 TOKEN = "a-token-that-is-long-enough"
-
-
-@contextlib.contextmanager
-def served(runs: Runs, token: str | None = None) -> Iterator[str]:
-    """Serve in a thread; yield the address."""
-    web = server(Guard(service(runs), token))
-    with socket.create_server(("127.0.0.1", 0)) as wire:
-        thread = threading.Thread(target=web.run, kwargs={"sockets": [wire]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{wire.getsockname()[1]}"
-        finally:
-            web.should_exit = True
-            thread.join()
 
 
 @pytest.fixture
@@ -142,7 +126,7 @@ def test_a_body_that_never_arrives(runs: Runs, monkeypatch: pytest.MonkeyPatch) 
 def test_openapi_has_examples_and_answers(client: Client) -> None:
     description = client._ask("GET", "/openapi.json")
     assert set(description["paths"]) == {
-        *("/plan", "/act", "/rehearse", "/simulate", "/worlds"),
+        *("/plan", "/act", "/rehearse", "/simulate", "/whatif", "/worlds"),
         *("/runs/{id}", "/runs/{id}/events"),
     }
     schemas = description["components"]["schemas"]

@@ -1,0 +1,49 @@
+"""The load generator against a real server whose agent is scripted: what it counts, never how quick that is."""
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+from serving import served
+
+from gedanken.tools.load import Load, load, peak_memory
+from gedanken.tools.runs import Busy, Runs
+
+GOAL = {"goal": "go to the red key"}
+
+
+def test_answers_and_failures_are_counted(runs: Runs) -> None:
+    bodies = [{**GOAL, "plans": ["go_to(red key)"]}, {**GOAL, "plans": ["fly(x)"]}]
+    with served(runs) as url:
+        found = asyncio.run(load(url, "/rehearse", bodies, clients=2, seconds=0.5)).as_dict()
+    assert found["failed"].keys() == {"422"}, found
+    assert found["clients"] == 2 and found["answered"] >= 1 and found["p50"] <= found["p95"] <= found["p99"]
+    assert found["refused"] == 0
+
+
+def test_those_sent_away_are_counted_apart(opening: Any, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = Runs.submit
+
+    def refusing(runs: Runs, request: Any) -> Any:
+        try:
+            return submit(runs, request)
+        except Busy:
+            gate.open.set()
+            raise
+
+    monkeypatch.setattr(Runs, "submit", refusing)
+    with Runs(opening(gate), waiting=1, together=1) as runs, served(runs) as url:
+        runs.wake()
+        found = asyncio.run(load(url, "/plan", [GOAL], clients=4, seconds=1))
+    assert found.refused >= 1 and not found.failed and found.latencies
+
+
+def test_nothing_answered_has_no_quantiles() -> None:
+    assert Load(3).as_dict()["p99"] is None
+
+
+def test_memory_is_that_of_the_process() -> None:
+    memory = peak_memory(os.getpid())
+    assert memory is None or memory > 10
+    assert peak_memory(0) is None

@@ -1,0 +1,36 @@
+"""A plan under inputs that nobody controls, as servers answer it: in a world of numbers whose laws are known."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gedanken.tools.messages import WhatIf, WhatIfRequest
+from gedanken.tools.runs import Refused, Run
+from gedanken.tools.work import Workshop
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
+import exact_house as exact
+from doubles import agent_in
+
+WARM = "reach(room, 20 ± 0.5, within 10)"
+
+
+@pytest.mark.parametrize(("change", "taken"), [("outside = 1", "outside = 1"), ("much colder", "outside down 80 %")])
+def test_the_change_and_what_it_makes_of_a_plan(tmp_path: Path, change: str, taken: str) -> None:
+    with exact.agent_in(tmp_path, lambda prompt: ["outside down 80 %\n"]) as agent:
+        request = WhatIfRequest(plan=WARM, change=change)
+        workshop, run = Workshop(agent, agent.session(3)), Run(request, 60)
+        workshop.check(request)
+        found = workshop.do(request, run)
+        assert isinstance(found, WhatIf) and found.taken == taken
+        [supposed] = found.compared.supposed
+        assert supposed.name == "outside" and supposed.then == pytest.approx(1.0)
+        assert found.compared.plan == WARM and len(found.compared.ends) >= 1
+
+
+def test_where_nothing_can_be_supposed_it_is_refused_at_once(tmp_path: Path) -> None:
+    with agent_in(tmp_path, []) as agent:
+        workshop = Workshop(agent, agent.session(3))
+        with pytest.raises(Refused, match="shows a grid"):
+            workshop.check(WhatIfRequest(plan="go_to(red key)", change="outside = 1"))

@@ -1,0 +1,118 @@
+"""Load on a server: many clients that ask and ask again, and how long they waited. Knows HTTP, and no agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from gedanken.tools.messages import LONGEST_WAIT
+from gedanken.tools.runs import Refused
+
+IMPATIENT = 0.05
+"""Least seconds between two requests of a client."""
+
+
+@dataclass
+class Load:
+    """What came of it; `latencies` in seconds, of runs that were taken up, from the request to the result."""
+
+    clients: int
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    refused: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    memory_mib: float | None = None  # the server's peak, where the system tells it
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data; quantiles are None where nothing was answered."""
+        quantiles = np.quantile(self.latencies, [0.5, 0.95, 0.99]).round(3).tolist() if self.latencies else [None] * 3
+        return {
+            "clients": self.clients,
+            "seconds": round(self.seconds, 1),
+            "answered": len(self.latencies),
+            "answered_per_second": round(len(self.latencies) / max(self.seconds, 1e-9), 2),
+            **dict(zip(("p50", "p95", "p99"), quantiles, strict=True)),
+            "refused": self.refused,
+            "failed": dict(self.failed),
+            "memory_mib": self.memory_mib,
+        }
+
+
+async def load(url: str, path: str, bodies: Sequence[dict[str, Any]], *, clients: int, seconds: float) -> Load:
+    """Let clients ask `path` for `seconds`, each with the bodies in turn; who is sent away waits as he was told."""
+    found = Load(clients)
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=LONGEST_WAIT + 30, limits=limits) as http:
+        began = time.monotonic()
+        until = began + seconds
+
+        async def finish(answer: httpx.Response) -> httpx.Response:
+            while answer.status_code == 202 or (answer.is_success and answer.json()["state"] in ("queued", "running")):
+                answer = await http.get(f"/runs/{answer.json()['run_id']}", params={"wait": LONGEST_WAIT})
+            return answer
+
+        async def ask(number: int) -> None:
+            now = began
+            while now <= until:  # everybody asks once
+                now = time.monotonic()
+                body = bodies[number % len(bodies)]
+                number += 1
+                try:
+                    answer = await http.post(path, json=body, params={"wait": LONGEST_WAIT})
+                    if answer.status_code == 429:
+                        found.refused += 1
+                        await asyncio.sleep(
+                            min(float(answer.headers["Retry-After"]), max(0.0, until - time.monotonic()))
+                        )
+                        continue
+                    answer = await finish(answer)
+                except httpx.HTTPError as error:
+                    found.failed[type(error).__name__] += 1
+                    await asyncio.sleep(IMPATIENT)
+                    continue
+                state = answer.json()["state"] if answer.is_success else str(answer.status_code)
+                if state == "done":
+                    found.latencies.append(time.monotonic() - now)
+                else:
+                    found.failed[state] += 1
+                await asyncio.sleep(IMPATIENT)
+
+        await asyncio.gather(*(ask(number) for number in range(clients)))
+    found.seconds = time.monotonic() - began
+    return found
+
+
+@contextlib.contextmanager
+def process(arguments: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Start `gedanken serve` with arguments on a free port; yield its address and process. Raises Refused."""
+    command = [sys.executable, "-m", "gedanken", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            url = server.stdout.readline().strip()
+            if not url:
+                raise Refused("the server did not start; what it said is above")
+            yield url, server.pid
+        finally:
+            server.terminate()
+
+
+def peak_memory(pid: int) -> float | None:
+    """Return the most MiB that a process has held, where the system tells it."""
+    try:
+        said = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return round(int(said[1]) / 1024, 1) if said else None
