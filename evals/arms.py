@@ -342,5 +342,6 @@ ABOUT = {
     "oracle-plan": "a right plan, carried out by the same controller: the controller's own ceiling",
     "bot": "minigrid's bot, which sees the whole simulator",
     "random": "actions at random until the level ends",
+    "llm-actor": "the language model, one action a prompt, as BALROG's agents: no plan, no controller",
 }
 """What every arm is, also those that only some suites have."""

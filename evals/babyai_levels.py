@@ -13,6 +13,7 @@ from typing import Any
 
 from gedanken.evals.arms import ALONE, ARMS, REPLAN, llm_greedy, llm_replan
 from gedanken.evals.episodes import EpisodeSuite, costs_of_arms
+from gedanken.evals.peers.llm_actor import ACTOR, llm_actor
 from gedanken.evals.suite import Table
 from gedanken.worlds.babyai_balrog import TASKS, level_id
 
@@ -44,7 +45,7 @@ class BalrogBabyAI(EpisodeSuite):
 
     name = "balrog-babyai"
     default_limit = 500
-    players = PLAYERS
+    players = {**PLAYERS, ACTOR: llm_actor}
     default_arms = (REPLAN, ALONE, "oracle-plan", "bot", "random")
     levels = tuple(map(level_id, TASKS))
     aims = dict.fromkeys(levels, 99.5)
