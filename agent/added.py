@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from gedanken.worldmodel.checkpoint import home
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worldmodel.episode import Episode
+from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
+from gedanken.worlds.logs import LogWorld, Piece, Repairs, read_log, read_log_spec
 from gedanken.worlds.spec import SpecError, WorldSpec
+
+LOGGED = "logged"
+"""Source of an episode that was read from a log."""
 
 
 def slug(id: str) -> str:
@@ -38,13 +49,61 @@ def add_world(environment: str, *, adapter: Path | None = None, id: str | None =
     if world.id.startswith("BabyAI-"):
         raise SpecError(f"{world.id!r} is there already; `gedanken worlds` lists it")
     world.check()
-    path = _file(world.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"id": world.id, "adapter": known.model_dump(mode="json"), "spec": world.spec.model_dump(mode="json")}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    _keep(world.id, {"adapter": known.model_dump(mode="json"), "spec": world.spec.model_dump(mode="json")})
     return world
+
+
+def import_log(path: Path, spec: Path, store: ExperienceStore, *, id: str | None = None) -> tuple[LogWorld, Repairs]:
+    """Read a log, store its episodes and keep it as a world; the same id again replaces the world and adds episodes.
+
+    Raises SpecError for what is wrong with either file; then nothing of it is kept.
+    """
+    meaning, repairs, name = read_log_spec(spec), Repairs(), id or slug(path.stem)
+    world = meaning.world(name)
+    if name.startswith("BabyAI-"):
+        raise SpecError(f"{name!r} is there already; choose another --as")
+    seeds = itertools.count(FIRST_TRAINING_SEED)
+    for _ in read_log(path, meaning, Repairs()):  # the whole of it first: a log is stored whole or not at all
+        pass
+    pieces = (_logged(world, next(seeds), piece) for piece in read_log(path, meaning, repairs))
+    stored = sum(len(store.append_many(batch)) for batch in _batches(pieces))
+    if not stored:
+        raise SpecError(f"{path}: no two of its {repairs.rows:,} rows follow each other, so there is nothing to learn")
+    _keep(name, {"log": {"every": meaning.every, "moments": repairs.moments}, "spec": world.model_dump(mode="json")})
+    return LogWorld(world, meaning.every, repairs.moments), repairs
+
+
+def _batches(pieces: Iterator[Episode], size: int = 64) -> Iterator[list[Episode]]:
+    while batch := list(itertools.islice(pieces, size)):
+        yield batch
+
+
+def _logged(spec: WorldSpec, seed: int, piece: Piece) -> Episode:
+    length = len(piece.actions)
+    return Episode(
+        world=spec.name,
+        spec_hash=spec.hash,
+        seed=seed,
+        source=LOGGED,
+        goal="",
+        observations=piece.observations,
+        actions=piece.actions,
+        rewards=piece.rewards,
+        terminated=False,
+        steps=(),
+        step_index=np.full(length, -1, np.int16),
+        origin=np.zeros(0, np.int16),
+        expert=np.full(length, -1, np.int8),
+        achieved=np.zeros(length, np.bool_),
+    )
+
+
+def _keep(id: str, kept: dict[str, Any]) -> None:
+    path = _file(id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"id": id, **kept}, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def added() -> dict[str, WorldSpec]:
@@ -69,7 +128,10 @@ def load_added(id: str) -> GymWorld | None:
         return None
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        adapter, spec = Adapter.model_validate(kept["adapter"]), WorldSpec.model_validate(kept["spec"])
+        spec = WorldSpec.model_validate(kept["spec"])
+        if "log" in kept:
+            return LogWorld(spec, kept["log"]["every"], kept["log"]["moments"]) if kept["id"] == id else None
+        adapter = Adapter.model_validate(kept["adapter"])
     except ValidationError as error:
         raise SpecError(f"{path} is damaged ({said(error)}); add the world again") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -21,6 +21,7 @@ from gedanken.worldmodel.actor import Pursuit
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
 from gedanken.worldmodel.episode import AGENT, Action, Episode
 from gedanken.worldmodel.protocol import Belief, Dynamics
+from gedanken.worlds.logs import LogWorld
 from gedanken.worlds.protocol import Observation, Watch, World
 from gedanken.worlds.spec import GridField, Plan, VectorField, WorldSpec
 
@@ -124,6 +125,8 @@ class Session:
         """Places in plans speak of the present pose from now on. Raises SessionError when the episode is over."""
         if self.over:
             raise SessionError("this episode is over: begin a new one (in the chat: /world)")
+        if isinstance(self.world, LogWorld):
+            raise SessionError(f"{self.world.id} is known from logs only; `gedanken plan` and `whatif` imagine in it")
         if self.journal and self.conversation:
             self.turn = self.journal.begin_turn(self.conversation.id, goal, len(self.actions))
         self._begin(len(self.actions))

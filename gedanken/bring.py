@@ -83,6 +83,8 @@ def learn_command(
 ) -> int:
     """Learn WORLD by trying: at random first, then by searching for what serves a plan; keep a checkpoint.
 
+    A world of logs is learned from its logs alone, and --steps counts gradient steps.
+
     Episodes that are stored already count, so the same command with more steps goes on. With --test the exit code is 3
     where the plan fails in some unseen episode.
     """
@@ -95,9 +97,10 @@ def learn_command(
     from gedanken.worldmodel import checkpoint
     from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
     from gedanken.worldmodel.experience import ExperienceStore
-    from gedanken.worldmodel.fit import startling
+    from gedanken.worldmodel.fit import fit, startling
     from gedanken.worldmodel.search import Search, SearchConfig
     from gedanken.worldmodel.trying import IMAGINED, TryConfig, pursue, try_out
+    from gedanken.worlds.logs import LogWorld
     from gedanken.worlds.spec import SpecError
 
     world = load_added(world_id)
@@ -114,14 +117,18 @@ def learn_command(
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         taken, rewards = sum(map(len, past)), list[float]()
-        for tried in try_out(world, model, plan, config, past):
+        offline = isinstance(world, LogWorld)
+        what = "logged transitions" if offline else "real actions"
+        if offline:
+            fit(model, past, steps=steps, seed=seed)
+        for tried in () if offline else try_out(world, model, plan, config, past):
             store.append(tried.episode)
             taken, rewards = taken + len(tried.episode), [*rewards, tried.reward]
             source = tried.episode.source
             click.echo(f"{taken:>7} steps  {source:<6}  {tried.ending:<8}  reward {tried.reward:.1f}", err=True)
         lived = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         card = {
-            "data": f"{taken} real actions",
+            "data": f"{taken} {what}",
             "plan": text,
             "seed": seed,
             "search": how.model_dump(mode="json"),
@@ -134,11 +141,45 @@ def learn_command(
     answer = {"world": world.id, "steps": taken, "checkpoint": str(path), "seconds": time.perf_counter() - began}
     answer["rewards"] = rewards
     ends = []
-    for number in range(test):
+    for number in range(0 if offline else test):
         env = world.make()
         ends.append(pursue(world, env, plan, number, Search(model, how), np.random.default_rng(number)))  # type: ignore[arg-type]
         env.close()
         click.echo(f"test seed {number}: {ends[-1].ending}, reward {ends[-1].reward:.1f}", err=True)
     answer["test"] = [{"seed": e.episode.seed, "ending": e.ending, "reward": e.reward} for e in ends]
-    click.echo(json.dumps(answer) if as_json else f"{world.id}: {taken} real actions, checkpoint {path}")
+    click.echo(json.dumps(answer) if as_json else f"{world.id}: {taken} {what}, checkpoint {path}")
     return NOT_REACHED if any(e.ending == "failed" for e in ends) else REACHED
+
+
+@click.command(name="import")
+@click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--spec", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML: columns."
+)
+@click.option("--as", "id", metavar="NAME", help="What to call the world.  [default: the file's name]")
+@json_option
+def import_command(log: Path, spec: Path, id: str | None, as_json: bool) -> int:
+    """Make a world of LOG, a CSV or Parquet file: it can be learned and imagined in, but not acted in."""
+    from gedanken.agent.added import import_log
+    from gedanken.agent.loading import places
+    from gedanken.worldmodel.experience import ExperienceStore
+
+    with ExperienceStore(places().store) as store:
+        world, repairs = import_log(log, spec, store, id=id)
+        steps = sum(len(episode) for _, episode in store.episodes(spec_hash=world.spec.hash))
+    counts = {
+        "rows": repairs.rows,
+        "transitions": steps,
+        "duplicated_timestamps": repairs.duplicates,
+        "incomplete_rows": repairs.incomplete,
+        "gaps": repairs.gaps,
+    }
+    if as_json:
+        click.echo(json.dumps({"world": world.id, "variables": list(world.spec.vector.names)} | counts))
+        return REACHED
+    click.echo(f"{world.id} is a world now, of {repairs.rows:,} rows: {steps:,} transitions are stored")
+    click.echo(
+        f"{repairs.duplicates:,} duplicated timestamps (the last row counts), {repairs.incomplete:,} incomplete rows "
+        f"(left out), {repairs.gaps:,} gaps (another episode begins). Next: gedanken learn {world.id}"
+    )
+    return REACHED
