@@ -66,7 +66,7 @@ def test_values_that_a_prompt_needs_are_not_forgotten() -> None:
             render(name, skills=[], examples=[], scene="", attempts=[])
     with pytest.raises(PromptError, match="attempts"):
         render("revise", **values())
-    with pytest.raises(PromptError, match="no prompt 'nothing'; there are plan, propose, revise"):
+    with pytest.raises(PromptError, match="no prompt 'nothing'; there are act, plan, propose, revise, whatif"):
         render("nothing")
 
 
