@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit test-kill serve-vllm test-vllm wheel lock format clean
+.PHONY: help install demo record test lint types unit test-kill serve-vllm test-vllm wheel lock format clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install  ## Reach a goal in a real BabyAI world, every thought shown
 	$(BIN)/gedanken demo
+
+record: install  ## Record the conversation that the README shows
+	$(BIN)/python docs/record.py
 
 test: lint types wheel unit  ## Everything that must hold before a commit
 
