@@ -39,7 +39,12 @@ class Rerun:
 
 
 def compare_rerun(suite: Suite, before: Sequence[Sample], after: Sequence[Sample]) -> Rerun:
-    """Compare samples one by one and what they come to, what clocks said set to nothing."""
+    """Compare samples one by one and what they come to, what clocks said set to nothing.
+
+    What samples say only since a later version is not compared: the run that is done again may be older.
+    """
+    known = {name for sample in before for name in sample}
+    after = [{name: value for name, value in s.items() if name in known or s.get("error")} for s in after]
     pairs = [{key_of(sample): _timeless(suite, sample) for sample in samples} for samples in (before, after)]
     keys = list(dict.fromkeys((*pairs[0], *pairs[1])))
     others = [key for key in keys if pairs[0].get(key) != pairs[1].get(key)]

@@ -1,0 +1,23 @@
+from typing import Any
+
+from gedanken.evals.planner import PlannerSuite
+from gedanken.evals.rerun import compare_rerun
+
+
+def sample(seed: int, **more: Any) -> dict[str, Any]:
+    plain = {"task": "missions", "seed": seed, "arm": "llm", "rank": 0, "right": True, "declined": None, "steps": 1}
+    costs = {"plans": 1, "tokens": 4, "prompt_tokens": 9, "seconds": 0.5}
+    return {**plain, **costs, "traits": [], **more}
+
+
+def test_clocks_and_what_only_later_versions_say_are_no_difference() -> None:
+    before = [sample(0), sample(1)]
+    after = [sample(0, seconds=9.0, actions=[1, 2], error=None), sample(1, actions=[], error=None)]
+    again = compare_rerun(PlannerSuite(), before, after)
+    assert again.same and (again.samples, again.other_samples) == (2, 0)
+
+
+def test_what_both_say_is_compared_and_what_one_lacks_is_told() -> None:
+    again = compare_rerun(PlannerSuite(), [sample(0), sample(1)], [sample(0, rank=2, right=False)])
+    assert not again.same and again.other_samples == 2
+    assert again.differences == ("missions 0 llm in rank, right", "missions 1 llm is only in the first")
