@@ -10,9 +10,11 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from gedanken.cli import ERROR, REACHED, USAGE, run
+from gedanken.cli import ERROR, NOT_REACHED, REACHED, USAGE, run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "bring-your-own-world.md").read_text(encoding="utf-8")
+
+COMMANDS = re.findall(r"^\$ gedanken (.*)$", PAGE.replace("\\\n", ""), re.MULTILINE)
 
 
 @pytest.fixture
@@ -28,8 +30,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_page_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    commands = re.findall(r"^\$ gedanken (.*)$", PAGE.replace("\\\n", ""), re.MULTILINE)
-    assert [shlex.split(command)[0] for command in commands] == ["worlds", "learn"]
+    commands = COMMANDS
+    expected = ["worlds", "learn", "run", "whatif", "import", "learn"]
+    assert [shlex.split(command)[0] for command in commands] == expected
+    script = folder / "script.json"
+    script.write_text(json.dumps({"Goal:": ["reach(room, 20 ± 0.5, within 30)\nkeep(room, 19..21, for 4)\n"]}))
+    said = ["--llm", f"scripted:{script}", "--samples", "4"]
     assert run(shlex.split(commands[0])) == REACHED
     assert capsys.readouterr().out in PAGE
     assert run(["worlds"]) == REACHED and "house" in capsys.readouterr().out.split()
@@ -44,6 +50,22 @@ def test_the_page_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture
     assert [line.split()[:2] for line in lines] == [["0.0", "achieved"], ["12.0", "achieved"]]
     assert "outside 12 °C" in lines[1]
     assert run(["models"]) == REACHED and "ensemble, for house" in capsys.readouterr().out
+    code = run([*shlex.split(commands[2]), *said, "--learn-steps", "1", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert code == (REACHED if answer["success"] else NOT_REACHED) and answer["carried_out"]
+    assert answer["verdict"]["satisfies"] is None and answer["stored"] and answer["learned"]["steps"] == 1
+    assert run([*shlex.split(commands[3]), *said]) == REACHED
+    assert "outside 5 → -2" in capsys.readouterr().out
+
+
+def test_a_log_becomes_a_world_as_the_page_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = COMMANDS[4:]
+    table = [f"{1800 * i},{20 + i % 3},{i % 2},5" for i in range(40)]
+    (folder / "plant.csv").write_text("\n".join(["when,t_room,valve,t_out", *table]))
+    assert run(shlex.split(commands[0])) == REACHED
+    assert "of 40 rows: 39 transitions are stored" in capsys.readouterr().out
+    assert run(shlex.split(commands[1])) == REACHED
+    assert "plant: 39 logged transitions, checkpoint" in capsys.readouterr().out
 
 
 def test_more_steps_go_on_where_the_last_ones_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +98,7 @@ def test_a_world_that_changed_is_refused(folder: Path, capsys: pytest.CaptureFix
         ("learn nowhere", "no world 'nowhere' was added; `gedanken worlds add nowhere` does that"),
         ("collect --world house -n 1", "nobody demonstrates 'house'; `gedanken learn house`"),
         ("learn house --plan fly(room)", "no skill 'fly'"),
-        ("run hello --world house", "was trained for world 'babyai'"),
+        ("run hello --world house", "house was never learned, so nothing can be imagined: `gedanken learn house`"),
     ],
 )
 def test_errors_say_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str], command: str, says: str) -> None:
