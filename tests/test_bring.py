@@ -29,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     gymnasium.registry.pop("House-v0", None)
 
 
+@pytest.mark.timeout(1200)  # it learns, and that takes long where others use the machine
 def test_the_page_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commands = COMMANDS
     expected = ["worlds", "learn", "run", "whatif", "import", "learn"]
@@ -68,6 +69,7 @@ def test_a_log_becomes_a_world_as_the_page_says(folder: Path, capsys: pytest.Cap
     assert "plant: 39 logged transitions, checkpoint" in capsys.readouterr().out
 
 
+@pytest.mark.timeout(1200)
 def test_more_steps_go_on_where_the_last_ones_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["worlds", "add", "house.toml", "--as", "house"]) == REACHED
     quick = ["learn", "house", "--random", "500", "--size", "debug", "--json"]
