@@ -260,7 +260,7 @@ def approve(chat: Chat, rest: str) -> None:
 
 @command("llm", "[NAME]", offers=lambda chat: ("embedded", "openai:", "scripted:"))
 def llm(chat: Chat, rest: str) -> None:
-    """Say which language model writes plans, or take another: embedded, openai:URL, scripted:FILE."""
+    """Say which language model writes plans, or take another: embedded, embedded:planner, openai:URL."""
     if rest:
         with waiting(chat.console, f"Waking up {rest}"):
             model = chat.find_llm(rest)
@@ -278,7 +278,7 @@ def models(chat: Chat, rest: str) -> None:
         rows.add_row(
             "▸" if used else "", Text(info.name), "world model", f"{info.family}, for {info.spec_name}, {size}"
         )
-    rows.add_row("▸", Text(chat.agent.llm.name), "language", "/llm embedded, openai:URL or scripted:FILE takes another")
+    rows.add_row("▸", Text(chat.agent.llm.name), "language", "/llm embedded:planner or openai:URL takes another")
     chat.console.print(rows, highlight=False)
 
 
