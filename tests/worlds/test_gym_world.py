@@ -80,7 +80,7 @@ def test_an_adapter_names_and_works_out(tmp_path: Path) -> None:
     assert acrobot.spec.action_names == ("left", "rest", "right") and acrobot.spec.exogenous == ("length",)
     assert acrobot.spec.vector.names[-3:] == ("length", "tip_height", "reward")
     assert acrobot.examples[-1] == ("", "swing up", "reach(tip_height, 1.5 ± 0.4, within 300)")
-        assert len(acrobot.examples) > 1  # those of made-up worlds come first
+    assert len(acrobot.examples) > 1  # those of made-up worlds come first
     env = acrobot.make()
     raw, _ = env.reset(seed=0)
     assert raw[-1] == 1 and float(env.values["tip_height"]) == pytest.approx(-2, abs=0.1)
