@@ -1,7 +1,7 @@
 """Write docs/results.md and the README's table from run summaries, so that no number is typed by hand.
 
 Summaries that the docs rest on are kept in docs/runs/; ``python -m gedanken.evals.report runs/<id> …`` adds some and
-writes the pages anew. Of several runs of a suite on one checkpoint the latest counts.
+writes the pages anew. Of several runs of a suite with one checkpoint and the same arms the latest counts.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ def adopt(run: Path, docs: Path) -> Path:
 
 
 def summaries(docs: Path) -> dict[str, list[Summary]]:
-    """Return the latest summary of each suite and checkpoint, by suite. Raises EvalError for a damaged file."""
-    latest: dict[tuple[str, str], Summary] = {}
+    """Return the latest summary of each suite, checkpoint and arms, by suite. Raises EvalError for a damaged file."""
+    latest: dict[tuple[str, str, tuple[str, ...]], Summary] = {}
     for path in sorted((docs / "runs").glob("*.json")):
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
-            latest[summary["suite"], summary["config"]["checkpoint"]] = summary
+            config = summary["config"]
+            latest[summary["suite"], config["checkpoint"], tuple(config["arms"])] = summary
         except (ValueError, KeyError) as error:
             raise EvalError(f"{path} is no run summary ({error}); delete it, or copy it anew from its run") from error
-    return {suite: [s for (name, _), s in latest.items() if name == suite] for suite in SUITES}
+    return {suite: [s for (name, *_), s in latest.items() if name == suite] for suite in SUITES}
 
 
 def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
@@ -69,7 +70,9 @@ def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
         parts.append(f"## {heading}")
         for summary in found[suite]:
             if len(found[suite]) > 1:
-                parts.append(f"### Checkpoint `{summary['config']['checkpoint']}`")
+                parts.append(
+                    f"### Checkpoint `{summary['config']['checkpoint']}`: {', '.join(summary['config']['arms'])}"
+                )
             try:
                 measured = load_suite(suite)
                 parts += [markdown(table) for table in measured.tables(summary["results"])]
@@ -141,7 +144,7 @@ def provenance(summary: Summary, docs: str = "") -> str:
         f"commit {summary['commit'].replace('+changes', '')}{changed}",
         f"seed {summary['seeds']['seed']}, n = {config['limit']} a task"
         + (f", {config['epochs']} epochs" if config.get("epochs", 1) > 1 else ""),
-        f"checkpoint {', '.join(weights) or config['checkpoint']}",
+        f"checkpoint {', '.join(weights) or config['checkpoint']}, language model `{config['loop']['llm']}`",
         f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
     ]
     if summary.get("workers", 1) > 1:

@@ -11,7 +11,7 @@ from gedanken.evals.errors import EvalError
 from gedanken.evals.main import load_suite
 from gedanken.evals.run_folder import RunFolder
 
-CONFIG = {"limit": 2, "checkpoint": "tiny"}
+CONFIG = {"limit": 2, "checkpoint": "tiny", "arms": ["loop", "random"], "loop": {"llm": "scripted"}}
 DONE = {"done": True}
 
 
@@ -72,7 +72,11 @@ def test_of_two_runs_the_later_counts_and_checkpoints_stand_beside_each_other(tm
         (docs / "runs" / f"{name}.json").write_text(json.dumps(other))
     found = report.summaries(docs)["babyai-local"]
     assert [(s["run"][:4], s["config"]["checkpoint"]) for s in found] == [("2000", "other"), ("2099", "tiny")]
-    assert "### Checkpoint `other`" in report.results_page({"babyai-local": found})
+    page = report.results_page({"babyai-local": found})
+    assert "### Checkpoint `other`: loop, random" in page and "language model `scripted`" in page
+    more = {**kept, "run": "2100", "config": {**kept["config"], "arms": ["bot"]}}
+    (docs / "runs" / "2100.json").write_text(json.dumps(more))
+    assert len(report.summaries(docs)["babyai-local"]) == 3, "runs of other arms stand beside each other, too"
 
 
 def test_errors_say_what_to_do(tmp_path: Path, runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
