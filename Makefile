@@ -48,10 +48,10 @@ $(VLLM)/.installed:
 	@touch $@
 
 serve-vllm: install $(VLLM)/.installed  ## Serve the embedded model and its adapters with vLLM (PORT=8000)
-	$(BIN)/python -m gedanken.agent.llm.vllm_server $(VLLM)/bin/vllm $(or $(PORT),8000)
+	$(BIN)/python -m gedanken.agent.llm.vllm_server $(VLLM)/bin/python $(or $(PORT),8000)
 
 test-vllm: install $(VLLM)/.installed  ## Plan through a real vLLM server (minutes)
-	GEDANKEN_VLLM=$(VLLM)/bin/vllm $(BIN)/pytest -m vllm -s tests/agent/llm/test_vllm.py
+	GEDANKEN_VLLM=$(VLLM)/bin/python $(BIN)/pytest -m vllm -s tests/agent/llm/test_vllm.py
 
 wheel: install  ## Build sdist and wheel, and try the wheel outside the repository
 	rm -rf build dist

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +119,10 @@ class ServerModel:
         """The model's name on the server and the server's address, without a password."""
         return f"{self._model or 'default'} at {httpx.URL(self._url).copy_with(userinfo=b'')}"
 
+    def close(self) -> None:
+        """Close the connections; nothing can be asked afterwards."""
+        self._client.close()
+
     @functools.cached_property
     def prompt(self) -> str | None:
         """Prompt that the served adapter was trained on: a model is one where it has the name of an adapter here.
@@ -150,7 +156,7 @@ class ServerModel:
             "seed": seed,
             **({"stop": list(stop)} if stop else {}),
             **({"logprobs": True} if self._chat else {"logprobs": 1}),
-            **self._grammar(grammar),
+            **self._grammar(grammar, stop),
         }
         with ThreadPoolExecutor(min(len(prompts), _MAX_AT_ONCE)) as pool:
             answers = list(pool.map(lambda prompt: self._ask(prompt, settings, grammar), prompts))
@@ -199,9 +205,15 @@ class ServerModel:
             )
         return kept
 
-    def _grammar(self, grammar: str | None) -> dict[str, Any]:
+    def _grammar(self, grammar: str | None, stop: Sequence[str]) -> dict[str, Any]:
+        """Return the field that holds the grammar; it lets a model say that it has finished: else it would go on."""
         if grammar is None or self._grammar_field == "none":
             return {}
+        if self._grammar_field != "grammar" and stop:
+            ends = " | ".join(map(json.dumps, stop))
+            grammar = re.sub(
+                r"(?m)^start:(.*)$", lambda rule: f"start: ({rule[1].strip()}) ({ends})?", grammar, count=1
+            )
         if self._grammar_field == "structured_outputs":
             return {"structured_outputs": {"grammar": grammar}}
         return {self._grammar_field: grammar}

@@ -1,6 +1,7 @@
-"""Serves the embedded model and the adapters there are with vLLM: `python -m gedanken.agent.llm.vllm_server VLLM PORT`.
+"""Serves the embedded model and its adapters with vLLM: `python -m gedanken.agent.llm.vllm_server PYTHON PORT`.
 
-vLLM lives in an environment of its own; only its command is called. `make serve-vllm` sets that up, too.
+vLLM lives in an environment of its own, whose Python is named; `make serve-vllm` sets that up, too. Its module is
+called and not its command `vllm`, which does not start where the package is the build for CPUs.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ NAME = "smollm2-135m-instruct"
 CONTEXT = 2048  # tokens
 
 
-def command(vllm: str, folder: Path, adapters: Mapping[str, Path], port: int) -> list[str]:
+def command(python: str, folder: Path, adapters: Mapping[str, Path], port: int) -> list[str]:
     """Return the command that serves a model folder, and adapters of it, on this machine's loopback address."""
-    words = [vllm, "serve", str(folder), "--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--max-model-len", str(CONTEXT)]
+    words = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", NAME]
+    words += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", str(CONTEXT)]
     if adapters:
         ranks = [int(json.loads((path / CONFIG).read_text(encoding="utf-8"))["r"]) for path in adapters.values()]
         words += ["--enable-lora", "--max-lora-rank", str(max(8, *ranks)), "--lora-modules"]
@@ -36,14 +37,14 @@ def settings() -> dict[str, str]:
     return {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", **os.environ}
 
 
-def main(vllm: str, port: str = "8000") -> None:
+def main(python: str, port: str = "8000") -> None:
     """Fetch the model where need be, and become the server. Raises LLMError."""
     folder = fetch(lambda line: print(line, file=sys.stderr))
     digest = weights_digest(folder)
     fitting = {name: path for name, path in available().items() if Adapter.open(path).base == digest}
     for name in (NAME, *fitting):
         print(f"gedanken chat --llm openai:http://127.0.0.1:{port}/v1#{name}", file=sys.stderr)
-    os.execvpe(vllm, command(vllm, folder, fitting, int(port)), settings())
+    os.execvpe(python, command(python, folder, fitting, int(port)), settings())
 
 
 if __name__ == "__main__":

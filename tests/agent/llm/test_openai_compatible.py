@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from gedanken.agent.llm import GrammarError, LanguageModel, ServerError, load
+from gedanken.agent.llm.grammar import matches
 from gedanken.agent.llm.openai_compatible import ServerModel
 from gedanken.agent.llm.protocol import prompt_of
 
@@ -57,6 +58,7 @@ def test_sends_what_it_was_asked_and_reads_the_answer(grammar: str) -> None:
         ("drop()\n", 0.0, 7, 4),
         ("open(door)\n", -1.0, 7, 4),
     ]
+    ending = grammar.replace("start: step{1,3}", 'start: (step{1,3}) ("done")?')
     assert server.bodies == [
         {
             "path": "/v1/completions",
@@ -68,9 +70,10 @@ def test_sends_what_it_was_asked_and_reads_the_answer(grammar: str) -> None:
             "seed": 3,
             "stop": ["done"],
             "logprobs": 1,
-            "structured_outputs": {"grammar": grammar},
+            "structured_outputs": {"grammar": ending},
         }
     ]
+    assert matches(ending, "drop()\ndone") and matches(ending, "drop()\n") and not matches(grammar, "drop()\ndone")
 
 
 def test_speaks_chat() -> None:

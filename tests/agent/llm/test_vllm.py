@@ -1,5 +1,6 @@
 """A real vLLM server with the embedded model and its adapters; `make test-vllm` sets it up and says where it is."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from gedanken.agent.llm import LanguageModel, load
 from gedanken.agent.llm.adapter import SHIPPED, available
 from gedanken.agent.llm.fetch import fetch
 from gedanken.agent.llm.grammar import matches
+from gedanken.agent.llm.openai_compatible import ServerModel
 from gedanken.agent.llm.protocol import prompt_of
 from gedanken.agent.llm.vllm_server import NAME, command, settings
 from gedanken.agent.propose import Attempt, propose
@@ -29,15 +31,15 @@ SCENE = "You see a locked red door ahead, a red key left, a blue ball right. You
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    vllm = os.environ.get("GEDANKEN_VLLM")
-    assert vllm, "GEDANKEN_VLLM names vLLM's command: run `make test-vllm`"
+    python = os.environ.get("GEDANKEN_VLLM")
+    assert python, "GEDANKEN_VLLM names the Python of vLLM's environment: run `make test-vllm`"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("vllm") / "server.log"
     shipped = {name: path for name, path in available().items() if path.parent == SHIPPED}
     with log.open("w") as out:
-        words = command(str(Path(vllm).absolute()), fetch(), shipped, port)
+        words = command(str(Path(python).absolute()), fetch(), shipped, port)
         server = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=settings())
     try:
         until = time.monotonic() + STARTS
@@ -57,13 +59,18 @@ def _answers(port: int) -> bool:
         return False
 
 
-def served(address: str, name: str) -> LanguageModel:
-    return load(f"openai:{address}#{name}")
+@contextlib.contextmanager
+def served(address: str, name: str) -> Iterator[LanguageModel]:
+    llm = load(f"openai:{address}#{name}")
+    assert isinstance(llm, ServerModel)
+    with contextlib.closing(llm):
+        yield llm
 
 
 def test_it_keeps_to_the_grammar_and_stops(address: str, grammar: str) -> None:
     prompts = [f"Goal: {goal}\nPlan:\n" for goal in ("go to the red ball", "open the blue door and do a dance")]
-    answers = served(address, NAME).complete(prompts, n=4, grammar=grammar, temperature=1.0, max_tokens=80, seed=1)
+    with served(address, NAME) as llm:
+        answers = llm.complete(prompts, n=4, grammar=grammar, temperature=1.0, max_tokens=80, seed=1)
     assert len(answers) == 2 and all(answers)
     for completion in (c for answer in answers for c in answer):
         assert completion.truncated or matches(grammar, completion.text)
@@ -71,21 +78,21 @@ def test_it_keeps_to_the_grammar_and_stops(address: str, grammar: str) -> None:
 
 
 def test_the_plain_model_is_shown_examples(address: str) -> None:
-    llm = served(address, NAME)
-    assert prompt_of(llm) is None
-    proposed = propose(BabyAIWorld(WORLD), llm, SCENE, "go to the blue ball", LoopConfig())
+    with served(address, NAME) as llm:
+        assert prompt_of(llm) is None
+        proposed = propose(BabyAIWorld(WORLD), llm, SCENE, "go to the blue ball", LoopConfig())
     assert "go_to(blue ball)" in [candidate.plan for candidate in proposed.candidates]
 
 
 def test_the_shipped_planner_plans_on_the_server(address: str) -> None:
-    llm = served(address, "planner")
-    assert prompt_of(llm) == "plan"
     world, config = BabyAIWorld(WORLD), LoopConfig()
-    first = propose(world, llm, SCENE, "pick up the blue ball", config).candidates[0]
-    assert first.plan == "pick_up(blue ball)"
-    locked = propose(world, llm, SCENE, "open the red door", config)
-    assert "pick_up(red key)\nopen(red door)" in [candidate.plan for candidate in locked.candidates]
-    tried = [Attempt("open(red door)", "step 1 open(red door) fails in 15 of 16 futures: it stays locked")]
-    known = [attempt.plan for attempt in tried]
-    again = propose(world, llm, SCENE, "open the red door", config, attempts=tried, known=known)
-    assert "open(red door)" not in [candidate.plan for candidate in again.candidates]
+    with served(address, "planner") as llm:
+        assert prompt_of(llm) == "plan"
+        first = propose(world, llm, SCENE, "pick up the blue ball", config).candidates[0]
+        assert first.plan == "pick_up(blue ball)"
+        locked = propose(world, llm, SCENE, "open the red door", config)
+        assert "pick_up(red key)\nopen(red door)" in [candidate.plan for candidate in locked.candidates]
+        tried = [Attempt("open(red door)", "step 1 open(red door) fails in 15 of 16 futures: it stays locked")]
+        known = [attempt.plan for attempt in tried]
+        again = propose(world, llm, SCENE, "open the red door", config, attempts=tried, known=known)
+        assert "open(red door)" not in [candidate.plan for candidate in again.candidates]
