@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gedanken.agent.llm.adapter import CARD, CONFIG, WEIGHTS, Adapter, AdapterError, resolve
+from gedanken.agent.llm.adapter import CARD, CONFIG, SHIPPED, WEIGHTS, Adapter, AdapterError, resolve
 from gedanken.agent.llm.embedded import EmbeddedModel
 from gedanken.agent.llm.tune import Packer, TuneConfig, Tuner, TuningError, losses
 
@@ -173,10 +173,18 @@ def test_damaged_adapters_are_errors_that_say_so(saved: Path, tiny_folder: Path)
 def test_an_adapter_is_found_by_name_or_path(saved: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GEDANKEN_HOME", str(tmp_path))
     assert resolve(str(saved)) == saved
-    with pytest.raises(AdapterError, match="there are: none"):
-        resolve("planner")
+    with pytest.raises(AdapterError, match="there are: planner. "):  # it ships
+        resolve("mine")
     (tmp_path / "adapters").mkdir()
-    saved.rename(tmp_path / "adapters" / "planner")
-    assert resolve("planner") == tmp_path / "adapters" / "planner"
-    with pytest.raises(AdapterError, match="there are: planner"):
+    saved.rename(tmp_path / "adapters" / "mine")
+    assert resolve("mine") == tmp_path / "adapters" / "mine"
+    with pytest.raises(AdapterError, match="there are: planner, mine. "):
         resolve("nobody")
+
+
+def test_the_shipped_adapter_is_whole_and_fits_the_embedded_model() -> None:
+    adapter = Adapter.open(SHIPPED / "planner")
+    assert adapter.prompt == "plan" and adapter.first_layer == 3
+    tensors = load_file(adapter.path / WEIGHTS)
+    assert len(tensors) == 2 * 7 * 27 and all(tensor.isfinite().all() for tensor in tensors.values())
+    assert (adapter.path / WEIGHTS).stat().st_size < 16e6
