@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
+from gedanken.agent.llm.protocol import Completion, LanguageModel
+from gedanken.agent.llm.relay import Relay, Settings
 
 T = TypeVar("T")
 ALIKE = 32
@@ -23,75 +24,41 @@ class _Ended(BaseException):
     """The reader of the results has gone. No Exception, so that nothing swallows it."""
 
 
-@dataclass(frozen=True)
-class _Settings:
-    n: int
-    grammar: str | None
-    temperature: float
-    max_tokens: int
-    stop: tuple[str, ...]
-    seed: int
-    baseline: str | None
-    exclude: tuple[str, ...]
-
-
 @dataclass
 class _Task(Generic[T]):
     """A run in a thread of its own, which stands still unless it has the floor."""
 
     work: Callable[[], T]
     go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    asked: tuple[list[str], _Settings] | None = None
+    asked: tuple[list[str], Settings] | None = None
     result: T | None = None
     error: BaseException | None = None
     over: bool = False
     thread: threading.Thread | None = None
 
 
-class Together:
+class Together(Relay):
     """A `LanguageModel` over another one, see the module; `memory` holds every answer given so far.
 
     At most `most` runs are under way at once, where that is said.
     """
 
     def __init__(self, llm: LanguageModel, most: int | None = None) -> None:
-        self.llm, self.most = llm, most
-        self.memory: dict[tuple[str, _Settings], list[Completion]] = {}
+        super().__init__(llm)
+        self.most = most
+        self.memory: dict[tuple[str, Settings], list[Completion]] = {}
         self.seconds = 0.0  # spent in the language model
         self._floor = threading.Semaphore(0)
         self._current: _Task[object] | None = None
         self._ended = False
 
-    @property
-    def name(self) -> str:
-        """Which model answers."""
-        return self.llm.name
-
-    @property
-    def prompt(self) -> str | None:
-        """Which prompt it was trained on."""
-        return prompt_of(self.llm)
-
-    def complete(
-        self,
-        prompts: Sequence[str],
-        *,
-        n: int,
-        grammar: str | None,
-        temperature: float,
-        max_tokens: int,
-        stop: Sequence[str] = (),
-        seed: int,
-        baseline: str | None = None,
-        exclude: Sequence[str] = (),
-    ) -> list[list[Completion]]:
-        """See `LanguageModel.complete`. `seconds` of a completion is its prompt's share of the batch."""
-        settings = _Settings(n, grammar, temperature, max_tokens, tuple(stop), seed, baseline, tuple(exclude))
+    def relayed(self, prompts: list[str], settings: Settings) -> list[list[Completion]]:
+        """See `Relay`. `seconds` of a completion is its prompt's share of the batch."""
         task = self._current
         if task is None:
-            self._answer([(list(prompts), settings)])
+            self._answer([(prompts, settings)])
         elif any((prompt, settings) not in self.memory for prompt in prompts):
-            task.asked = list(prompts), settings
+            task.asked = prompts, settings
             self._floor.release()
             task.go.acquire()
             if self._ended:
@@ -159,8 +126,8 @@ class Together:
             for task in tasks:
                 task.error = error
 
-    def _answer(self, questions: Sequence[tuple[list[str], _Settings]]) -> None:
-        wanted: dict[_Settings, list[str]] = {}
+    def _answer(self, questions: Sequence[tuple[list[str], Settings]]) -> None:
+        wanted: dict[Settings, list[str]] = {}
         for prompts, settings in questions:
             wanted.setdefault(settings, []).extend(p for p in prompts if (p, settings) not in self.memory)
         for settings, unanswered in wanted.items():
@@ -168,19 +135,9 @@ class Together:
             for start in range(0, len(distinct), ALIKE):
                 self._send(distinct[start : start + ALIKE], settings)
 
-    def _send(self, prompts: list[str], settings: _Settings) -> None:
+    def _send(self, prompts: list[str], settings: Settings) -> None:
         began = time.perf_counter()
-        answers = self.llm.complete(
-            prompts,
-            n=settings.n,
-            grammar=settings.grammar,
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-            stop=settings.stop,
-            seed=settings.seed,
-            baseline=settings.baseline,
-            exclude=settings.exclude,
-        )
+        answers = settings.ask(self.llm, prompts)
         elapsed = time.perf_counter() - began
         self.seconds += elapsed
         share = elapsed / len(prompts)

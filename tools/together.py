@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
+from gedanken.agent.llm.protocol import Completion, LanguageModel
+from gedanken.agent.llm.relay import Relay, Settings
 from gedanken.worldmodel.actor import Actor, Pursuit
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
 from gedanken.worldmodel.protocol import Belief
@@ -60,59 +61,24 @@ class Gathered(Generic[Q, A]):
                 future.set_result(answer)
 
 
-@dataclass(frozen=True)
-class _Settings:
-    n: int
-    grammar: str | None
-    temperature: float
-    max_tokens: int
-    stop: tuple[str, ...]
-    seed: int
-    baseline: str | None
-    exclude: tuple[str, ...]
-
-
-class SharedModel:
+class SharedModel(Relay):
     """A `LanguageModel` for several threads: prompts that come with the same settings are answered in one batch."""
 
     def __init__(self, llm: LanguageModel) -> None:
-        self.llm = llm
+        super().__init__(llm)
         self._gathered = Gathered(self._answer)
 
-    @property
-    def name(self) -> str:
-        """Which model answers."""
-        return self.llm.name
+    def relayed(self, prompts: list[str], settings: Settings) -> list[list[Completion]]:
+        """See `Relay`."""
+        return self._gathered.ask((prompts, settings))
 
-    @property
-    def prompt(self) -> str | None:
-        """Which prompt it was trained on."""
-        return prompt_of(self.llm)
-
-    def complete(
-        self,
-        prompts: Sequence[str],
-        *,
-        n: int,
-        grammar: str | None,
-        temperature: float,
-        max_tokens: int,
-        stop: Sequence[str] = (),
-        seed: int,
-        baseline: str | None = None,
-        exclude: Sequence[str] = (),
-    ) -> list[list[Completion]]:
-        """See `LanguageModel.complete`."""
-        settings = _Settings(n, grammar, temperature, max_tokens, tuple(stop), seed, baseline, tuple(exclude))
-        return self._gathered.ask((tuple(prompts), settings))
-
-    def _answer(self, asked: list[tuple[tuple[str, ...], _Settings]]) -> list[list[list[Completion]]]:
-        wanted: dict[_Settings, dict[str, list[Completion]]] = {}
+    def _answer(self, asked: list[tuple[list[str], Settings]]) -> list[list[list[Completion]]]:
+        wanted: dict[Settings, dict[str, list[Completion]]] = {}
         for prompts, settings in asked:
             wanted.setdefault(settings, {}).update(dict.fromkeys(prompts, []))
         for settings, answers in wanted.items():
             distinct = list(answers)
-            answers.update(zip(distinct, self.llm.complete(distinct, **vars(settings)), strict=True))
+            answers.update(zip(distinct, settings.ask(self.llm, distinct), strict=True))
         return [[list(wanted[settings][prompt]) for prompt in prompts] for prompts, settings in asked]
 
 
