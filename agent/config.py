@@ -18,9 +18,10 @@ class LoopConfig(BaseModel):
     llm: str = Field(
         default="embedded", description="Language model: embedded, openai:URL[#model], or scripted:FILE.json."
     )
-    checkpoint: str = Field(
-        default="babyai",
-        description="World model: a name that `gedanken models` lists, or a folder; of an added world, its latest.",
+    checkpoint: str | None = Field(
+        default=None,
+        description="World model: a name that `gedanken models` lists, or a folder. Left out: the one that ships for"
+        " the world, or an added world's latest.",
     )
     seed: int = Field(
         default=0, ge=0, lt=1 << 31, description="Seed of everything the agent draws; the world has its own."

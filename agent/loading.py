@@ -53,14 +53,13 @@ def load_practice(id: str) -> PracticeWorld:
     return world
 
 
-def load_trained(name: str | None, world: World) -> Trained | TrainedDynamics:
-    """Load a checkpoint for a world; without a name one that ships, or an added world's latest.
+def load_trained(name: str | None, world: World, *others: str) -> Trained | TrainedDynamics:
+    """Load a checkpoint for a world, and `others` of its spec; without a name one that ships for them.
 
-    Of those that ship it is the one whose map is just wide enough: wide maps cost time. Raises CheckpointError.
+    An added world has its latest. Raises CheckpointError.
     """
     if isinstance(world.spec.observation, GridField):
-        reach = world.extent - 2 if isinstance(world, BabyAIWorld) else 0  # between walls opposite each other
-        return checkpoint.load(name or checkpoint.shipped(world.spec, reach), world.spec)
+        return checkpoint.load(name or checkpoint.shipped(world.spec, world.id, *others), world.spec)
     return checkpoint.load_dynamics(name or latest(world.id), world.spec)
 
 
@@ -101,8 +100,7 @@ def open_agent(world_id: str, config: LoopConfig | None = None, *, keep: bool = 
     world = load_world(world_id)
     with contextlib.ExitStack() as stack:
         where = places()
-        named = config.checkpoint if "checkpoint" in config.model_fields_set else None
-        trained = load_trained(named, world)
+        trained = load_trained(config.checkpoint, world)
         config = config.practised(trained.card)
         store = stack.enter_context(ExperienceStore(where.store)) if keep else None
         journal = stack.enter_context(Journal(where.journal)) if keep else None

@@ -102,6 +102,7 @@ def reproduce(
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "seconds": round(sum(json.loads(line)["seconds"] for line in lines)),
         "command": config.command(),
+        "levels": [name for name, _ in config.levels],
         "horizon": config.horizon,
         "patience": config.patience,
         "licence": "Apache-2.0",

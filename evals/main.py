@@ -113,9 +113,12 @@ class Asked:
         loop = self.loop or LoopConfig.preset(learn_steps=0, **changes)
         suite = load_suite(self.suite or DEFAULT, self.tasks)
         worlds: Mapping[str, str] = getattr(suite, "worlds", {})
-        own = (suite.make_world, worlds[suite.tasks[0]]) if hasattr(suite, "make_world") and worlds else ()
-        named = self.checkpoint or (loop.checkpoint if "checkpoint" in loop.model_fields_set else None)
-        return replace(assemble(named, loop, *own), max_samples=self.max_samples)
+        own: dict[str, Any] = {}
+        if hasattr(suite, "make_world") and worlds:
+            own = {"make_world": suite.make_world, "world_id": worlds[suite.tasks[0]]}
+        tasks = [worlds.get(task, task) for task in suite.tasks]
+        parts = assemble(self.checkpoint or loop.checkpoint, loop, tasks=tasks, **own)
+        return replace(parts, max_samples=self.max_samples)
 
 
 def run_suite(

@@ -158,17 +158,20 @@ def assemble(
     config: LoopConfig,
     make_world: Callable[[str], DemonstratedWorld] | None = None,
     world_id: str = "BabyAI-GoToLocal-v0",
+    tasks: Sequence[str] = (),
 ) -> Parts:
     """Load a checkpoint and say how the rest is loaded. Raises CheckpointError.
 
-    Where none is named it is the one that ships, or an added world's latest. `make_world` makes worlds of tasks that
-    are none themselves; `world_id` is the world behind one of them.
+    Where none is named it is the one that ships for those of the `tasks` that are worlds, or an added world's latest.
+    `make_world` makes worlds of tasks that are none themselves; `world_id` is the world behind one of them.
     """
     from gedanken.agent.llm import load as load_language_model
     from gedanken.agent.loading import load_judge, load_practice, load_trained, load_world
+    from gedanken.worlds.babyai import level_ids
 
-    world = load_world(world_id)
-    trained = load_trained(None if checkpoint is None else str(checkpoint), world)
+    worlds = [task for task in tasks if task in level_ids()]
+    world = load_world(worlds[0] if worlds else world_id)
+    trained = load_trained(None if checkpoint is None else str(checkpoint), world, *worlds)
     practised = config.practised(trained.card)
     return Parts(
         make_world or load_practice,

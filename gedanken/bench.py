@@ -68,7 +68,7 @@ def _bench_model(checkpoint: str | None, as_json: bool) -> int:
     from gedanken.evals.suite import assemble
 
     config = LoopConfig()
-    results = bench_model(assemble(checkpoint or config.checkpoint, config))
+    results = bench_model(assemble(checkpoint, config))
     if as_json:
         click.echo(json.dumps(results))
     else:

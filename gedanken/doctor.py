@@ -45,14 +45,13 @@ def world() -> str:
 
 
 def checkpoint() -> str:
-    """Load the default world model."""
-    from gedanken.agent.config import LoopConfig
+    """Load every world model that ships."""
     from gedanken.agent.loading import load_world
-    from gedanken.worldmodel.checkpoint import load
+    from gedanken.worldmodel.checkpoint import SHIPPED, available, load
 
-    name = LoopConfig().checkpoint
-    trained = load(name, load_world("BabyAI-GoToLocal-v0").spec)
-    return f"{name} loads, from {trained.path}"
+    spec = load_world("BabyAI-GoToLocal-v0").spec
+    names = [load(info.path, spec).name for info in available() if info.path.parent == SHIPPED]
+    return f"{' and '.join(names)} load, from {SHIPPED}"
 
 
 def language_model() -> str:

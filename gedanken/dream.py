@@ -36,9 +36,9 @@ HELP = "arrows move · space acts on what is ahead · r dreams anew · q ends"
 @world_option
 @seed_option
 @click.option("--dream", "number", type=click.IntRange(0), default=0, show_default=True, help="Seed of the dream.")
-@click.option("--checkpoint", default="babyai", show_default=True, help="World model: a name, or a folder.")
+@click.option("--checkpoint", help="World model: a name, or a folder. Left out: the one that ships for the world.")
 @json_option
-def dream_command(words: str | None, world: str, seed: int, number: int, checkpoint: str, as_json: bool) -> int:
+def dream_command(words: str | None, world: str, seed: int, number: int, checkpoint: str | None, as_json: bool) -> int:
     """Live inside the learned model; WORDS say what must be there: "a red ball and a locked blue door".
 
     It begins with what a real environment shows first (--world, --seed); the rest is imagined. In a terminal the arrow
@@ -54,11 +54,12 @@ def dream_command(words: str | None, world: str, seed: int, number: int, checkpo
     with waiting(console, "Falling asleep: the world model is loaded") if typed else contextlib.nullcontext():
         from gedanken.agent.grounding import ground
         from gedanken.agent.loading import load_world
+        from gedanken.worldmodel.checkpoint import shipped
         from gedanken.worldmodel.imagined import ImaginedEnv
 
         start = load_world(world)
         there = ground(start.spec, words) if words is not None else []
-        env = ImaginedEnv(checkpoint, start, start_seed=seed, there=there)
+        env = ImaginedEnv(checkpoint or shipped(start.spec, world), start, start_seed=seed, there=there)
     with contextlib.closing(keys() if typed else words_of_a_pipe()) as asked:
         moments = live(env, number, asked, console, typed)
     if as_json:

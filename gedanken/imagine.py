@@ -23,7 +23,7 @@ WIDEST = 200
 @seed_option
 @click.option("--future", type=click.IntRange(0), default=0, show_default=True, help="Which imagined future.")
 @click.option("--actions", type=click.IntRange(1, 1000), default=64, show_default=True, help="Most actions.")
-@click.option("--checkpoint", default="babyai", show_default=True, help="World model: a name, or a folder.")
+@click.option("--checkpoint", help="World model: a name, or a folder. Left out: the one that ships for the world.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw all frames into this file.")
 @click.option("--gif", type=click.Path(dir_okay=False, path_type=Path), help="Draw them one after the other.")
 @json_option
@@ -33,7 +33,7 @@ def imagine_command(
     seed: int,
     future: int,
     actions: int,
-    checkpoint: str,
+    checkpoint: str | None,
     png: Path | None,
     gif: Path | None,
     as_json: bool,
@@ -56,12 +56,12 @@ def imagine_command(
         from gedanken.agent.chat.commands import read_plan
         from gedanken.agent.loading import load_practice, load_world
         from gedanken.agent.telling import beside as telling
-        from gedanken.worldmodel.checkpoint import load
+        from gedanken.worldmodel.checkpoint import load, shipped
 
         chosen = load_world(world)
         _ = chosen.spec.grid
         steps = None if plan is None else read_plan(chosen.spec, plan)
-        trained = load(checkpoint, chosen.spec)
+        trained = load(checkpoint or shipped(chosen.spec, world), chosen.spec)
         if steps is None:
             found = imagine_demonstration(load_practice(world), trained, seed, future=future, most=actions)
         else:

@@ -46,8 +46,9 @@ def split(options: dict[str, Any]) -> LoopConfig:
 def _option(name: str, field: FieldInfo) -> Decorator:
     name = NAMES.get(name, name)
     flag = f"--{name.replace('_', '-')}"
-    kind: Any = field.annotation
-    help = f"{field.description}  [default: {str(field.default).lower() if kind is bool else field.default}]"
+    kind: Any = next((each for each in get_args(field.annotation) if each is not type(None)), field.annotation)
+    default = "" if field.default is None else f"  [default: {str(field.default).lower()}]"
+    help = f"{field.description}{default}"
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help)
     return click.option(flag, name, type=kind, default=None, metavar=kind.__name__.upper(), help=help)

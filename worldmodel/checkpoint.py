@@ -203,20 +203,22 @@ def available() -> list[CheckpointInfo]:
     return found
 
 
-def shipped(spec: WorldSpec, reach: int) -> str:
-    """Return the shipped checkpoint for a world of this spec whose map is the smallest that reaches `reach` cells.
+def shipped(spec: WorldSpec, *worlds: str) -> str:
+    """Return the shipped checkpoint for worlds of a spec: of those that practised them all, the one of fewest levels.
 
-    That is to every side of the agent; the widest where none does. Raises CheckpointError where none is for the spec.
+    Where none did, it is the one of most. Raises CheckpointError where none is for the spec.
     """
-    found = dict[str, int]()
+    found = dict[str, list[str]]()
     for path in sorted(SHIPPED.glob("*/config.json")):
         config = _read_config(path.parent)
         if config["spec_hash"] == spec.hash:
-            found[path.parent.name] = int(config["config"].get("radius", 0))
+            found[path.parent.name] = config["card"].get("levels", [])
     if not found:
         raise CheckpointError(f"no checkpoint ships for {spec.name!r}; `gedanken train` makes one")
-    enough = {name: radius for name, radius in found.items() if radius >= reach}
-    return min(enough, key=enough.__getitem__) if enough else max(found, key=found.__getitem__)
+    practised = [name for name, levels in found.items() if set(worlds) <= set(levels)]
+    if practised:
+        return min(practised, key=lambda name: len(found[name]))
+    return max(found, key=lambda name: len(found[name]))
 
 
 def resolve(name: str | Path) -> Path:
@@ -343,5 +345,6 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _card_text(name: str, config: dict[str, Any]) -> str:
     lines = [f"# {name}", "", f"World model family `{config['family']}` for world `{config['spec']['name']}`.", ""]
-    lines += [f"- **{key}**: {value}" for key, value in config["card"].items()]
+    said = {key: ", ".join(value) if isinstance(value, list) else value for key, value in config["card"].items()}
+    lines += [f"- **{key}**: {value}" for key, value in said.items()]
     return "\n".join(lines) + "\n"

@@ -222,12 +222,6 @@ class BabyAIWorld:
         """Few-shot examples for the language model: (scene, goal, plan text)."""
         return _examples()
 
-    @functools.cached_property
-    def extent(self) -> int:
-        """Cells from one end of the level to the other, walls included, the longer way."""
-        base: Any = self.make().unwrapped
-        return int(max(base.width, base.height))
-
     def make(self, render_mode: str | None = None, *, free: bool = False) -> BabyAIEnv:
         """Make the level; `free` takes its mission and step limit away, for a person's goals."""
         with _silent():

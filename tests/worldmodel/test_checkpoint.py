@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gedanken.agent.recipes import babyai
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import (
     FORMAT,
@@ -193,19 +194,24 @@ def test_shipped_checkpoints_are_small_and_load() -> None:
         load(info.path, SPEC)
 
 
-def test_of_those_that_ship_the_narrowest_map_that_is_wide_enough(
+def test_a_world_gets_the_shipped_checkpoint_that_practised_little_else(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
     spec = trained.model.spec
     with pytest.raises(CheckpointError, match="no checkpoint ships for"):
-        checkpoint.shipped(spec, 0)
-    for name, radius in (("a-wide", 21), ("b-narrow", 6)):
-        checkpoint.save(trained, tmp_path / name)
-        config = json.loads((tmp_path / name / "config.json").read_text())
-        config["config"]["radius"] = radius
-        (tmp_path / name / "config.json").write_text(json.dumps(config))
-    assert [checkpoint.shipped(spec, reach) for reach in (0, 6, 7, 21, 22)] == ["b-narrow"] * 2 + ["a-wide"] * 3
+        checkpoint.shipped(spec, "one")
+    for name, levels in (("all", ["one", "two", "three"]), ("few", ["one", "two"]), ("unknown", [])):
+        card = {"levels": levels} if levels else {}
+        checkpoint.save(Trained(trained.model, trained.controller, name, None, card), tmp_path / name)
+    assert [checkpoint.shipped(spec, world) for world in ("one", "three", "four")] == ["few", "all", "all"]
+
+
+def test_what_was_measured_is_what_a_world_gets() -> None:
+    """The figures of the suite `babyai-local` are the checkpoint `babyai`'s; levels of many rooms are not for it."""
+    rooms = ("KeyCorridor", "BossLevel", "GoToImpUnlock", "PutNextS7N4", "OpenTwoDoors")
+    assert {checkpoint.shipped(SPEC, level) for level in babyai().suite} == {"babyai"}
+    assert {checkpoint.shipped(SPEC, f"BabyAI-{name}-v0") for name in rooms} == {"rooms"}
 
 
 def test_a_wider_model_begins_as_the_one_it_goes_on_from(trained: Trained, tmp_path: Path) -> None:
