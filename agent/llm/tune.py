@@ -76,7 +76,7 @@ class TuneConfig(BaseModel):
         save_every: gradient steps between two states written to disk.
     """
 
-    steps: int = Field(default=400, ge=1)
+    steps: int = Field(default=800, ge=1)
     tokens: int = Field(default=1024, ge=16)
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
