@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from gedanken.agent import nodes, remember
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Resumed
-from gedanken.agent.goals import check_goal
+from gedanken.agent.goals import check_goal, heard
 from gedanken.agent.graph import MOST_STEPS, build
 from gedanken.agent.journal import Conversation, Journal
 from gedanken.agent.llm.protocol import LanguageModel
@@ -164,6 +164,7 @@ class Agent:
         given: Plan | None = None,
     ) -> Outcome:
         goal = check_goal(goal)
+        heard(self.world, goal)  # raises, before anything is in the journal, for what can't be said to this world
         mind = self._mind(session, on_event, approve)
         if stop:
             mind.stop = stop

@@ -145,9 +145,10 @@ def choose(judged: Sequence[Option], tie: float) -> Option:
     """Return the option that is likeliest to meet the goal; close ones: the shorter, then the less doubtful.
 
     Close are those within `tie`. Where nobody judged what the goal means, the language model's own belief in a plan,
-    next to that in the others, counts beside its success.
+    next to that in the one it believes in most, counts beside its success.
     """
-    shares = likelihoods(judged) if any(option.verdict.satisfies is None for option in judged) else [1.0] * len(judged)
+    unjudged = any(option.verdict.satisfies is None for option in judged)
+    shares = likelihoods(judged) if unjudged else [1.0] * len(judged)
     chances = [option.verdict.success * share for option, share in zip(judged, shares, strict=True)]
     close = [option for option, chance in zip(judged, chances, strict=True) if chance >= max(chances) - tie]
 
@@ -164,13 +165,12 @@ def choose(judged: Sequence[Option], tie: float) -> Option:
 
 
 def likelihoods(judged: Sequence[Option]) -> list[float]:
-    """Return what the language model gives each plan, as shares of 1; all alike where it says nothing of one."""
+    """Return what the language model gives each plan, next to its likeliest; all 1 where it says nothing of one."""
     said = [option.log_probability for option in judged]
     known = [number for number in said if number is not None]
     if len(known) < len(said):
-        return [1 / len(said)] * len(said)
-    weights = [math.exp(number - max(known)) for number in known]
-    return [weight / sum(weights) for weight in weights]
+        return [1.0] * len(said)
+    return [math.exp(number - max(known)) for number in known]
 
 
 def wants_revision(judged: Sequence[Option], config: LoopConfig) -> str | None:

@@ -99,7 +99,8 @@ class ObjectiveCritic:
 
     def _unseen(self, plan: Plan) -> str:
         """Say which steps were not imagined to their end."""
-        long = [s for s in plan.steps if objective_of(self.spec, s).earliest > self.horizon]
+        objectives = [(step, objective_of(self.spec, step)) for step in plan.steps]
+        long = [step for step, objective in objectives if max(objective.earliest, objective.grace) > self.horizon]
         return "".join(f"; of {step} only the first {self.horizon} actions were imagined" for step in long)
 
 

@@ -5,6 +5,7 @@ Knows the world and the world model; knows no goal in words and no language mode
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Session:
         self.conversation: Conversation | None = None
         self.turn: int | None = None
         self.over = self.terminated = False
+        self.alone = threading.Lock()  # for those who would pursue goals in it from several threads
         self.observations: list[Observation] = []
         self.actions: list[Action] = []
         self.rewards: list[float] = []

@@ -1,13 +1,13 @@
 """What if an input that nobody controls were another? The same plan in the same futures, with the change and without.
 
-Futures are compared one by one: each keeps to its member of the ensemble and to the order in which chance is drawn.
+Futures are compared one by one: each keeps to its member of the ensemble, and to the same chance until one ends.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from gedanken.agent.goals import check_goal
 from gedanken.agent.verdict import Verdict
 from gedanken.prompts import STOP, render
 from gedanken.worlds.slots import LARK_AMOUNT
 from gedanken.worlds.spec import Plan, SpecError, WorldSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gedanken.agent.agent import Agent
     from gedanken.agent.llm.protocol import LanguageModel
     from gedanken.agent.session import Session
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 Z95 = 1.959963984540054
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
-_EXACT = re.compile(rf"(?P<name>\S+)\s*(?P<how>[=*+/-])\s*(?P<number>{_NUMBER})")
+_EXACT = re.compile(rf"(?P<name>[^\s=*+/-]+)\s*(?P<how>[=*+/-])\s*(?P<number>{_NUMBER})")
 _SAID = re.compile(rf"(?P<name>\S+) (?P<how>up|down|to) (?P<number>{_NUMBER})(?P<share> %)?")
 
 EXAMPLES = (
@@ -98,7 +101,11 @@ def read(spec: WorldSpec, text: str, now: Mapping[str, float]) -> list[Supposed]
     matches = [match for match in found if match]
     if len(matches) < len(found):
         return None
-    return [_supposed(spec, match, now) for match in matches]
+    supposed = [_supposed(spec, match, now) for match in matches]
+    names = [one.name for one in supposed]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SpecError(f"{', '.join(twice)} can be supposed to be one thing only; leave the others out")
+    return supposed
 
 
 def _supposed(spec: WorldSpec, match: re.Match[str], now: Mapping[str, float]) -> Supposed:
@@ -147,16 +154,39 @@ def ground(spec: WorldSpec, llm: LanguageModel, words: str, seed: int = 0) -> Gr
     return Grounding(best.text.strip(), best.log_probability)
 
 
+def understand(
+    spec: WorldSpec, llm: LanguageModel, words: str, now: Mapping[str, float], seed: int = 0
+) -> tuple[str, list[Supposed]]:
+    """Return the change that is meant, as `read` takes it, and what it supposes; words go to the language model.
+
+    Raises GoalError for words that are too many, SpecError for what can't be supposed, and LLMError.
+    """
+    if (supposed := read(spec, words, now)) is not None:
+        return words, supposed
+    meant = ground(spec, llm, check_goal(words), seed).change
+    if (supposed := read(spec, meant, now)) is None:
+        raise SpecError(f"{words!r} was taken as {meant!r}, which says nothing; write it as `{spec.exogenous[0]} = 2`")
+    return meant, supposed
+
+
 def inputs_now(session: Session) -> dict[str, float]:
     """Return the exogenous variables as they are."""
     field = session.world.spec.vector
     return {v.name: float(x) for v, x in zip(field.variables, session.view, strict=True) if v.exogenous}
 
 
-def compare(agent: Agent, session: Session, plan: Plan, supposed: Sequence[Supposed]) -> Compared:
-    """Rehearse a plan as things are and as supposed, from here."""
+def compare(
+    agent: Agent,
+    session: Session,
+    plan: Plan,
+    supposed: Sequence[Supposed],
+    watch: Callable[[Tensor], None] | None = None,
+) -> Compared:
+    """Rehearse a plan as things are and as supposed, from here; `watch` sees both. Raises SpecError for one future."""
     inputs = {one.name: one.then for one in supposed}
     config, actor = agent.config, agent.trained.actor
+    if config.samples < 2:
+        raise SpecError("a comparison needs 2 futures at least; raise --samples")
     session.imagine_goal()
 
     def rehearse(inputs: Mapping[str, float] | None) -> Rehearsal:
@@ -169,6 +199,7 @@ def compare(agent: Agent, session: Session, plan: Plan, supposed: Sequence[Suppo
             standstill=config.standstill,
             seed=config.seed,
             inputs=inputs,
+            watch=watch,
         )
 
     rehearsals = rehearse(None), rehearse(inputs)

@@ -61,9 +61,10 @@ def _samples(suite: Suite, parts: Parts, options: Options, done: set[Key], fail_
         except FATAL:
             raise
         except Exception:
-            if fail_on_error or not keys(suite, options):
+            left = [key for key in keys(suite, options) if key not in done]
+            if fail_on_error or not left:
                 raise
-        for key in [key for key in keys(suite, options) if key not in done]:
+        for key in left:
             found = alone(suite, parts, options, key)
             done.add(key)
             yield from found

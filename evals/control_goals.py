@@ -154,8 +154,9 @@ def goal_of(spec: WorldSpec, task: str, seed: int) -> Goal:
 def met(spec: WorldSpec, plan: Plan, observations: NDArray[Any], rewards: Sequence[float]) -> bool:
     """Tell whether real ``observations [T + 1, variables]`` and ``rewards [T]`` met a plan, whoever acted and why.
 
-    Its objectives have to be achieved one after the other, the first one from any moment on; what it asks to avoid
-    must not be true at any moment that an action led to.
+    Its objectives have to be achieved one after the other. What has to hold for a while may begin at any moment, what
+    has to be reached has its time from the beginning on; what it asks to avoid must not be true at any moment that an
+    action led to.
     """
     seen = spec.vector.values(observations[1:].astype(np.float64), np.asarray(rewards, np.float64))
     objectives = [objective_of(spec, step) for step in plan.steps]
@@ -178,4 +179,5 @@ def met(spec: WorldSpec, plan: Plan, observations: NDArray[Any], rewards: Sequen
                 return False
         return True
 
-    return moments > 0 and (not asked or any(achieved_from(start) for start in range(moments)))
+    starts = range(moments) if asked and asked[0].earliest > 1 else range(1)
+    return moments > 0 and (not asked or any(achieved_from(start) for start in starts))

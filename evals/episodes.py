@@ -124,6 +124,7 @@ class EpisodeSuite:
 def _row(episodes: Sequence[Sample], task: str, arm: str) -> dict[str, Any]:
     mine = [episode for episode in episodes if (episode.task, episode.arm) == (task, arm)]
     rate = success_of(mine)
+    sound = [episode for episode in mine if episode.error is None]  # what raised says nothing of costs
     decisions = sum(episode.decisions for episode in mine)
     predicted = [episode for episode in mine if episode.predicted is not None]
 
@@ -139,11 +140,11 @@ def _row(episodes: Sequence[Sample], task: str, arm: str) -> dict[str, Any]:
         "success": rate.value,
         "ci_low": rate.low,
         "ci_high": rate.high,
-        "mean_steps": average([episode.steps for episode in mine]),
-        "mean_tokens": average([episode.tokens for episode in mine]),
-        "mean_prompt_tokens": average([episode.prompt_tokens for episode in mine]),
-        "mean_seconds": average([episode.seconds for episode in mine]),
-        "mean_acting_seconds": average([episode.acting_seconds for episode in mine]),
+        "mean_steps": average([episode.steps for episode in sound]),
+        "mean_tokens": average([episode.tokens for episode in sound]),
+        "mean_prompt_tokens": average([episode.prompt_tokens for episode in sound]),
+        "mean_seconds": average([episode.seconds for episode in sound]),
+        "mean_acting_seconds": average([episode.acting_seconds for episode in sound]),
         "seconds_per_decision": per_decision(sum(episode.seconds for episode in mine)),
         "tokens_per_decision": per_decision(sum(episode.tokens for episode in mine)),
         "prompt_tokens_per_decision": per_decision(sum(episode.prompt_tokens for episode in mine)),

@@ -193,7 +193,8 @@ def _figures(run: Run) -> Iterator[Figure]:
     suite, results = run.summary["suite"], run.summary["results"]
     if isinstance(run.suite, EpisodeSuite):
         yield from _success(results)
-        told = [sample for sample in run.samples if sample.get("predicted") is not None]
+        mine = [sample for sample in run.samples if sample["arm"] == results["arm"]]
+        told = [sample for sample in mine if sample.get("predicted") is not None]
         if told:
             yield _reliability([sample["predicted"] for sample in told], [sample["success"] for sample in told])
     elif suite == "rehearsal":

@@ -97,7 +97,7 @@ def measure(
                     kind, value = worker.pipe.recv()
                 except (EOFError, OSError) as error:
                     busy.remove(worker)
-                    yield from _mourned(suite, worker, piece, options, error)
+                    yield from _mourned(make_suite, worker, piece, options, error)
                     waiting.appendleft(piece)
                     idle.append(_begin(order))
                     continue
@@ -132,12 +132,14 @@ def _pieces(suite: Suite, options: Options, done: AbstractSet[EpochKey]) -> Iter
 
 
 def _mourned(
-    suite: Suite, worker: _Worker, piece: _Piece, options: Options, error: Exception
+    make_suite: Callable[[str], Suite], worker: _Worker, piece: _Piece, options: Options, error: Exception
 ) -> Iterator[dict[str, Any]]:
     """Say that a worker was ended; yield the sample that ended it, where that is known. The piece is done again."""
     worker.process.join()
     worker.pipe.close()
-    if worker.at is None and not worker.began and (piece.alone or not keys(suite, options)):
+    suite = make_suite(piece.task)
+    mine = keys(suite, replace(options, arms=piece.arms))
+    if worker.at is None and (not mine or (piece.alone and not worker.began)):
         raise EvalError(f"{ENDED}, before it measured anything; go on with fewer --workers") from error
     if worker.at is not None:
         print(f"{ENDED}, again: {' '.join(map(str, worker.at))} is recorded as an error", file=sys.stderr)
@@ -165,18 +167,35 @@ def _work(order: _Order, pipe: Connection, parent: int) -> None:
     import torch
 
     torch.set_num_threads(order.threads)
+    with contextlib.suppress(_Left):
+        try:
+            parts = order.make_parts()
+            while True:
+                for message in _messages(order, parts, _heard(pipe)):
+                    if os.getppid() != parent:  # whoever wanted them was killed
+                        return
+                    _told(pipe, message)
+        except Exception as error:
+            _told(pipe, ("raised", _portable(error)))
+
+
+class _Left(BaseException):
+    """Nobody is at the other end any more."""
+
+
+def _heard(pipe: Connection) -> _Piece:
     try:
-        parts = order.make_parts()
-        while True:
-            piece = pipe.recv()
-            for message in _messages(order, parts, piece):
-                if os.getppid() != parent:  # whoever wanted them was killed
-                    return
-                pipe.send(message)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except Exception as error:
-        pipe.send(("raised", _portable(error)))
+        piece: _Piece = pipe.recv()
+    except (EOFError, OSError) as error:
+        raise _Left from error
+    return piece
+
+
+def _told(pipe: Connection, message: tuple[str, Any]) -> None:
+    try:
+        pipe.send(message)
+    except OSError as error:
+        raise _Left from error
 
 
 def _messages(order: _Order, parts: Parts, piece: _Piece) -> Iterator[tuple[str, Any]]:

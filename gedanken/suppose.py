@@ -38,19 +38,18 @@ def whatif_command(change: str, text: str | None, world: str, seed: int, as_json
                 Session.begin(agent.world, agent.trained, seed, free=True),
             )
         elif agent.journal and (last := agent.journal.last()) and last.world == world:
-            plans = [turn.outcome["plan"] for turn in agent.journal.turns(last.id) if turn.outcome]
-            if plans and plans[-1]:
+            outcomes = [turn.outcome for turn in agent.journal.turns(last.id) if turn.outcome]
+            plans = [outcome["plan"] for outcome in outcomes if outcome["plan"]]  # what was declined has none
+            if plans:
                 plan = agent.world.spec.parse_plan(plans[-1])
                 session = Session.replay(agent.world, agent.trained, last, agent.journal)
         if plan is None or session is None:
             raise SessionError(f"there is no plan in {world} yet; give one with --plan, or `gedanken run` a goal first")
         try:
             now = whatif.inputs_now(session)
-            supposed = whatif.read(agent.world.spec, change, now)
-            if supposed is None:
-                grounding = whatif.ground(agent.world.spec, agent.llm, change, config.seed)
-                supposed = whatif.read(agent.world.spec, grounding.change, now) or []
-                click.echo(f"{change!r} is taken to mean: {grounding.change}", err=True)
+            meant, supposed = whatif.understand(agent.world.spec, agent.llm, change, now, config.seed)
+            if meant != change:
+                click.echo(f"{change!r} is taken to mean: {meant}", err=True)
             compared = whatif.compare(agent, session, plan, supposed)
         finally:
             session.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 from collections.abc import Callable
 from typing import Any, TypedDict
 
@@ -37,10 +36,9 @@ def gedanken_tool(agent: Agent, session: Session, *, name: str = "gedanken") -> 
     Its content is one short text, its artifact the run as one object (`Trace.answer`). A goal that is none is an
     answer, not an exception, so that the model that called can better it.
     """
-    one_at_a_time = threading.Lock()
 
     def pursue(goal: str, imagine_only: bool = False) -> tuple[str, dict[str, Any]]:
-        with one_at_a_time:
+        with session.alone:
             trace = Trace()
             try:
                 work = agent.plan if imagine_only else agent.run
@@ -79,7 +77,6 @@ def gedanken_graph(agent: Agent, session: Session) -> CompiledStateGraph[Task, N
     While it works, the stream mode `custom` has ``{"gedanken": what happened, in words}``. A goal that is none is an
     outcome, declined.
     """
-    one_at_a_time = threading.Lock()
 
     def pursue(state: Task) -> Task:
         trace, write, here = Trace(), get_stream_writer(), contextvars.copy_context()
@@ -88,7 +85,7 @@ def gedanken_graph(agent: Agent, session: Session) -> CompiledStateGraph[Task, N
             trace(event)
             here.run(write, {"gedanken": tell(event)})
 
-        with one_at_a_time:
+        with session.alone:
             try:
                 outcome = _apart(agent.run, state["goal"], session, on_event=hear)
             except GoalError as error:

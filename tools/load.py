@@ -64,9 +64,9 @@ async def load(url: str, path: str, bodies: Sequence[dict[str, Any]], *, clients
             return answer
 
         async def ask(number: int) -> None:
-            now = began
-            while now <= until:  # everybody asks once
-                now = time.monotonic()
+            asked = False
+            while not asked or time.monotonic() <= until:  # everybody asks once
+                asked, now = True, time.monotonic()
                 body = bodies[number % len(bodies)]
                 number += 1
                 try:

@@ -329,8 +329,8 @@ class Runs:
             place.check(run.request)
             result = place.do(run.request, run)
             about = place.about() if run.request.acts else None
-        except Exception as error:
-            self._end(run, "failed", error=explained(error))
+        except BaseException as error:  # in a helper nobody else would hear of it, and the run would never be over
+            self._end(run, "failed", error=explained(error), about=_seen(place) if run.request.acts else None)
             return
         cut = result is None or (isinstance(result, Answer) and result.status == "interrupted")
         self._end(run, "stopped" if cut else "done", result, run.stopping if cut else None, about)
@@ -350,7 +350,16 @@ class Runs:
         run.end(state, result, error)
 
 
-def explained(error: Exception) -> str:
+def _seen(place: Workplace) -> Worlds | None:
+    """Describe the workplace after a run that failed midway; None where that fails, too."""
+    try:
+        return place.about()
+    except Exception as error:
+        log.error("the environment can't be described any more", exc_info=error)
+        return None
+
+
+def explained(error: BaseException) -> str:
     """Say an error to a caller: in its own words where they are meant for people, otherwise where to look."""
     if isinstance(error, Refused):
         return str(error)

@@ -23,6 +23,11 @@ from gedanken.worlds.spec import Plan
 Q = TypeVar("Q")
 A = TypeVar("A")
 
+
+class _AllGone(BaseException):
+    """Nobody waits for a rehearsal any more."""
+
+
 MOST_PLANS = 64
 """Plans that are imagined in one batch; each is imagined many times."""
 
@@ -30,10 +35,13 @@ MOST_PLANS = 64
 class Gathered(Generic[Q, A]):
     """Answers questions one batch at a time: all those that were asked while the batch before was answered.
 
-    An error of a batch is raised where each of its questions was asked. Answering holds `floor`.
+    An answer that is an error is raised where that question was asked, and an error of a whole batch where each was.
+    Answering holds `floor`.
     """
 
-    def __init__(self, answer: Callable[[list[Q]], Sequence[A]], floor: threading.Lock | None = None) -> None:
+    def __init__(
+        self, answer: Callable[[list[Q]], Sequence[A | BaseException]], floor: threading.Lock | None = None
+    ) -> None:
         self._answer, self._floor = answer, floor or threading.Lock()
         self._asked: list[tuple[Q, Future[A]]] = []
         self._door = threading.Lock()
@@ -58,7 +66,10 @@ class Gathered(Generic[Q, A]):
                 future.set_exception(error)
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
-                future.set_result(answer)
+                if isinstance(answer, BaseException):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
 
 
 class SharedModel(Relay):
@@ -72,14 +83,25 @@ class SharedModel(Relay):
         """See `Relay`."""
         return self._gathered.ask((prompts, settings))
 
-    def _answer(self, asked: list[tuple[list[str], Settings]]) -> list[list[list[Completion]]]:
-        wanted: dict[Settings, dict[str, list[Completion]]] = {}
-        for prompts, settings in asked:
-            wanted.setdefault(settings, {}).update(dict.fromkeys(prompts, []))
-        for settings, answers in wanted.items():
-            distinct = list(answers)
-            answers.update(zip(distinct, settings.ask(self.llm, distinct), strict=True))
-        return [[list(wanted[settings][prompt]) for prompt in prompts] for prompts, settings in asked]
+    def _answer(self, asked: list[tuple[list[str], Settings]]) -> list[list[list[Completion]] | BaseException]:
+        answers: dict[int, list[list[Completion]] | BaseException] = {}
+        for settings in dict.fromkeys(settings for _, settings in asked):
+            alike = [index for index, (_, own) in enumerate(asked) if own == settings]
+            answers.update(self._alike({index: asked[index][0] for index in alike}, settings))
+        return [answers[index] for index in range(len(asked))]
+
+    def _alike(
+        self, asked: Mapping[int, list[str]], settings: Settings
+    ) -> dict[int, list[list[Completion]] | BaseException]:
+        """Answer questions of the same settings; where that fails, each alone, for the fault may be another's."""
+        distinct = list(dict.fromkeys(prompt for prompts in asked.values() for prompt in prompts))
+        try:
+            said = dict(zip(distinct, settings.ask(self.llm, distinct), strict=True))
+        except Exception as error:
+            if len(asked) == 1:
+                return dict.fromkeys(asked, error)
+            return {i: answer for one in asked for i, answer in self._alike({one: asked[one]}, settings).items()}
+        return {index: [list(said[prompt]) for prompt in prompts] for index, prompts in asked.items()}
 
 
 # ---- rehearsals ------------------------------------------------------------------------------------------------------
@@ -135,8 +157,8 @@ class SharedActor:
         kind = (*settings.items(), ("inputs", given))
         return self._gathered.ask(Imagined(belief, tuple(plans), tuple(begins), kind, watch))
 
-    def _answer(self, asked: list[Imagined]) -> list[Rehearsal]:
-        answers: dict[int, Rehearsal] = {}
+    def _answer(self, asked: list[Imagined]) -> list[Rehearsal | BaseException]:
+        answers: dict[int, Rehearsal | BaseException] = {}
         for first in range(len(asked)):
             if first in answers:
                 continue
@@ -149,26 +171,38 @@ class SharedActor:
             answers.update(zip(alike, self._rehearse([asked[index] for index in alike]), strict=True))
         return [answers[index] for index in range(len(asked))]
 
-    def _rehearse(self, alike: Sequence[Imagined]) -> list[Rehearsal]:
+    def _rehearse(self, alike: Sequence[Imagined]) -> list[Rehearsal | BaseException]:
+        """Imagine together; who watches may leave, by an error of his own, and the others go on."""
         ends = list(itertools.accumulate(len(question.plans) for question in alike))
         rows = [range(end - len(question.plans), end) for question, end in zip(alike, ends, strict=True)]
+        gone: dict[int, BaseException] = {}
 
         def watch(views: Tensor) -> None:
-            for question, mine in zip(alike, rows, strict=True):
-                if question.watch:
-                    question.watch(views[mine.start : mine.stop])
+            for index, (question, mine) in enumerate(zip(alike, rows, strict=True)):
+                if question.watch and index not in gone:
+                    try:
+                        question.watch(views[mine.start : mine.stop])
+                    except BaseException as error:  # raised where it was asked
+                        gone[index] = error
+            if len(gone) == len(alike):
+                raise _AllGone
 
         settings = dict(alike[0].kind)
         inputs = settings.pop("inputs")
-        whole = self.actor.rehearse(
-            alike[0].belief,
-            [plan for question in alike for plan in question.plans],
-            [begin for question in alike for begin in question.begins],
-            inputs=None if inputs is None else dict(inputs),
-            watch=watch if any(question.watch for question in alike) else None,
-            **settings,
-        )
-        return [whole[mine] for mine in rows]
+        try:
+            whole = self.actor.rehearse(
+                alike[0].belief,
+                [plan for question in alike for plan in question.plans],
+                [begin for question in alike for begin in question.begins],
+                inputs=None if inputs is None else dict(inputs),
+                watch=watch if any(question.watch for question in alike) else None,
+                **settings,
+            )
+        except _AllGone:
+            return [gone[index] for index in range(len(alike))]
+        except Exception as error:
+            return [gone.get(index, error) for index in range(len(alike))]
+        return [gone[index] if index in gone else whole[mine] for index, mine in enumerate(rows)]
 
 
 @dataclass(frozen=True)

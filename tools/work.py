@@ -7,7 +7,7 @@ import copy
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -83,6 +83,16 @@ def open_workshop(world: str, config: LoopConfig, *, seed: int) -> Iterator[Work
             session.close()
 
 
+def _heeding(run: Run) -> Callable[[torch.Tensor], None]:
+    """Return what watches futures and leaves them when the run is to end."""
+
+    def watch(_: torch.Tensor) -> None:
+        if run.stopping:
+            raise Stopped
+
+    return watch
+
+
 class Workshop:
     """An agent and its one session; several threads may imagine at once, one alone may act."""
 
@@ -122,7 +132,7 @@ class Workshop:
 
     def do(self, request: Request, run: Run) -> Result | None:
         """Do what is asked; None where it was ended before there was a result."""
-        with plainly():
+        with plainly(), contextlib.suppress(Stopped):
             match request:
                 case PlanRequest():
                     return self._pursue(request.goal, run, execute=False)
@@ -131,11 +141,12 @@ class Workshop:
                 case RehearseRequest():
                     return self._rehearse(request, run)
                 case WhatIfRequest():
-                    return self._what_if(request)
+                    return self._what_if(request, run)
                 case SimulateRequest(plans=[]):
                     return self._simulate_actions(request, run)
                 case SimulateRequest():
                     return self._simulate_plans(request, run)
+        return None
 
     # ---- goals -------------------------------------------------------------------------------------------------------
 
@@ -150,26 +161,22 @@ class Workshop:
             work(goal, self.session, on_event=emit)
         return Answer.of(run.events())
 
-    def _rehearse(self, request: RehearseRequest, run: Run) -> Judgements | None:
+    def _rehearse(self, request: RehearseRequest, run: Run) -> Judgements:
         config = self.agent.config
         actor = self.agent.trained.actor
         rehearsal = self._imagine(actor, request.plans, run, config.samples, config.horizon, config.seed)
-        if run.stopping:
-            return None
         goal = check_goal(request.goal)
         judged = deliberate.judge(self.agent.critic, goal, rehearsal, self.agent.world.describe, 1)
         run.hear(judged)
         return Judgements(goal=goal, judged=[Judgement.of(v) for v in judged.verdicts], futures=config.samples)
 
-    def _what_if(self, request: WhatIfRequest) -> WhatIf:
-        spec, now, taken = self._spec, whatif.inputs_now(self.session), request.change
-        supposed = whatif.read(spec, taken, now)
-        if supposed is None:
-            taken = whatif.ground(spec, self.agent.llm, check_goal(taken), self.agent.config.seed).change
-            supposed = whatif.read(spec, taken, now) or []
+    def _what_if(self, request: WhatIfRequest, run: Run) -> WhatIf:
+        now, seed = whatif.inputs_now(self.session), self.agent.config.seed
+        taken, supposed = whatif.understand(self._spec, self.agent.llm, request.change, now, seed)
         [plan] = self._plans([request.plan])
         with self.drawing:
-            return WhatIf(taken=taken, compared=whatif.compare(self._alone, self.session, plan, supposed))
+            compared = whatif.compare(self._alone, self.session, plan, supposed, watch=_heeding(run))
+        return WhatIf(taken=taken, compared=compared)
 
     # ---- futures -----------------------------------------------------------------------------------------------------
 
@@ -187,6 +194,7 @@ class Workshop:
             horizon=horizon,
             standstill=self.agent.config.standstill,
             seed=seed,
+            watch=_heeding(run),
         )
         event = Rehearsed(
             round=1,

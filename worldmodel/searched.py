@@ -51,7 +51,7 @@ class Searched:
         """See `Actor`; nothing stands still too long here, for keeping things as they are may be what is asked for.
 
         A step is imagined for `horizon` actions at most. One that holds until then, and would have to hold longer, is
-        taken to be achieved: see `ends_early`.
+        taken to be achieved; the critic says so.
         """
         if not plans:
             raise ValueError("no plans to rehearse")
@@ -131,11 +131,6 @@ def tasks_of(model: Dynamics, plan: Plan) -> list[Task]:
     """Return what a search has to serve at each step of a plan, before its first action."""
     spec, steps = model.spec, plan.steps
     return [Task(objective_of(spec, step), standing(spec, steps[: k + 1])) for k, step in enumerate(steps)]
-
-
-def ends_early(model: Dynamics, plan: Plan, horizon: int) -> list[int]:
-    """Return the indices of the steps that last longer than the `horizon` actions that are imagined of them."""
-    return [k for k, task in enumerate(tasks_of(model, plan)) if task.objective.earliest > horizon]
 
 
 def _judged(

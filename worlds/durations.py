@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from gedanken.worlds.slots import LONGEST_WHILE
+
 SECONDS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -21,13 +23,19 @@ _NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 WORDS = {
     **{word: float(number) for number, word in enumerate(_NUMBERS, 1)},
     **{"a": 1.0, "an": 1.0, "half a": 0.5, "half an": 0.5, "a quarter of an": 0.25, "fifteen": 15.0, "twenty": 20.0},
+    **{word: 13.0 + i for i, word in enumerate(["thirteen", "fourteen"])},
+    **{"sixteen": 16.0, "seventeen": 17.0, "eighteen": 18.0, "nineteen": 19.0},
     **{"thirty": 30.0, "forty": 40.0, "forty-five": 45.0, "fifty": 50.0, "sixty": 60.0, "ninety": 90.0},
 }
 
 _AMOUNT = r"\d+(?:\.\d+)?|" + "|".join(sorted(WORDS, key=len, reverse=True))
 _UNIT = "|".join(sorted(SECONDS, key=len, reverse=True))
 _LASTS = "for|within|in|during|over|next|least|most|than|about|after|another|full|whole|under"
-_SPAN = re.compile(rf"\b(?P<before>{_LASTS})\s+(?P<amount>{_AMOUNT})\s*(?P<unit>{_UNIT})\b(?!\s*/)", re.IGNORECASE)
+_PART = rf"(?:{_AMOUNT})(?: and a half)?\s*(?:{_UNIT})(?: and a half)?"
+_ONE = re.compile(
+    rf"(?P<amount>{_AMOUNT})(?P<half> and a half)?\s*(?P<unit>{_UNIT})\b(?P<more> and a half)?", re.IGNORECASE
+)
+_SPAN = re.compile(rf"\b(?P<before>{_LASTS})\s+(?P<span>{_PART}(?:,? (?:and )?{_PART})*)\b(?!\s*/)", re.IGNORECASE)
 _ALONE = re.compile(rf"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>{_UNIT})")
 
 
@@ -42,20 +50,26 @@ def seconds(text: str) -> float:
 
 def spans(goal: str) -> list[str]:
     """Return the spans of time that a goal speaks of, as they are written."""
-    return [f"{found['amount']} {found['unit']}" for found in _SPAN.finditer(goal)]
+    return [found["span"] for found in _SPAN.finditer(goal)]
 
 
 def in_actions(goal: str, lasts: float) -> str:
     """Return a goal with its spans of time in actions of `lasts` seconds, rounded to whole ones.
 
-    Raises ValueError for a span of less than half an action.
+    Raises ValueError for a span of less than half an action, and of more than a plan can say.
     """
 
     def said(found: re.Match[str]) -> str:
-        number = WORDS.get(found["amount"].lower()) or float(found["amount"])
-        actions = round(number * SECONDS[found["unit"].lower()] / lasts)
-        if actions < 1:
-            raise ValueError(f"an action lasts {lasts:g} s, so {found['amount']} {found['unit']} is less than one")
+        actions = round(sum(map(_lasting, _ONE.finditer(found["span"]))) / lasts)
+        if not 1 <= actions <= LONGEST_WHILE:
+            most = f"longer than {LONGEST_WHILE} actions" if actions else "less than one"
+            raise ValueError(f"an action lasts {lasts:g} s, so {found['span']} is {most}")
         return f"{found['before']} {actions} action{'s' * (actions != 1)}"
 
     return _SPAN.sub(said, goal)
+
+
+def _lasting(part: re.Match[str]) -> float:
+    number = WORDS.get(part["amount"].lower()) or float(part["amount"])
+    halves = 0.5 * bool(part["half"]) + 0.5 * bool(part["more"])
+    return (number + halves) * SECONDS[part["unit"].lower()]

@@ -13,7 +13,7 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -234,13 +234,18 @@ def _numbers(path: Path, spec: LogSpec, number: int, row: Mapping[str, Any]) -> 
 
 
 def _time(path: Path, number: int, cell: Any) -> float:
+    """Return seconds; a time that names no zone is UTC, whatever zone this machine is in."""
     try:
-        return cell.timestamp() if isinstance(cell, datetime) else float(cell)
+        at = cell.timestamp() if isinstance(cell, datetime) and cell.tzinfo else float(cell)
     except (TypeError, ValueError):
         try:
-            return datetime.fromisoformat(str(cell).strip()).timestamp()
+            when = cell if isinstance(cell, datetime) else datetime.fromisoformat(str(cell).strip())
         except ValueError as error:
             raise SpecError(f"{path}, row {number}: {cell!r:.40} is no time; write seconds or ISO 8601") from error
+        at = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    if not math.isfinite(at):
+        raise SpecError(f"{path}, row {number}: {cell!r:.40} is no time; write seconds or ISO 8601")
+    return at
 
 
 def _rows(path: Path, spec: LogSpec) -> Iterator[Mapping[str, Any]]:

@@ -131,12 +131,10 @@ def whatif(chat: Chat, rest: str) -> None:
     plan = chat.last.plan if chat.last else None
     if plan is None:
         raise SpecError("no plan was chosen yet that something could be supposed for; say a goal first")
-    now = supposing.inputs_now(chat.session)
-    supposed = supposing.read(spec, rest, now)
-    if supposed is None:
-        meant = supposing.ground(spec, chat.agent.llm, rest, chat.agent.config.seed).change
+    now, seed = supposing.inputs_now(chat.session), chat.agent.config.seed
+    meant, supposed = supposing.understand(spec, chat.agent.llm, rest, now, seed)
+    if meant != rest:
         chat.console.print(f"I take that to mean: {escape(meant)}.", highlight=False)
-        supposed = supposing.read(spec, meant, now) or []
     with waiting(chat.console, "Imagining the plan with the change and without"):
         compared = supposing.compare(chat.agent, chat.session, spec.parse_plan(plan), supposed)
     for line in supposing.told(compared):

@@ -53,10 +53,17 @@ class Odd(EpisodeSuite):
     more_tasks = ("always", "misused", "killed")
 
 
+class Untold(Odd):
+    """Has as many samples again that nobody knows of beforehand."""
+
+    def count(self, options: Options) -> int:
+        return 2 * super().count(options)
+
+
 no_parts = partial(Parts, load_practice, None, LoopConfig())
 """Makes parts of an arm that asks for a seed only; a worker can do it, too."""
 
-odd_on = partial(_one_task, f"{__file__}:Odd")
+odd_on, untold_on = (partial(_one_task, f"{__file__}:{name}") for name in ("Odd", "Untold"))
 
 
 OPTIONS = Options(10, 0, ("even",))
@@ -180,3 +187,22 @@ def test_no_more_samples_are_under_way_than_asked(make_parts: Callable[..., Part
 
     assert sum(result for _, result in parts.together.run([work] * 6, width=16)) == 6
     assert most == 2
+
+
+def test_an_error_beside_all_samples_is_raised_once() -> None:
+    """Neither swallowed nor met for ever: no sample is left that it could be put down to."""
+
+    class Careless(Odd):
+        def measure(self, parts: Parts, options: Options, done: Any) -> Iterator[dict[str, Any]]:
+            yield from super().measure(parts, options, done)
+            raise ZeroDivisionError("after all of them")
+
+    found = samples(Careless(["fine"]), no_parts(), Options(3, 0, ("even",)), frozenset())
+    assert sum(1 for _ in zip(range(3), found, strict=False)) == 3
+    with pytest.raises(ZeroDivisionError, match="after all of them"):
+        next(found)
+
+
+def test_of_samples_that_can_not_be_told_apart_none_is_lost_silently() -> None:
+    with pytest.raises(EvalError, match="ended from outside"):
+        list(measure(Untold(["killed"]), untold_on, no_parts, Options(4, 0, ("even",)), set(), 1))

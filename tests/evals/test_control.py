@@ -79,7 +79,8 @@ class TestMet:
         plan = "reach(position, -1 ± 0.1, within 2)\nkeep(position, -0.2..0.2, for 2)"
         assert self.met(plan, 0, 0, -1, 0, 0)
         assert not self.met(plan, 0, 0, -1, 0) and not self.met(plan, 0, -1, 0, 0.5, 0)
-        assert self.met(plan, 0, 0, 0, 0, 0, -1, 0, 0)  # from some moment on it took no more than 2
+        assert not self.met(plan, 0, 0, 0, 0, 0, -1, 0, 0), "within 2 counts from the beginning on"
+        assert self.met("keep(position, -0.2..0.2, for 2)", 0, 1, 1, 0, 0), "what lasts may begin later"
 
     def test_what_is_to_be_avoided_is_looked_at_all_the_time(self) -> None:
         plan = "avoid(position > 0.3)\nreach(position, -1 ± 0.1, within 9)"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging.handlers
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         with agent_in(home, lambda prompt: [f"{PLAN}\n"]) as agent:
             yield Workshop(agent, agent.session(3))
 
+    errors = logging.handlers.BufferingHandler(capacity=1_000_000)
+    errors.setLevel(logging.ERROR)
+    logging.getLogger("gedanken.runs").addHandler(errors)
     with Runs(open_, waiting=100_000) as runs:
         runs.wake()
         yield runs
+        for run in list(runs._runs.values()):
+            asyncio.run(run.settled(120))
+            assert run.over
+    logging.getLogger("gedanken.runs").removeHandler(errors)
+    assert not errors.buffer, "an unexpected error is none that was meant for people"
 
 
 @LITTLE

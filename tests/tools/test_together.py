@@ -10,7 +10,8 @@ import pytest
 import torch
 from doubles import Stage
 
-from gedanken.agent.llm.protocol import Completion
+from gedanken.agent.llm.protocol import Completion, GrammarError
+from gedanken.agent.llm.relay import Settings
 from gedanken.tools.messages import ActRequest, PlanRequest, RehearseRequest
 from gedanken.tools.runs import Runs
 from gedanken.tools.together import Gathered, Imagined, SharedActor, SharedModel
@@ -125,6 +126,50 @@ def test_plans_from_the_same_belief_are_imagined_in_one_batch(actor: Any) -> Non
     assert torch.equal(one.actions, whole.actions[:1]) and torch.equal(two.actions, whole.actions[1:])
     alone = actor.rehearse(belief, plans[:1], [0], **(settings | {"seed": 6}))
     assert torch.equal(other.actions, alone.actions)
+
+
+def test_who_leaves_or_asks_something_odd_does_not_end_the_others(actor: Any) -> None:
+    spec, model = actor.controller.model.spec, actor.controller.model
+    plans = tuple(spec.parse_plan(text) for text in ("go_to(red ball)", "open(door)"))
+    belief, settings = model.initial(1), {"samples": 4, "horizon": 3, "standstill": 8, "seed": 5}
+
+    def leave(views: Any) -> None:
+        raise KeyboardInterrupt
+
+    def asked(*watching: Any) -> list[Imagined]:
+        kind = (*settings.items(), ("inputs", None))
+        return [Imagined(belief, (plan,), (0,), kind, watch) for plan, watch in zip(plans, watching, strict=True)]
+
+    gone, stayed = SharedActor(actor)._answer(asked(leave, lambda views: None))
+    assert isinstance(gone, KeyboardInterrupt)
+    assert torch.equal(stayed.actions, actor.rehearse(belief, plans, [0, 0], **settings).actions[1:])
+    assert all(isinstance(error, KeyboardInterrupt) for error in SharedActor(actor)._answer(asked(leave, leave)))
+
+    class Picky:
+        name = "picky"
+
+        def complete(self, prompts: Any, **_: Any) -> Any:
+            if "odd" in prompts:
+                raise GrammarError("odd")
+            return [[Completion(prompt, 0.0, 1, 1, 0.0)] for prompt in prompts]
+
+    how: Any = Settings(1, None, 0.0, 8, (), 0, None, ())
+    answers = SharedModel(Picky())._answer([(["a"], how), (["odd"], how), (["b", "a"], how)])  # type: ignore[arg-type]
+    assert isinstance(answers[1], GrammarError)
+    assert [[c.text for [c] in answers[i]] for i in (0, 2)] == [["a"], ["b", "a"]]  # type: ignore[union-attr]
+
+
+def test_a_run_that_is_stopped_ends_alone_and_what_acts_goes_on(opening: Any, gate: Any) -> None:
+    with Runs(opening(gate)) as runs:
+        runs.wake()
+        stopped, judged = runs.submit(PlanRequest(goal=GOAL)), runs.submit(RehearseRequest(goal=GOAL, plans=["drop()"]))
+        assert gate.asked.wait(60)
+        runs.stop(stopped)
+        act = runs.submit(ActRequest(goal=GOAL))
+        gate.open.set()
+        while not act.over:
+            time.sleep(0.001)
+        assert [run.state for run in (stopped, judged, act)] == ["stopped", "done", "done"] and not runs._now
 
 
 def test_what_imagines_goes_on_side_by_side_and_what_acts_alone(opening: Any, gate: Any) -> None:

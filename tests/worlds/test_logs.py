@@ -1,6 +1,7 @@
 import csv
 import importlib.util
 import json
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,21 @@ def test_iso_times_and_a_column_of_episodes(tmp_path: Path, spec: LogSpec) -> No
     assert [len(piece.actions) for piece in read_log(written(tmp_path, table[:2]), by_run, repairs)] == [1]
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system has one time zone")
+def test_times_without_a_zone_do_not_depend_on_the_machines(
+    tmp_path: Path, spec: LogSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = rows(4)
+    for row, when in zip(table, ("01:30", "02:00", "02:30", "03:00"), strict=True):
+        row["when"] = f"2024-03-31T{when}:00"  # an hour that Berlin does not have
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        pieces = list(read_log(written(tmp_path, table), spec, Repairs()))
+    time.tzset()
+    assert [len(piece.actions) for piece in pieces] == [3]
+
+
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
@@ -101,6 +117,7 @@ def test_iso_times_and_a_column_of_episodes(tmp_path: Path, spec: LogSpec) -> No
         ("t_room", "inf", "row 2: t_room is inf; it must be a finite number"),
         ("valve", 7, "row 2: valve is 7, beyond 0 to 1; correct its low and high"),
         ("when", "noon", "row 2: 'noon' is no time; write seconds or ISO 8601"),
+        ("when", "nan", "row 2: 'nan' is no time; write seconds or ISO 8601"),
     ],
 )
 def test_what_does_not_fit_is_named_by_its_row(
