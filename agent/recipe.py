@@ -77,7 +77,7 @@ def reproduce(
             trained = _train(untrained, replay, config, config.steps, 1e-3, 0, folder, say)
         for number, correction in enumerate(config.corrections, 1):
             seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
-            practice = correction.practice(config.patience)
+            practice = correction.practice()
             with _timed(folder, f"practise, corrected, {number}"):
                 corrected = partial(_corrected, make_world, correction, trained, practice, number, config.workers)
                 fill(store, f"agent {number}", seeds, corrected, say)
@@ -104,7 +104,7 @@ def reproduce(
         "command": config.command(),
         "levels": [name for name, _ in config.levels],
         "horizon": config.horizon,
-        "patience": config.patience,
+        "patience": config.acting_patience,
         "licence": "Apache-2.0",
     }
     path = checkpoint.save(Trained(trained.model, trained.controller, name, None, card), folder / name)
@@ -261,7 +261,7 @@ def calibrate(
         sets = [_with_written(situation, make_world(situation.world), writer, known) for situation in sets]
         say(f"{sum(kind == WRITTEN for s in sets for kind in s.kinds)} plans of {writer.name} among them")
     jobs = [Job(s.world, s.seed, plan) for s in sets for plan in s.plans]
-    executed = execute_many(make_world, jobs, controller, patience=config.patience)
+    executed = execute_many(make_world, jobs, controller, patience=config.acting_patience)
     happened = torch.tensor([float(e.success) for e in executed])
     found: list[Evidence] = []
     for number, situation in enumerate(sets):

@@ -71,6 +71,30 @@ _LOCKED: dict[str, float] = {
     "BossLevel": 8,
 }
 
+_HARD: dict[str, float] = {
+    "GoToImpUnlock": 14,
+    "Unlock": 10,
+    "BossLevel": 8,
+    "MiniBossLevel": 8,
+    "SynthSeq": 8,
+    "BossLevelNoUnlock": 6,
+    "Synth": 6,
+    "SynthLoc": 6,
+    "PutNextLocal": 3,
+    "GoToSeq": 3,
+    "KeyCorridor": 3,
+    "UnlockToUnlock": 2,
+    "BlockedUnlockPickup": 2,
+    "GoTo": 2,
+    "Open": 1,
+    "PutNextS7N4": 1,
+    "GoToRedBallGrey": 1,
+    "GoToRedBall": 1,
+    "BALROG-open": 1,
+    "BALROG-putnext": 1,
+    "BALROG-pick_up_seq_go_to": 1,
+}
+
 _LOCAL = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
 _SUITE = tuple(f"BabyAI-{name}-v0" for name in _LOCAL)
 
@@ -84,7 +108,7 @@ class Correction(BaseModel):
 
     Attributes:
         levels: (world id, weight) of the episodes.
-        episodes: how many; `missions`, `jostled` and `hindered` are the shares of `Practice`.
+        episodes: how many; `missions`, `jostled`, `hindered` and `patience` are those of `Practice`.
         steps, rate: gradient steps that follow, and their peak learning rate.
     """
 
@@ -93,12 +117,13 @@ class Correction(BaseModel):
     missions: float
     jostled: float
     hindered: float
+    patience: int
     steps: int
     rate: float
 
-    def practice(self, patience: int) -> Practice:
+    def practice(self) -> Practice:
         """Return how the episodes are made."""
-        return Practice(missions=self.missions, jostled=self.jostled, hindered=self.hindered, patience=patience)
+        return Practice(missions=self.missions, jostled=self.jostled, hindered=self.hindered, patience=self.patience)
 
 
 class RecipeConfig(BaseModel):
@@ -109,7 +134,8 @@ class RecipeConfig(BaseModel):
         levels: (world id, weight) of the demonstrator's practice episodes.
         suite: levels that the critic is calibrated on.
         episodes: how many of those; `missions` and `hindered` are shares of them, see `Practice`.
-        patience: most actions for a step, in all practice.
+        patience: most actions for a step in the demonstrator's practice.
+        acting_patience: the same when the agent acts for real; the checkpoint's card says it.
         steps: gradient steps on them, each of `rows` × frames.
         corrections: rounds of correction that follow.
         heard: plans carried out to learn what goals mean; `epochs` over them.
@@ -129,6 +155,7 @@ class RecipeConfig(BaseModel):
     missions: float = 0.25
     hindered: float = 0.1
     patience: int = 48
+    acting_patience: int = 48
     rows: tuple[int, int] = (32, 64)
     steps: int = 800
     corrections: tuple[Correction, ...]
@@ -160,6 +187,7 @@ def babyai(**changes: Any) -> RecipeConfig:
                 missions=missions,
                 jostled=jostled,
                 hindered=hindered,
+                patience=48,
                 steps=steps,
                 rate=1e-3,
             )
@@ -172,30 +200,36 @@ def babyai(**changes: Any) -> RecipeConfig:
 
 def rooms(**changes: Any) -> RecipeConfig:
     """Return a recipe for all of BabyAI's levels, those of many rooms among them: a wide map, long rows, patience."""
-    levels = _named({**{name: weight / 3 for name, weight in _ONE_ROOM.items()}, **_MANY_ROOMS})
+    first = _named({**{name: weight / 3 for name, weight in _ONE_ROOM.items()}, **_MANY_ROOMS})
     values = {
         "name": "rooms",
         "size": "wide",
         "begins_from": "babyai",
-        "levels": levels,
+        "levels": first,
         "episodes": 24_000,
         "missions": 0.7,
         "patience": 250,
+        "acting_patience": 600,
         "horizon": 96,
         "situations": 120,
         "rows": (10, 192),
         "steps": 800,
         "corrections": tuple(
             Correction(
-                levels=_named({**_MANY_ROOMS, **_LOCKED}),
-                episodes=2_000,
+                levels=_named(levels),
+                episodes=episodes,
                 missions=0.8,
                 jostled=jostled,
                 hindered=0.2,
-                steps=400,
+                patience=patience,
+                steps=steps,
                 rate=1e-3,
             )
-            for jostled in (0.3, 0.15)
+            for levels, episodes, jostled, patience, steps in (
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.3, 250, 400),
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.15, 250, 400),
+                (_HARD, 3_000, 0.1, 400, 1_000),
+            )
         ),
         "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),
     }
