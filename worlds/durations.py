@@ -28,12 +28,13 @@ WORDS = {
     **{"thirty": 30.0, "forty": 40.0, "forty-five": 45.0, "fifty": 50.0, "sixty": 60.0, "ninety": 90.0},
 }
 
-_AMOUNT = r"\d+(?:\.\d+)?|" + "|".join(sorted(WORDS, key=len, reverse=True))
+_FIGURE, _WORD = r"\d+(?:\.\d+)?", "|".join(sorted(WORDS, key=len, reverse=True))
 _UNIT = "|".join(sorted(SECONDS, key=len, reverse=True))
 _LASTS = "for|within|in|during|over|next|least|most|than|about|after|another|full|whole|under"
-_PART = rf"(?:{_AMOUNT})(?: and a half)?\s*(?:{_UNIT})(?: and a half)?"
+_AMOUNT = rf"(?:{_FIGURE}(?=\D)|(?:{_WORD})(?= ))"
+_PART = rf"\b{_AMOUNT}(?: and a half)?\s*(?:{_UNIT})(?: and a half)?"
 _ONE = re.compile(
-    rf"(?P<amount>{_AMOUNT})(?P<half> and a half)?\s*(?P<unit>{_UNIT})\b(?P<more> and a half)?", re.IGNORECASE
+    rf"\b(?P<amount>{_AMOUNT})(?P<half> and a half)?\s*(?P<unit>{_UNIT})\b(?P<more> and a half)?", re.IGNORECASE
 )
 _SPAN = re.compile(rf"\b(?P<before>{_LASTS})\s+(?P<span>{_PART}(?:,? (?:and )?{_PART})*)\b(?!\s*/)", re.IGNORECASE)
 _ALONE = re.compile(rf"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>{_UNIT})")
