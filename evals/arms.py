@@ -126,7 +126,7 @@ def _without_rehearsal(
             pass
         acting = [one for one in asking if one.plan is not None]
         jobs = [Job(task, one.seed, one.plan, one.actions) for one in acting if one.plan is not None]
-        for one, done in zip(acting, _carried_out(parts, jobs, look=round < replans), strict=True):
+        for one, done in zip(acting, _carried_out(parts, jobs, last=round == replans), strict=True):
             one.learn_of(done)
         for one in asking:
             one.over |= one.plan is None or round == replans
@@ -191,7 +191,12 @@ class _Try:
         )
 
 
-def _carried_out(parts: Parts, jobs: Sequence[Job], *, look: bool = False) -> list[Executed]:
+LAST_TRY = 100_000
+"""Actions for a step after which nothing else would be tried: the level ends long before."""
+
+
+def _carried_out(parts: Parts, jobs: Sequence[Job], *, last: bool = True) -> list[Executed]:
+    """Carry plans out; the `last` of an episode is not given up, for nothing would follow it."""
     config, trained = parts.config, parts.trained
     if not isinstance(trained, Trained):
         raise EvalError("this world model has no controller to carry a plan out with; choose the arms loop and random")
@@ -201,9 +206,9 @@ def _carried_out(parts: Parts, jobs: Sequence[Job], *, look: bool = False) -> li
         trained.controller,
         config.seed,
         batch=min(BATCH, parts.max_samples or BATCH),
-        patience=config.patience,
-        standstill=config.standstill,
-        look=look,
+        patience=LAST_TRY if last else config.patience,
+        standstill=LAST_TRY if last else config.standstill,
+        look=not last,
     )
 
 
@@ -338,8 +343,8 @@ ARMS: dict[str, Arm] = {"loop": loop, ALONE: llm_alone, "oracle-plan": oracle, "
 ABOUT = {
     "loop": "language model, rehearsal, critic, revision, new plans where reality differs",
     REPLAN: "the language model's first plan and, where it fails, new ones, by the same controller without rehearsal",
-    ALONE: "the language model's first plan, carried out by the same controller without rehearsal",
-    "oracle-plan": "a right plan, carried out by the same controller: the controller's own ceiling",
+    ALONE: "the language model's first plan, carried out to the level's end by the same controller without rehearsal",
+    "oracle-plan": "a right plan, carried out to the level's end by the same controller: its own ceiling",
     "bot": "minigrid's bot, which sees the whole simulator",
     "random": "actions at random until the level ends",
     "llm-actor": "the language model, one action a prompt, as BALROG's agents: no plan, no controller",
