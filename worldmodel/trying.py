@@ -5,6 +5,7 @@ Knows no words but plans, and no storage: episodes are yielded as they happen.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -18,11 +19,11 @@ from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import AGENT, Episode
 from gedanken.worldmodel.fit import fit
-from gedanken.worldmodel.protocol import VectorDynamics
-from gedanken.worldmodel.search import Search, SearchConfig, Task
+from gedanken.worldmodel.protocol import Belief, VectorDynamics
+from gedanken.worldmodel.search import Search, SearchConfig
 from gedanken.worldmodel.searched import Searched
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
-from gedanken.worlds.objectives import Optimize, objective_of, standing
+from gedanken.worlds.objectives import Optimize, objective_of
 from gedanken.worlds.spec import Plan
 
 IMAGINED = 500
@@ -76,19 +77,23 @@ def try_out(
 ) -> Iterator[Tried]:
     """Learn in place, yielding episodes, the first ones random; `past` episodes count as steps already taken.
 
-    The model is fitted before every searched episode and at the end. Exogenous variables are drawn anew for each.
-    Raises WorldError and TrainingError; what was yielded before is sound.
+    The model is fitted before every searched episode and at the end; a new model is fitted to `past` episodes one after
+    the other, as when they happened, so that a learning that was cut off comes to the same. Exogenous variables are
+    drawn anew for each. Raises WorldError and TrainingError; what was yielded before is sound.
     """
-    episodes, env = list(past), world.make()
-    seed = max([FIRST_TRAINING_SEED, *(episode.seed + 1 for episode in episodes)])
-    steps = config.first
+    known, episodes, env = deque(past), list[Episode](), world.make()
+    seed, steps = FIRST_TRAINING_SEED, config.first
     try:
-        while (taken := sum(map(len, episodes))) < config.steps:
+        while (taken := sum(map(len, episodes))) < config.steps or known:
             rng = np.random.default_rng((config.seed, seed))
             search = None
             if taken >= config.random:
                 fit(model, episodes, steps=steps, seed=seed % (1 << 30))
                 steps, search = config.then, Search(cast(VectorDynamics, model), config.search)
+            if known:
+                episodes.append(known.popleft())
+                seed = max(seed, episodes[-1].seed) + 1
+                continue
             inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
             most = config.steps - taken
             tried = pursue(world, env, plan, seed, search, rng, inputs, most=most, foretold=config.foretold)
@@ -121,34 +126,27 @@ def pursue(
     seen = [env.reset(seed=seed, options={"exogenous": inputs or {}})[0]]
     actions: list[Any] = []
     rewards: list[float] = []
-    watches, objectives = world.watch(env, plan.steps), [objective_of(world.spec, step) for step in plan.steps]
-    patience, current, proposal, held = rng.uniform(0, 0.8), 0, None, None
+    actor = Searched(cast(VectorDynamics, search.model), search.config) if search else None
+    watches, doing = world.watch(env, plan.steps), actor.pursue(plan, 0) if actor else None
+    patience, current, held = rng.uniform(0, 0.8), 0, None
     generator = torch.Generator().manual_seed(seed)
     ending: Ending = "over"
     over = terminated = False
     told = _foretell(search, plan, seen[0], foretold, seed) if search and foretold else None
     while not over and len(actions) < most:
-        if search is None:
+        if actor is None or doing is None:
             action = held if held is not None and rng.random() < patience else random_action(world.spec, rng)
             held = action
         else:
-            task = Task(objectives[current], standing(world.spec, plan.steps[: current + 1]), watches[current].spent)
-            belief = search.model.observe(
-                search.model.initial(1),
-                torch.zeros(1),
-                torch.from_numpy(seen[-1])[None],
-                torch.ones(1, dtype=torch.bool),
-            )
-            found = search(belief, [task], proposal, generator)
-            proposal = found.proposal
-            action = found.action[0].numpy() if world.spec.controls else int(found.action[0])
+            action = doing.decide(_believed(actor.model, seen[-1]), generator, greedy=True)
         observation, reward, terminated, truncated, _ = env.step(action)
         seen, actions, rewards = [*seen, observation], [*actions, action], [*rewards, reward]
         over = terminated or truncated
-        if search is None:
+        if actor is None:
             continue
         if watches[current].achieved(action):
-            current, proposal = current + 1, None
+            current += 1
+            doing = actor.pursue(plan, current) if current < len(plan.steps) else None
         elif watches[current].failed:
             ending = "failed"
         if current == len(plan.steps):
@@ -169,7 +167,7 @@ def _foretell(search: Search, plan: Plan, seen: Any, futures: int, seed: int) ->
     if all(isinstance(objective_of(model.spec, step), Optimize) for step in plan.steps):
         return None
     rehearsal = Searched(model, search.config).rehearse(
-        model.observe(model.initial(1), torch.zeros(1), torch.from_numpy(seen)[None], torch.ones(1, dtype=torch.bool)),
+        _believed(model, seen),
         [plan],
         [0],
         samples=futures,
@@ -183,6 +181,12 @@ def _foretell(search: Search, plan: Plan, seen: Any, futures: int, seed: int) ->
         "disagreement": float(rehearsal.disagreement.sum() / length),
         "futures": futures,
     }
+
+
+def _believed(model: VectorDynamics, seen: NDArray[np.float32]) -> Belief:
+    return model.observe(
+        model.initial(1), torch.zeros(1), torch.from_numpy(seen)[None], torch.ones(1, dtype=torch.bool)
+    )
 
 
 def _episode(
