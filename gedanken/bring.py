@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -55,20 +56,34 @@ def add_command(environment: str, adapter: Path | None, id: str | None, as_json:
 
 
 @click.command(name="learn")
-@click.argument("world_id", metavar="WORLD")
+@click.argument("world_id", metavar="WORLD", required=False)
+@click.option("--planner", is_flag=True, help="The language model learns to plan instead; needs no WORLD.")
+@click.option("--llm", default="embedded:planner", show_default=True, help="With --planner: the adapter to begin with.")
+@click.option("--name", default="learned", show_default=True, help="With --planner: adapters NAME-1, NAME-2 are made.")
+@click.option("--goals", type=click.IntRange(1), default=100, show_default=True, help="With --planner: tried a round.")
 @click.option("--steps", type=click.IntRange(1), default=5000, show_default=True, help="Real actions in all.")
 @click.option("--random", type=click.IntRange(1), default=500, show_default=True, help="So many at random, first.")
 @click.option("--plan", "text", default="maximize(reward, for 9999)", show_default=True, help="Steps, joined by ';'.")
 @click.option("--method", type=click.Choice(["cem", "mppi"]), default="cem", show_default=True, help="How to search.")
 @click.option("--horizon", type=click.IntRange(1, 500), default=20, show_default=True, help="Actions imagined ahead.")
 @click.option("--candidates", type=click.IntRange(2, 10_000), default=64, show_default=True, help="Tried in a round.")
-@click.option("--rounds", type=click.IntRange(1, 50), default=3, show_default=True, help="Rounds of a search.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 50),
+    default=3,
+    show_default=True,
+    help="Rounds of a search; with --planner, of trying and training.",
+)
 @click.option("--size", type=click.Choice(["debug", "small", "base"]), default="small", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 1 << 30), default=0, show_default=True, help="Seed of everything.")
 @click.option("--test", type=click.IntRange(0), default=0, show_default=True, help="Unseen episodes at the end.")
 @json_option
 def learn_command(
-    world_id: str,
+    world_id: str | None,
+    planner: bool,
+    llm: str,
+    name: str,
+    goals: int,
     steps: int,
     random: int,
     text: str,
@@ -87,7 +102,13 @@ def learn_command(
 
     Episodes that are stored already count, so the same command with more steps goes on. With --test the exit code is 3
     where the plan fails in some unseen episode.
+
+    With --planner BabyAI's goals are pursued in rounds, and the language model is trained on the plans that met them.
     """
+    if planner:
+        return _learn_to_plan(llm, name, {"rounds": rounds, "goals": goals, "seed": seed})
+    if world_id is None:
+        raise click.UsageError("say which WORLD to learn, or --planner")
     import numpy as np
     import torch
 
@@ -182,4 +203,48 @@ def import_command(log: Path, spec: Path, id: str | None, as_json: bool) -> int:
         f"{repairs.duplicates:,} duplicated timestamps (the last row counts), {repairs.incomplete:,} incomplete rows "
         f"(left out), {repairs.gaps:,} gaps (another episode begins). Next: gedanken learn {world.id}"
     )
+    return REACHED
+
+
+def _learn_to_plan(llm: str, name: str, values: dict[str, int]) -> int:
+    from gedanken.upkeep import need_peft
+
+    need_peft()
+    from gedanken.agent import llm as language
+    from gedanken.agent.agent import Agent
+    from gedanken.agent.config import LoopConfig
+    from gedanken.agent.llm.adapter import Adapter, resolve
+    from gedanken.agent.llm.fetch import fetch
+    from gedanken.agent.loading import load_judge, load_trained
+    from gedanken.agent.plan_learning import PlanLearning, learn_to_plan
+    from gedanken.worldmodel.checkpoint import home
+    from gedanken.worlds.babyai import BabyAIWorld
+    from gedanken.worlds.babyai_aims import LEVELS
+
+    if values["seed"] >= 20:
+        raise click.UsageError("--planner takes a --seed from 0 to 19")
+    kind, _, adapter = llm.partition(":")
+    if kind != "embedded" or not adapter:
+        raise click.UsageError(f"{llm} can't learn here; choose an adapter of the embedded model, embedded:NAME")
+    world = BabyAIWorld(LEVELS[0])
+    trained = load_trained(None, world, *LEVELS)
+
+    def agent(begin: Adapter, changes: dict[str, Any]) -> Agent:
+        model = language.load(f"embedded:{begin.path}")
+        config = LoopConfig.preset(**changes).practised(trained.card)
+        judge = load_judge(trained, world, model, config)
+        return Agent(world, llm=model, trained=trained, critic=judge, store=None, config=config)
+
+    path = learn_to_plan(
+        agent,
+        BabyAIWorld,
+        LEVELS,
+        Adapter.open(resolve(adapter)),
+        fetch(),
+        PlanLearning.model_validate(values),
+        name=name,
+        folder=home() / "training" / name,
+        say=lambda line: click.echo(line, err=True),
+    )
+    click.echo(str(path))
     return REACHED

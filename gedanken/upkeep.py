@@ -90,9 +90,14 @@ def train_command(
     return REACHED
 
 
-def _train_planner(name: str, folder: Path | None, size: Any, seed: int) -> int:
+def need_peft() -> None:
+    """Raise click.UsageError where what trains the language model is not installed."""
     if importlib.util.find_spec("peft") is None:
         raise click.UsageError("training the language model needs peft: pip install 'gedanken[tune]'")
+
+
+def _train_planner(name: str, folder: Path | None, size: Any, seed: int) -> int:
+    need_peft()
     from gedanken.agent.planner import train_planner
     from gedanken.worlds.babyai import BabyAIWorld
     from gedanken.worlds.babyai_aims import LEVELS

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import BaseModel, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from gedanken.agent.llm.adapter import CARD, CONFIG, FORMAT, WEIGHTS
+from gedanken.agent.llm.adapter import CARD, CONFIG, FORMAT, WEIGHTS, Adapter
 from gedanken.agent.llm.embedded import fastest_dtype, quiet
 from gedanken.agent.llm.protocol import LLMError
 
@@ -132,10 +132,13 @@ class Packer:
 class Tuner:
     """A language model being trained; all of a run is kept in the folder `work`, and taken up again where there is one.
 
-    Raises TuningError where `work` was begun with other settings.
+    The first values are those of the adapter `begin`, where there is one. Raises TuningError where that is of another
+    shape, and where `work` was begun with other settings.
     """
 
-    def __init__(self, base: Path, examples: Examples, config: TuneConfig, work: Path) -> None:
+    def __init__(
+        self, base: Path, examples: Examples, config: TuneConfig, work: Path, begin: Adapter | None = None
+    ) -> None:
         self.config, self.work, self.base = config, work, base
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
@@ -149,6 +152,8 @@ class Tuner:
         torch.manual_seed(config.seed)
         self._inner: PreTrainedModel = model
         self.model = _adapted(model, config)
+        if begin is not None:
+            _begin_from(begin, self.model)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(self.parameters, lr=config.rate, weight_decay=0.0)
         self._packer = Packer(tokenizer, examples, config.tokens, int(tokenizer.eos_token_id))
@@ -282,6 +287,14 @@ def _adapted(model: PreTrainedModel, config: TuneConfig) -> PeftModel:
     )
     adapted: PeftModel = get_peft_model(model, lora)
     return adapted
+
+
+def _begin_from(adapter: Adapter, model: PeftModel) -> None:
+    tensors = {name: tensor.float() for name, tensor in load_file(adapter.path / WEIGHTS).items()}
+    wanted = get_peft_model_state_dict(model)
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in wanted.items()}:
+        raise TuningError(f"adapter {adapter.name!r} has other layers or ranks than what is to be trained")
+    set_peft_model_state_dict(model, tensors)
 
 
 def _schedule(step: int, config: TuneConfig) -> float:

@@ -188,3 +188,14 @@ def test_the_shipped_adapter_is_whole_and_fits_the_embedded_model() -> None:
     tensors = load_file(adapter.path / WEIGHTS)
     assert len(tensors) == 2 * 7 * 27 and all(tensor.isfinite().all() for tensor in tensors.values())
     assert (adapter.path / WEIGHTS).stat().st_size < 16e6
+
+
+def test_training_begins_from_an_adapter(tuner: Callable[..., Tuner], tiny_folder: Path, tmp_path: Path) -> None:
+    trained = tuner()
+    losses_before = [row["loss"] for row in trained.train()]
+    adapter = Adapter.open(trained.save(tmp_path / "first", CARD_OF))
+    again = Tuner(tiny_folder, pairs, config(steps=1, rate=1e-6), tmp_path / "again", begin=adapter)
+    [row] = again.train()
+    assert row["loss"] < 2 * losses_before[-1] < losses_before[0] / 4
+    with pytest.raises(TuningError, match="other layers or ranks"):
+        Tuner(tiny_folder, pairs, config(rank=2), tmp_path / "other", begin=adapter)
