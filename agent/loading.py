@@ -65,9 +65,8 @@ def load_trained(name: str | None, world: World, *others: str) -> Trained | Trai
 
 def latest(world: str) -> str:
     """Return the latest checkpoint of an added world. Raises CheckpointError where it was never learned."""
-    stem, base = slug(world), checkpoint.home() / "checkpoints"
-    numbers = [int(n) for path in base.glob(f"{stem}-*") if (n := path.name.removeprefix(f"{stem}-")).isdecimal()]
-    if not numbers:
+    stem = slug(world)
+    if not (numbers := checkpoint.numbers(stem)):
         raise CheckpointError(f"{world} was never learned, so nothing can be imagined: `gedanken learn {world}` first")
     return f"{stem}-{max(numbers)}"
 

@@ -176,12 +176,20 @@ def stored(tensor: Tensor) -> Tensor:
     return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
 
 
-def next_path(name: str) -> Path:
-    """Return the folder of the next checkpoint of a name, ``<home>/checkpoints/<name>-<n>``."""
-    base = home() / "checkpoints"
-    stem = re.sub(r"-\d+$", "", name)
-    numbers = [int(p.name.rpartition("-")[2]) for p in base.glob(f"{stem}-*") if p.name.rpartition("-")[2].isdigit()]
-    return base / f"{stem}-{max(numbers, default=0) + 1}"
+def numbers(stem: str) -> list[int]:
+    """Return the numbers of a stem's checkpoints; ``CartPole-v1-2-1`` is not one of ``CartPole-v1``."""
+    names = [path.name.removeprefix(f"{stem}-") for path in (home() / "checkpoints").glob(f"{stem}-*")]
+    return [int(number) for number in names if number.isdecimal()]
+
+
+def next_path(stem: str) -> Path:
+    """Return the folder of a stem's next checkpoint, ``<home>/checkpoints/<stem>-<n>``."""
+    return home() / "checkpoints" / f"{stem}-{max(numbers(stem), default=0) + 1}"
+
+
+def stem_of(name: str) -> str:
+    """Return a checkpoint's name without its number."""
+    return re.sub(r"-\d+$", "", name)
 
 
 def available() -> list[CheckpointInfo]:

@@ -74,7 +74,7 @@ def learn_more(
         steps=steps, batch=32, time=8, anywhere=True, learning_rate=rate, clip=CLIP, warmup=1, final=1.0, seed=seed
     )
     rows = list(train(pupil, Replay(spec, episodes), config))
-    quarter, path = max(1, len(rows) // 4), checkpoint.next_path(trained.name)
+    quarter, path = max(1, len(rows) // 4), checkpoint.next_path(checkpoint.stem_of(trained.name))
     learnt = f"{steps} gradient steps on {len(episodes)} stored episodes, from {trained.name}"
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}
     checkpoint.save(replace(pupil, name=path.name, path=path, card=card), path)

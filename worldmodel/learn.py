@@ -52,7 +52,7 @@ def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, ra
     config = TrainConfig(steps=steps, batch=8, time=32, learning_rate=rate, warmup=1, final=1.0, seed=seed)
     rows = list(train(pupil, replay, config))
     quarter = max(1, len(rows) // 4)
-    path = checkpoint.next_path(trained.name)
+    path = checkpoint.next_path(checkpoint.stem_of(trained.name))
     learnt = f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}
     checkpoint.save(Trained(model, controller, path.name, path, card), path, beside=trained.path)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gedanken.agent.loading import latest
 from gedanken.agent.recipes import babyai
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import (
@@ -20,6 +21,7 @@ from gedanken.worldmodel.checkpoint import (
     next_path,
     resolve,
     save,
+    stem_of,
 )
 from gedanken.worldmodel.spatial import SIZES
 from gedanken.worlds.babyai import SPEC
@@ -171,10 +173,18 @@ def test_a_config_that_lacks_something_says_what(trained: Trained, tmp_path: Pat
         load(path, SPEC)
 
 
+def test_worlds_whose_names_end_in_numbers_have_checkpoints_of_their_own() -> None:
+    for name in ("CartPole-v1-1", "CartPole-v1-2", "CartPole-v1-2-1", "CartPole-v1-2-2", "CartPole-v1-2-3"):
+        assert next_path(stem_of(name)).name == name
+        next_path(stem_of(name)).mkdir(parents=True)
+    assert latest("CartPole-v1") == "CartPole-v1-2" and latest("CartPole-v1-2") == "CartPole-v1-2-3"
+    assert next_path("CartPole-v1").name == "CartPole-v1-3"
+
+
 def test_checkpoints_are_found_by_name_and_numbered(trained: Trained, gedanken_home: Path) -> None:
     assert home() == gedanken_home
     first = save(trained, next_path("tiny"))
-    second = save(trained, next_path("tiny-1"))
+    second = save(trained, next_path(stem_of("tiny-1")))
     assert [first.name, second.name] == ["tiny-1", "tiny-2"] and next_path("other").name == "other-1"
     assert resolve("tiny-2") == second and resolve(first) == first
     (first / "config.json").write_text("damaged")
