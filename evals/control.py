@@ -75,9 +75,10 @@ class ControlSuite:
 
     def count(self, options: Options) -> int:
         """Return the number of samples."""
-        return sum(options.limit for task in self.tasks for arm in options.arms if self._has(task, arm))
+        return sum(options.limit for task in self.tasks for arm in options.arms if self.plays(task, arm))
 
-    def _has(self, task: str, arm: str) -> bool:
+    def plays(self, task: str, arm: str) -> bool:
+        """Tell whether an arm can play a task: goals in words are not for all, nor all actions for every peer."""
         if arm in WORDS:
             return task in GOALS
         return arm not in PEERS or plays(arm, world_of(task))
@@ -90,7 +91,7 @@ class ControlSuite:
         for task in self.tasks:
             play = _Play(parts, task, self.settings[task])
             for arm in options.arms:
-                if not self._has(task, arm):
+                if not self.plays(task, arm):
                     continue
                 for seed in evaluation_seeds(options.seed, options.limit):
                     if (task, seed, arm) not in over:

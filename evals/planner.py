@@ -88,14 +88,18 @@ class PlannerSuite:
 
     def count(self, options: Options) -> int:
         """Return the number of goals."""
-        return sum(len(_arms(name, options)) for name in self.tasks) * options.limit
+        return sum(self.plays(name, arm) for name in self.tasks for arm in options.arms) * options.limit
+
+    def plays(self, task: str, arm: str) -> bool:
+        """Tell whether an arm is asked the questions of a task: only what was tried in vain can be left untold."""
+        return arm == LLM or task == REVISED
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield one sample per goal. Raises EvalError where the worlds say no goals."""
         seeds, tasks = evaluation_seeds(options.seed, options.limit), Tasks(_speaking(parts))
         for name in self.tasks:
             for chunk in chunks(seeds, CHUNK):
-                both = [(seed, arm) for seed in chunk for arm in _arms(name, options)]
+                both = [(seed, arm) for seed in chunk for arm in options.arms if self.plays(name, arm)]
                 left = [(seed, arm) for seed, arm in both if (name, seed, arm) not in done]
                 asked = {seed: self.asked(tasks, name, seed) for seed, _ in left}
                 works = [partial(_sample, parts, name, asked[seed], arm) for seed, arm in left]
@@ -206,10 +210,6 @@ def _speaking(parts: Parts) -> Callable[[str], SpeakingWorld]:
         return world
 
     return make
-
-
-def _arms(name: str, options: Options) -> tuple[str, ...]:
-    return tuple(arm for arm in options.arms if arm == LLM or name == REVISED)
 
 
 def _sample(parts: Parts, name: str, asked: Asked, arm: str) -> dict[str, Any]:

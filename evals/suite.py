@@ -112,9 +112,9 @@ class Suite(Protocol):
     """One thing that is measured.
 
     Besides what follows a suite may have: `make_world(task)`, where tasks are no worlds, and `worlds`, the world of
-    each; `default_arms` and `more_tasks`; `failed(task, seed, arm)`, the sample that stands for one that raised, which
-    is left out otherwise; `epochs`, true where samples may be done several times; `arms_share`, true where arms ask the
-    language model the same.
+    each; `default_arms` and `more_tasks`; `plays(task, arm)`, where not every arm has every task; `failed(task, seed,
+    arm)`, the sample that stands for one that raised, which is left out otherwise; `epochs`, true where samples may be
+    done several times; `arms_share`, true where arms ask the language model the same.
     """
 
     name: str
@@ -143,8 +143,8 @@ class Suite(Protocol):
 
 def keys(suite: Suite, options: Options) -> list[Key]:
     """Return task, seed and arm of every sample; none for a suite that counts its samples otherwise."""
-    seeds = evaluation_seeds(options.seed, options.limit)
-    found = [(task, seed, arm) for task in suite.tasks for arm in options.arms for seed in seeds]
+    seeds, plays = evaluation_seeds(options.seed, options.limit), getattr(suite, "plays", lambda *_: True)
+    found = [(task, seed, arm) for task in suite.tasks for arm in options.arms if plays(task, arm) for seed in seeds]
     return found if len(found) == suite.count(options) else []
 
 

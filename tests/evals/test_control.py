@@ -11,7 +11,7 @@ from gedanken.evals.control_goals import ADAPTERS, GOALS, goal_of, met
 from gedanken.evals.control_learning import Setting, peers_missing, world_of
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import load_suite
-from gedanken.evals.suite import Options, Parts
+from gedanken.evals.suite import Options, Parts, keys
 from gedanken.worldmodel.search import SearchConfig
 
 QUICK = Setting(60, 0, SearchConfig(horizon=3, candidates=8, futures=3, rounds=1), random=60, size="debug", first=20)
@@ -30,6 +30,7 @@ def test_returns_and_goals_in_words_are_measured_on_one_learned_model(monkeypatc
     options = Options(1, 0, ("search", "random", "no-op", "words", "words-alone", "words-right"))
     samples = list(suite.measure(parts(KEEP), options, set()))
     assert len(samples) == suite.count(options) == 6
+    assert keys(suite, options) == [(s["task"], s["seed"], s["arm"]) for s in samples]
     by_arm = {sample["arm"]: sample for sample in samples}
     assert by_arm["search"]["real_steps"] == by_arm["words"]["real_steps"] == 60
     assert 8 <= by_arm["no-op"]["return"] == by_arm["no-op"]["steps"] <= 11  # falls over to one side
@@ -53,6 +54,12 @@ def test_a_peer_that_is_not_there_is_named() -> None:
     assert "stable-baselines3" in suite.tables(suite.summarise([{**sample(), "arm": "random"}]))[0].note
     with pytest.raises(EvalError, match=r"ppo: stable-baselines3 is not installed; `pip install gedanken\[peers\]`"):
         next(iter(suite.measure(parts(KEEP), Options(1, 0, ("ppo",)), set())))
+
+
+def test_samples_are_known_beforehand_though_not_every_arm_has_every_task() -> None:
+    suite, options = ControlSuite(["CartPole-v1", "Pendulum-v1"]), Options(1, 0, ("random", "dqn"))
+    assert [key[0] for key in keys(suite, options) if key[2] == "dqn"] == ["CartPole-v1"]
+    assert len(keys(suite, options)) == suite.count(options) == 3
 
 
 def sample() -> dict[str, Any]:

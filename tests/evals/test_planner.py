@@ -13,7 +13,7 @@ from gedanken.evals.errors import EvalError
 from gedanken.evals.failures import worst
 from gedanken.evals.main import run_suite
 from gedanken.evals.planner import LLM, PARAPHRASES, REVISED, SCHEMAS, UNMET, UNTOLD, PlannerSuite
-from gedanken.evals.suite import Options, Parts
+from gedanken.evals.suite import Options, Parts, keys
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.babyai_aims import LEVELS
@@ -155,7 +155,10 @@ def test_who_is_told_what_failed_can_do_better(parts: Parts) -> None:
     made = Parts(BabyAIWorld, parts.trained, parts.config, lambda: Tuned(mends_what_it_is_told), None)
     options = Options(limit=limit, seed=0, arms=suite.arms)
     samples = list(suite.measure(made, options, set()))
+    assert {(s["task"], s["seed"], s["arm"]) for s in samples} == set(keys(suite, options))
     assert len(samples) == suite.count(options) == 2 * limit
+    both = keys(PlannerSuite([PARAPHRASES, REVISED], levels=FEW), options)
+    assert len(both) == 3 * limit and (PARAPHRASES, 0, UNTOLD) not in both
     assert {arm: {s["right"] for s in samples if s["arm"] == arm} for arm in suite.arms} == {
         LLM: {True},
         UNTOLD: {False},
