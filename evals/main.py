@@ -256,6 +256,14 @@ def _unseen(suite: Suite, options: Options, parts: Parts) -> None:
             )
 
 
+def _adapter(llm: str) -> list[Path]:
+    """Return the weights of the adapter that a language model's name names. Raises AdapterError for one not there."""
+    from gedanken.agent.llm.adapter import WEIGHTS, resolve
+
+    kind, _, name = llm.partition(":")
+    return [resolve(name) / WEIGHTS] if kind == "embedded" and name else []
+
+
 def _folder(
     runs: Path,
     suite: Suite,
@@ -279,6 +287,7 @@ def _folder(
     }
     seeds, path = {"seed": options.seed}, parts.trained.path
     weights = [path / name for name in ("model.safetensors", "critic.safetensors")] if path else []
+    weights += _adapter(parts.config.llm)
     _unseen(suite, options, parts)
     more: dict[str, Any] = {"learnt": str(learnt)} if (learnt := parts.trained.card.get("learnt")) else {}
     more |= {"workers": workers}

@@ -123,8 +123,8 @@ class RunFolder:
         there = _sums(checkpoints)
         if others := [name for name, digest in self.about["checkpoints"].items() if there.get(name) != digest]:
             raise RunError(
-                f"run {self.id} was begun with another {', '.join(others)}; name those weights with --checkpoint, or"
-                " start a new run"
+                f"run {self.id} was begun with another {', '.join(others)}; name those weights with --checkpoint"
+                " or --llm, or start a new run"
             )
 
     def go_on(self) -> None:

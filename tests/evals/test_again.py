@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from gedanken.agent.llm.adapter import CONFIG, WEIGHTS
 from gedanken.cli import run
 from gedanken.evals.errors import EvalError, RunError
 from gedanken.evals.main import run_suite
+from gedanken.evals.run_folder import sha256
 from gedanken.evals.suite import Parts
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import Trained
@@ -136,3 +138,20 @@ def test_what_there_is_not_is_named_with_what_there_is(tiny: str, capsys: pytest
     assert run(["eval", "--resume", "a", "--rerun", "b"]) == 2
     with pytest.raises(EvalError, match="no task Pong"):
         run_suite("speed", tasks=["Pong"])
+
+
+def test_a_run_names_the_adapter_of_its_language_model(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "mine" / WEIGHTS
+    weights.parent.mkdir()
+    weights.with_name(CONFIG).write_text("{}")
+    weights.write_bytes(b"learned")
+    asked = ["eval", "--limit", "1", "--task", TASK, "--arm", "random", "--checkpoint", tiny, "--json"]
+    assert run([*asked, "--llm", f"embedded:{weights.parent}"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    about = json.loads((tmp_path / "runs" / first["run"] / "run.json").read_text())
+    assert about["checkpoints"][f"mine/{WEIGHTS}"] == sha256(weights)
+    weights.write_bytes(b"learned anew")
+    assert run(["eval", "--rerun", first["run"]]) == 1
+    assert f"was begun with another mine/{WEIGHTS}" in capsys.readouterr().err
