@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from gedanken.agent.agent import Agent
@@ -23,7 +24,7 @@ from gedanken.evals.suite import Parts
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.gym_world import random_action
 from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import Plan
+from gedanken.worlds.spec import Plan, WorldSpec
 
 SIDE_BY_SIDE = 16
 """Runs of the loop that share one batch of the language model."""
@@ -33,6 +34,9 @@ BATCH = 64
 
 ALONE, REPLAN = "llm-alone", "llm-replan"
 """The language model without rehearsal: its first plan, or new ones where a plan fails."""
+
+IDLE = "no-op"
+"""The floor below chance: nothing is done."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,29 @@ def bot(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
 
 def random(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
     """Act at random until the level ends."""
+    yield from _blindly(parts, task, seeds, "random", lambda env, spec, rng: random_action(spec, rng))
+
+
+def no_op(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
+    """Do nothing until the level ends."""
+    yield from _blindly(parts, task, seeds, IDLE, lambda env, spec, _: idle_action(env, spec))
+
+
+def idle_action(env: gymnasium.Env[Any, Any], spec: WorldSpec) -> Any:
+    """Return the action that does nothing: minigrid's `done`, controls at rest ``[A]``, or else the first one."""
+    if spec.controls:
+        return np.array([min(max(0.0, axis.low), axis.high) for axis in spec.controls], np.float32)
+    return int(getattr(getattr(env.unwrapped, "actions", None), "done", 0))
+
+
+def _blindly(
+    parts: Parts,
+    task: str,
+    seeds: Sequence[int],
+    arm: str,
+    act: Callable[[gymnasium.Env[Any, Any], WorldSpec, np.random.Generator], Any],
+) -> Iterator[Sample]:
+    """Act without a look at anything until the level ends."""
     world = parts.make_world(task)
     env = world.make()
     for seed in seeds:
@@ -243,11 +270,11 @@ def random(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
         goal, reward, over = world.mission(raw), 0.0, False
         taken = []
         while not over:
-            taken.append(random_action(world.spec, rng))
+            taken.append(act(env, world.spec, rng))
             _, reward, terminated, truncated, _ = env.step(taken[-1])  # type: ignore[assignment]
             over = bool(terminated or truncated)
         actions = tuple(action if isinstance(action, int) else action.tolist() for action in taken)
-        yield Sample(task, seed, "random", float(reward) > 0, len(taken), goal, actions=actions)
+        yield Sample(task, seed, arm, float(reward) > 0, len(taken), goal, actions=actions)
 
 
 def loop(
@@ -347,6 +374,7 @@ ABOUT = {
     "oracle-plan": "a right plan, carried out to the level's end by the same controller: its own ceiling",
     "bot": "minigrid's bot, which sees the whole simulator",
     "random": "actions at random until the level ends",
+    IDLE: "actions that do nothing until the level ends",
     "llm-actor": "the language model, one action a prompt, as BALROG's agents: no plan, no controller",
 }
 """What every arm is, also those that only some suites have."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gedanken.evals.arms import ALONE, ARMS, REPLAN, llm_greedy, llm_replan
+from gedanken.evals.arms import ALONE, ARMS, IDLE, REPLAN, llm_greedy, llm_replan, no_op
 from gedanken.evals.episodes import EpisodeSuite, costs_of_arms
 from gedanken.evals.peers.llm_actor import ACTOR, llm_actor
 from gedanken.evals.suite import Table
@@ -26,7 +26,7 @@ AIMS = {
 }
 """The success in per cent that this project has set itself, by level."""
 
-PLAYERS = {"loop": ARMS["loop"], REPLAN: llm_replan, **ARMS, ALONE: llm_greedy}
+PLAYERS = {"loop": ARMS["loop"], REPLAN: llm_replan, **ARMS, ALONE: llm_greedy, IDLE: no_op}
 
 
 class BabyAILevels(EpisodeSuite):

@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from gedanken.evals.arms import ALONE, REPLAN
+from gedanken.evals.arms import ALONE, IDLE, REPLAN
 from gedanken.evals.charts import (
     Bar,
     Curve,
@@ -47,7 +47,15 @@ HEADINGS = {
 WORST = {"world-model": "What surprised most"}
 """What the worst of a suite is called where it isn't failures."""
 
-KINDS = {"loop": "main", REPLAN: "second", ALONE: "second", "oracle-plan": "third", "bot": "third", "random": "floor"}
+KINDS = {
+    "loop": "main",
+    REPLAN: "second",
+    ALONE: "second",
+    "oracle-plan": "third",
+    "bot": "third",
+    "random": "floor",
+    IDLE: "floor",
+}
 """CSS class of each arm's bar."""
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from gedanken.evals import arms
+from gedanken.evals.arms import IDLE, idle_action
 from gedanken.evals.babyai_local import TASKS, BabyAILocal
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import load_suite, run_suite
 from gedanken.evals.suite import Options, Parts, evaluation_seeds
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worlds.spec import Axis
 
 
 def test_evaluation_seeds_never_reach_the_training_seeds() -> None:
@@ -42,6 +45,19 @@ def test_every_arm_plays_the_same_seeds(make_parts: Callable[..., Parts]) -> Non
     assert set(results["arms"]) == {"llm-alone", "oracle-plan", "bot", "random"}
     assert {d["second"] for d in results["differences"]} == set(results["arms"])
     assert suite.tables(results)[0].columns == ("level", *arms.ARMS)
+
+
+def test_who_does_nothing_is_the_floor_where_it_is_named(make_parts: Callable[..., Parts]) -> None:
+    suite = BabyAILocal([TASKS[0]])
+    assert IDLE in suite.arms and IDLE in load_suite("babyai-levels").arms and IDLE not in suite.default_arms
+    samples = list(suite.measure(make_parts(), Options(limit=3, seed=0, arms=(IDLE,)), set()))
+    env: Any = BabyAIWorld(TASKS[0]).make()
+    env.reset(seed=0)
+    done = env.unwrapped.actions.done
+    assert all(s["arm"] == IDLE and not s["success"] and set(s["actions"]) == {done} for s in samples)
+    assert samples[0]["steps"] == env.unwrapped.max_steps
+    push = SPEC.model_copy(update={"actions": (Axis(name="push", low=-2, high=2), Axis(name="heat", low=1, high=3))})
+    assert idle_action(env, push).tolist() == [0.0, 1.0]
 
 
 def test_what_is_done_is_not_done_again(make_parts: Callable[..., Parts]) -> None:
