@@ -21,7 +21,7 @@ from gedanken.pursue import PIPE_WIDTH
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gedanken.worldmodel.imagined import ImaginedEnv
+    from gedanken.agent.dreaming import Dreaming
 
 KEYS = {"\x1b[A": "forward", "\x1b[D": "left", "\x1b[C": "right", " ": "act", "r": "again", "q": "quit"}
 KEYS |= {"\x1bOA": "forward", "\x1bOD": "left", "\x1bOC": "right", "\x1b": "quit", "\x04": "quit"}
@@ -52,6 +52,7 @@ def dream_command(words: str | None, world: str, seed: int, number: int, checkpo
     typed = sys.stdin.isatty() and sys.stdout.isatty()
     console = Console(highlight=False, stderr=as_json, width=None if typed else PIPE_WIDTH)
     with waiting(console, "Falling asleep: the world model is loaded") if typed else contextlib.nullcontext():
+        from gedanken.agent.dreaming import Dreaming
         from gedanken.agent.grounding import ground
         from gedanken.agent.loading import load_world
         from gedanken.worldmodel.checkpoint import shipped
@@ -61,72 +62,69 @@ def dream_command(words: str | None, world: str, seed: int, number: int, checkpo
         there = ground(start.spec, words) if words is not None else []
         env = ImaginedEnv(checkpoint or shipped(start.spec, world), start, start_seed=seed, there=there)
     with contextlib.closing(keys() if typed else words_of_a_pipe()) as asked:
-        moments = live(env, number, asked, console, typed)
+        moments = live(Dreaming(env, number), number, asked, console, typed)
     if as_json:
         click.echo(json.dumps({"world": world, "seed": seed, "there": there, "moments": moments}))
     return REACHED
 
 
-def live(env: ImaginedEnv, seed: int, asked: Iterator[str], console: Console, typed: bool) -> list[dict[str, Any]]:
-    """Dream until nothing more is asked for; return every moment."""
+def live(dreaming: Dreaming, seed: int, asked: Iterator[str], console: Console, typed: bool) -> list[dict[str, Any]]:
+    """Dream, begun with a seed, until nothing more is asked for; return every moment."""
     from gedanken.agent.telling.dreaming import picture, said
     from gedanken.agent.telling.window import Window
 
     window = Window(console)
 
-    def begin(seed: int) -> tuple[Any, dict[str, Any], str]:
-        view, info = env.reset(seed=seed)
-        there = ", ".join(thing.name for thing in env.there)
-        lacks = f"; this dream has no {', no '.join(info['missing'])}" if info["missing"] else ""
-        return view, info, f"There is to be: {there}{lacks}." if there else "A dream."
-
     def show(news: str) -> None:
         if typed:
-            window.show(picture(env, view, info, f"{news}\n{HELP}"))
+            window.show(picture(dreaming, f"{news}\n{HELP}"))
         else:
-            console.print(f"{news} {said(env, view, info)}", markup=False)
+            console.print(f"{news} {said(dreaming.now)}", markup=False)
+
+    def begun() -> str:
+        missing = dreaming.now.missing
+        lacks = f"; this dream has no {', no '.join(missing)}" if missing else ""
+        return f"There is to be: {', '.join(dreaming.there)}{lacks}." if dreaming.there else "A dream."
 
     moments: list[dict[str, Any]] = []
-    view, info, news = begin(seed)
     try:
-        show(news)
+        show(begun())
         for word in asked:
             if word == "quit":
                 break
             if word == "again":
                 seed += 1
-                view, info, news = begin(seed)
-                show(news)
+                dreaming.begin(seed)
+                show(begun())
                 continue
-            action = choose(env, word)
+            action = choose(dreaming, word)
             if action is None:
                 show("Nothing to act on.")
                 continue
-            view, reward, over, late, info = env.step(action)
-            name = env.world.spec.action_names[int(action)]
-            scene = env.world.describe(view, env.world.spec.grid.agent)
-            moments.append({"action": name, "seen": scene, "disagreement": info["disagreement"], "reward": reward})
-            show(f"{env.taken}: {name}.")
-            if over or late:
+            now = dreaming.act(action)
+            moment = {"action": action, "seen": now.sees, "disagreement": now.disagreement, "reward": now.reward}
+            moments.append(moment)
+            show(f"{dreaming.env.taken}: {action}.")
+            if now.over:
                 seed += 1
-                view, info, news = begin(seed)
-                show(f"The dream is over. {news}")
+                dreaming.begin(seed)
+                show(f"The dream is over. {begun()}")
     finally:
         window.close(keep=True)
     return moments
 
 
-def choose(env: ImaginedEnv, word: str) -> Any:
+def choose(dreaming: Dreaming, word: str) -> str | None:
     """Return the action of a word; to act is the first action, none of the moves, that the model says does something.
 
     Raises click.UsageError for a word that is none.
     """
-    names = env.world.spec.action_names
+    names = dreaming.spec.action_names
     if word == "act":
-        return next((i for i, name in enumerate(names) if name not in MOVES and env.changes(i)), None)
+        return next((name for i, name in enumerate(names) if name not in MOVES and dreaming.env.changes(i)), None)
     if word not in names:
         raise click.UsageError(f"{word!r} is no action; there are {', '.join(names)}, act, again and quit")
-    return names.index(word)
+    return word
 
 
 def keys(terminal: int = 0) -> Generator[str]:

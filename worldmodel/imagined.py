@@ -37,6 +37,7 @@ class Mapped(Protocol):
     def extend(self, belief: Any) -> Any: ...  # noqa: D102
     def known(self, belief: Any) -> Tensor: ...  # noqa: D102
     def supposed(self, belief: Any) -> Tensor: ...  # noqa: D102
+    def alter(self, belief: Any, cells: Tensor, observation: Tensor) -> Any: ...  # noqa: D102
     def spoken_of(self, belief: Any, step: Tensor) -> Tensor: ...  # noqa: D102
     def doubts(self, belief: Any, action: Tensor) -> Tensor: ...  # noqa: D102
 
@@ -96,8 +97,6 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
         self.there = [Thing.parse(spec, text) for text in there]
         if self.there and not isinstance(self.model, Mapped):
             raise CheckpointError(f"{self.trained.name} imagines no map, so nothing can be asked to be there")
-        codes = spec.plan_codes([thing.step for thing in self.there])
-        self._steps = torch.tensor(codes, dtype=torch.long).view(1, -1, len(spec.step_sizes))
         field = spec.grid
         most = np.array([len(channel.categories) - 1 for channel in field.channels], np.uint8)
         high = np.broadcast_to(most, (field.height, field.width, len(most)))
@@ -116,7 +115,7 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
         self._chance = torch.Generator().manual_seed(int(self.np_random.integers(1 << 62))).get_state()
         self.taken = 0
         with self._chances():
-            self.belief, missing = self._suppose()
+            self.belief, missing = self._suppose(self._first, self.there)
             view = self._view()
         return view, {"disagreement": 0.0, "doubts": _certain(view), "missing": missing}
 
@@ -136,6 +135,33 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
         over = bool(readout.continues < 0.5)
         info = {"disagreement": doubt, "doubts": doubts}
         return view, float(readout.reward), over, self.taken >= self.length, info
+
+    def happen(self, after: Thing, before: Thing | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Let something happen that nobody did: the nearest `before`, seen ones first, becomes `after`.
+
+        Without `before`, `after` appears out of sight, unless it is there; what nobody has seen is drawn anew for that.
+        Places speak of the present pose. `info["missing"]` names what was not to be had. Raises CheckpointError for a
+        model that imagines no map.
+        """
+        model = self.model
+        if not isinstance(model, Mapped):
+            raise CheckpointError(f"{self.trained.name} imagines no map, so nothing can happen in it by itself")
+        with self._chances(), torch.no_grad():
+            belief = model.begin_goal(self.belief, torch.ones(1, dtype=torch.bool))
+            missing: list[str] = []
+            so = self._cells(belief, after)
+            if before:
+                were = self._cells(belief, before)
+                one = self._nearest(belief, were & ~so)
+                if one.any():
+                    belief, were = self._become(belief, one, after), one
+                    so = self._cells(belief, after)
+                missing = [] if (were & so).any() else [after.name]
+            elif not so.any():
+                belief, missing = self._suppose(belief, [after])
+            self.belief = belief
+            view = self._view()
+        return view, {"disagreement": 0.0, "doubts": _certain(view), "missing": missing}
 
     def changes(self, action: int) -> bool:
         """Tell whether the model imagines an action to change anything now; the dream stays as it is."""
@@ -165,16 +191,19 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
             belief = self.model.observe(self.model.initial(1), torch.zeros(1, dtype=torch.long), view, one)
         return self.model.begin_goal(belief, one)
 
-    def _suppose(self) -> tuple[Belief, list[str]]:
+    def _suppose(self, belief: Belief, things: Sequence[Thing]) -> tuple[Belief, list[str]]:
         """Draw worlds until one has all that must be there; else take one that has most of it. Return what it lacks."""
-        if not self.there:
-            return self.model.suppose(self._first, self._steps), []
+        spec = self.world.spec
+        codes = spec.plan_codes([thing.step for thing in things])
+        steps = torch.tensor(codes, dtype=torch.long).view(1, -1, len(spec.step_sizes))
+        if not things:
+            return self.model.suppose(belief, steps), []
         best: tuple[int, Belief, list[str]] | None = None
         for _ in range(DRAWS):
-            worlds = self.model.suppose(self._first.repeat(DRAWN), self._steps.expand(DRAWN, -1, -1))
-            found = torch.stack([self._has(worlds, thing) for thing in self.there], 1)  # [DRAWN, things]
+            worlds = self.model.suppose(belief.repeat(DRAWN), steps.expand(DRAWN, -1, -1))
+            found = torch.stack([self._has(worlds, thing) for thing in things], 1)  # [DRAWN, things]
             row = int(found.sum(1).argmax())
-            missing = [thing.name for thing, there in zip(self.there, found[row].tolist(), strict=True) if not there]
+            missing = [thing.name for thing, there in zip(things, found[row].tolist(), strict=True) if not there]
             if best is None or len(missing) < best[0]:
                 best = (len(missing), worlds[row : row + 1], missing)
             if not missing:
@@ -182,14 +211,38 @@ class ImaginedEnv(gymnasium.Env[Observation, np.int64]):
         assert best is not None
         return best[1], best[2]
 
+    def _nearest(self, belief: Belief, cells: Tensor) -> Tensor:
+        """Keep the nearest of some cells [1, P, P], seen ones first; the agent's own is none of them."""
+        assert isinstance(self.model, Mapped)
+        middle = cells.shape[1] // 2
+        away = (torch.arange(cells.shape[1]) - middle).abs()
+        far = away[:, None] + away
+        far = far + (self.model.known(belief)[..., 0] == self.world.spec.grid.hidden) * far.numel()
+        far[~cells | (away[:, None] + away == 0)] = far.max() + 1
+        return (torch.arange(far.numel()) == far.argmin()).view_as(cells) & cells
+
+    def _become(self, belief: Belief, cells: Tensor, after: Thing) -> Belief:
+        """Give cells [1, P, P] the further codes of a thing."""
+        assert isinstance(self.model, Mapped)
+        shown = self.model.supposed(belief)
+        for channel, code in after.codes:
+            shown[..., channel][cells] = code
+        changed: Belief = self.model.alter(belief, cells, shown)
+        return changed
+
     def _has(self, worlds: Belief, thing: Thing) -> Tensor:
         """Tell which worlds [B] hold a thing."""
+        return self._cells(worlds, thing).flatten(1).any(1)
+
+    def _cells(self, worlds: Belief, thing: Thing) -> Tensor:
+        """Tell which cells of supposed worlds [B, P, P] show a thing."""
         assert isinstance(self.model, Mapped)
-        step = torch.tensor([self.world.spec.step_codes(thing.step)]).expand(DRAWN, -1)
-        cells, shown = self.model.spoken_of(worlds, step), self.model.supposed(worlds)
+        step = torch.tensor([self.world.spec.step_codes(thing.step)])
+        shown = self.model.supposed(worlds)
+        cells = self.model.spoken_of(worlds, step.expand(len(shown), -1))
         for channel, code in thing.codes:
             cells = cells & (shown[..., channel] == code)
-        return cells.flatten(1).any(1)
+        return cells
 
     def _view(self) -> Observation:
         with torch.no_grad():

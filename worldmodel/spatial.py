@@ -35,6 +35,9 @@ from gedanken.worlds.spec import WorldSpec
 SLIP = 0.01
 """Chance that a known cell is seen otherwise than it was known, by which motions are judged."""
 
+NEVER = 1e-5
+"""Frequency in sight up to which a code counts as never seen."""
+
 
 @dataclass(frozen=True)
 class SpatialBelief(Belief):
@@ -171,13 +174,8 @@ class SpatialModel(nn.Module):
         world = world.scatter(1, self.near.expand(batch, -1), torch.where(keep, old, changed[:, :-1]))
         hand = torch.where(grid.hidden[changed[:, -1]], belief.hand, changed[:, -1])
         world = self._suppose_on(world, belief.places)
-        view = world[:, grid.view]
-        visible = (self.sight(view) > 0) & (view != grid.unknown)
-        visible[:, grid.view_agent] = False
-        cells = grid.view.expand(batch, -1)
-        seen = seen.scatter(1, cells, torch.where(visible, view, seen.gather(1, cells)))
         return SpatialBelief(
-            seen=seen,
+            seen=self._look(seen, world),
             world=world,
             places=grid.move_places(belief.places, motion),
             hand=hand,
@@ -187,6 +185,15 @@ class SpatialModel(nn.Module):
             places_before=belief.places[:, self.patch],
             hand_before=belief.hand,
         )
+
+    def _look(self, seen: Tensor, world: Tensor) -> Tensor:
+        """Write what is in sight of a supposed world into what the agent knows."""
+        grid = self.grid
+        view = world[:, grid.view]
+        visible = (self.sight(view) > 0) & (view != grid.unknown)
+        visible[:, grid.view_agent] = False
+        cells = grid.view.expand(len(view), -1)
+        return seen.scatter(1, cells, torch.where(visible, view, seen.gather(1, cells)))
 
     def _suppose_on(self, world: Tensor, places: Tensor) -> Tensor:
         """Where something unsupposed comes into sight, suppose what is around the agent now."""
@@ -239,6 +246,16 @@ class SpatialModel(nn.Module):
     def supposed(self, belief: SpatialBelief) -> Tensor:
         """Decode the whole supposed world, [B, P, P, C]."""
         return self.grid.decode(belief.world).view(len(belief.world), self.grid.side, self.grid.side, -1)
+
+    @torch.no_grad()
+    def alter(self, belief: SpatialBelief, cells: Tensor, observation: Tensor) -> SpatialBelief:
+        """Let cells [B, P, P] of the supposed world show an observation [B, P, P, C], where one like it was ever seen.
+
+        What comes into sight thereby is known.
+        """
+        shown = self.grid.encode(observation)
+        world = torch.where(cells.flatten(1) & (self.usual[shown] > NEVER), shown, belief.world)
+        return SpatialBelief(**{**vars(belief), "world": world, "seen": self._look(belief.seen, world)})
 
     def spoken_of(self, belief: SpatialBelief, step: Tensor) -> Tensor:
         """Tell which cells of the supposed world [B, P, P] the first argument of a step [B, G] speaks of."""

@@ -3,7 +3,7 @@
 import pytest
 
 from gedanken.agent.goals import GoalError
-from gedanken.agent.grounding import ground
+from gedanken.agent.grounding import ground, ground_event
 from gedanken.worldmodel.imagined import Thing
 from gedanken.worlds.babyai import SPEC
 
@@ -32,3 +32,39 @@ def test_things_are_found_by_their_words_and_order(words: str, things: list[str]
 def test_words_that_name_nothing_are_refused(words: str) -> None:
     with pytest.raises(GoalError):
         ground(SPEC, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "after", "before"),
+    [
+        ("the door opens", "open door", "door"),
+        ("The locked blue door opened!", "open blue door", "locked blue door"),
+        ("the open door on your left closes", "closed door on your left", "open door on your left"),
+        ("look, the red door locks", "locked red door", "red door"),
+        ("the doors are now closed", "closed door", "door"),
+        ("a red ball appears behind you", "red ball behind you", None),
+        ("there is a locked green door", "locked green door", None),
+    ],
+)
+def test_an_event_is_what_becomes_of_a_thing(words: str, after: str, before: str | None) -> None:
+    assert ground_event(SPEC, words) == (after, before)
+    Thing.parse(SPEC, after)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("it rains", "names nothing"),
+        ("", "empty"),
+        ("the door", "is no event"),
+        ("the ball disappears", "is no event"),
+        ("the door unlocks", "is no event"),
+        ("the door doesn't open", "is no event"),
+        ("no door opens", "is no event"),
+        ("the door opens and closes", "is no event"),
+        ("the door opens and a ball appears", "one thing at a time"),
+    ],
+)
+def test_what_is_no_event_is_refused(words: str, why: str) -> None:
+    with pytest.raises(GoalError, match=why):
+        ground_event(SPEC, words)

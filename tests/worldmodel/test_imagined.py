@@ -107,6 +107,77 @@ def test_a_model_without_a_map_can_be_asked_for_nothing() -> None:
         ImaginedEnv(trained("rssm"), WORLD, there=["red ball"])
 
 
+def thing(text: str) -> Thing:
+    return Thing.parse(SPEC, text)
+
+
+def doors(env: ImaginedEnv, state: str) -> int:
+    codes = [SPEC.grid.channels[0].categories.index("door"), SPEC.grid.channels[2].categories.index(state)]
+    shown = env.model.supposed(env.belief)[0]  # type: ignore[attr-defined]
+    return int((shown[..., ::2] == torch.tensor(codes)).all(-1).sum())
+
+
+def with_a_door(tiny: Trained) -> ImaginedEnv:
+    env = ImaginedEnv(tiny, BabyAIWorld("BabyAI-OpenDoor-v0"), start_seed=3, there=["locked door"])
+    for seed in range(20):
+        if not env.reset(seed=seed)[1]["missing"]:
+            return env
+    raise AssertionError("no dream has a locked door")
+
+
+def test_a_thing_becomes_another_and_what_is_so_stays(tiny: Trained) -> None:
+    env = with_a_door(tiny)
+    locked, opened = doors(env, "locked"), doors(env, "open")
+    _, info = env.happen(thing("open door"), thing("locked door"))
+    assert info["missing"] == [] and doors(env, "locked") == locked - 1 and doors(env, "open") == opened + 1
+    for _ in range(locked - 1):
+        env.happen(thing("open door"), thing("locked door"))
+    before = env.belief
+    _, info = env.happen(thing("open door"), thing("locked door"))
+    assert info["missing"] == ["open door"] and bool(env.model.same(before, env.belief))
+    assert env.taken == 0
+
+
+def test_what_was_never_seen_does_not_happen(tiny: Trained) -> None:
+    env, usual = with_a_door(tiny), tiny.model.usual.clone()  # type: ignore[attr-defined]
+    tiny.model.usual.zero_()  # type: ignore[attr-defined]
+    before = env.belief
+    _, info = env.happen(thing("closed door"), thing("locked door"))
+    tiny.model.usual.copy_(usual)  # type: ignore[attr-defined]
+    assert info["missing"] == ["closed door"] and bool(env.model.same(before, env.belief))
+
+
+def test_the_nearest_thing_in_sight_comes_first(tiny: Trained) -> None:
+    env = ImaginedEnv(tiny, BabyAIWorld("BabyAI-OpenDoor-v0"), start_seed=3)
+    env.reset(seed=0)
+    cells = torch.ones(1, 13, 13, dtype=torch.bool)
+    [[_, row, column]] = env._nearest(env.belief, cells).nonzero().tolist()
+    assert abs(row - 6) + abs(column - 6) == 1
+    known = env.model.known(env.belief)[0, ..., 0] != SPEC.grid.hidden  # type: ignore[attr-defined]
+    cells = torch.zeros_like(cells)
+    cells[0, 8, 6] = True
+    cells[0, *known.nonzero()[0].tolist()] = True  # farther away, and seen
+    assert env._nearest(env.belief, cells)[0][known].any()
+    cells = torch.zeros_like(cells)
+    cells[0, 6, 6] = True  # the agent's own
+    assert not env._nearest(env.belief, cells).any()
+
+
+def test_what_appears_is_out_of_sight_and_what_was_seen_stays(tiny: Trained) -> None:
+    env = ImaginedEnv(tiny, WORLD, start_seed=3)
+    view, _ = env.reset(seed=1)
+    known, _ = env.known()
+    _, info = env.happen(thing("purple box behind you"))
+    assert bool(env._has(env.belief, thing("purple box behind you"))) != bool(info["missing"])
+    assert np.array_equal(known, env.known()[0])
+
+
+def test_without_a_map_nothing_happens_by_itself() -> None:
+    env = ImaginedEnv(trained("rssm"), WORLD)
+    with pytest.raises(CheckpointError, match="imagines no map"):
+        env.happen(thing("red ball"))
+
+
 def test_the_example_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
     [example] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "ImaginedEnv(" in block]
