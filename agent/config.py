@@ -70,6 +70,11 @@ class LoopConfig(BaseModel):
         default=20, ge=0, le=10_000, description="Gradient steps after an episode; 0 learns nothing."
     )
 
+    @staticmethod
+    def own(card: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that a checkpoint's card has of its own."""
+        return {name: card[name] for name in ("horizon", "patience", "surprise") if name in card}
+
     @classmethod
     def preset(cls, name: Preset = "default", **changes: object) -> LoopConfig:
         """Return a named set of values with changes; `debug` runs in seconds."""
@@ -78,5 +83,5 @@ class LoopConfig(BaseModel):
 
     def practised(self, card: Mapping[str, Any]) -> LoopConfig:
         """Return these values, and those that a checkpoint's card has of its own where nobody chose."""
-        own = {name: card[name] for name in ("horizon", "patience", "surprise") if name in card}
-        return self.model_copy(update={name: value for name, value in own.items() if name not in self.model_fields_set})
+        own = self.own(card).items()
+        return self.model_copy(update={name: value for name, value in own if name not in self.model_fields_set})

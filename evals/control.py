@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gedanken.agent.agent import Agent
+from gedanken.agent.config import LoopConfig
 from gedanken.agent.loading import load_judge
 from gedanken.agent.propose import propose
 from gedanken.agent.session import Session
@@ -27,6 +29,8 @@ from gedanken.evals.control_learning import (
     Peer,
     Setting,
     learned,
+    model_path,
+    peer_path,
     peers_missing,
     plays,
     world_of,
@@ -44,7 +48,9 @@ from gedanken.worlds.spec import Plan
 
 TRAINING_SEEDS = 3
 
-RETURNS = ("search", "random", "no-op", *PEERS)
+BLIND = ("random", "no-op")
+
+RETURNS = ("search", *BLIND, *PEERS)
 """Arms whose episodes are paid by the environment."""
 
 WORDS = ("words", "words-alone", "words-right")
@@ -72,6 +78,24 @@ class ControlSuite:
     def default_arms(self) -> tuple[str, ...]:
         """Return all arms that can play here."""
         return tuple(arm for arm in self.arms if arm not in PEERS or not peers_missing())
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """Return how the tasks' worlds are learned."""
+        return {task: self.settings[task].plain() for task in self.tasks}
+
+    def weights(self, options: Options) -> list[Path]:
+        """Return the files of what the arms have learned, or will learn when they play."""
+        learners = sorted({seed % TRAINING_SEEDS for seed in evaluation_seeds(options.seed, options.limit)})
+        return [
+            peer_path(arm, task, self.settings[task], learner)
+            if arm in PEERS
+            else model_path(task, learner) / "model.safetensors"
+            for task in self.tasks
+            for arm in options.arms
+            if self.plays(task, arm) and arm not in BLIND
+            for learner in learners
+        ]
 
     def count(self, options: Options) -> int:
         """Return the number of samples."""
@@ -156,7 +180,7 @@ class _Play:
             return paid | {"training_seed": learner, **self._cost(learner)}
         if arm in PEERS:
             policy = self.peer(arm, learner)
-            return self._live(seed, policy.act) | {"training_seed": learner, "real_steps": self.setting.steps}
+            return self._live(seed, policy.act) | {"training_seed": learner, "real_steps": policy.real_steps}
         rng, idle = np.random.default_rng(seed), self._idle()
         return self._live(seed, lambda _: idle if arm == "no-op" else random_action(self.world.spec, rng))
 
@@ -200,7 +224,7 @@ class _Play:
         return _told(goal, plan, fine, len(episode))
 
     def _loop(self, goal: Goal, seed: int, trained: TrainedDynamics) -> dict[str, Any]:
-        config = self.parts.config.practised(trained.card).model_copy(update={"learn_steps": 0})
+        config = self.parts.config.model_copy(update={"learn_steps": 0, **LoopConfig.own(trained.card)})
         critic = load_judge(trained, self.world, None, config)
         agent = Agent(self.world, llm=self.parts.llm, trained=trained, critic=critic, store=None, config=config)
         session: Session = agent.session(seed)

@@ -1,11 +1,15 @@
 """What the suite `control` measures, learned when it is first asked for: world models by trying, and model-free peers.
 
-Each is kept under the user's home by its world and training seed; a training that was cut off goes on.
+Each is kept under the user's home by its world and training seed, made by one process at a time; a training that was
+cut off goes on. Environments are trained in with training seeds only.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,6 +24,7 @@ from gedanken.evals.control_goals import ADAPTERS
 from gedanken.evals.errors import EvalError
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.fit import startling
@@ -44,6 +49,10 @@ class Setting:
     size: Literal["debug", "small", "base"] = "small"
     first: int = 600
 
+    def plain(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**vars(self), "search": self.search.model_dump(mode="json")}
+
 
 SETTINGS = {
     "CartPole-v1": Setting(10_000, 0, SearchConfig(horizon=20, candidates=64, rounds=2)),
@@ -60,26 +69,36 @@ def world_of(task: str) -> GymWorld:
     return GymWorld(ADAPTERS[task], task)
 
 
+def model_path(task: str, seed: int) -> Path:
+    """Return where the world model of a task and a training seed is kept."""
+    return checkpoint.home() / "checkpoints" / f"control-{slug(task)}-{seed}"
+
+
 def learned(task: str, setting: Setting, seed: int) -> TrainedDynamics:
     """Return the world model of a task and a training seed, learning it where it is not there yet.
 
-    Raises CheckpointError, StoreError, TrainingError and WorldError.
+    Whoever asks for it meanwhile waits. Raises CheckpointError, EvalError, StoreError, TrainingError and WorldError.
     """
-    world, name = world_of(task), f"control-{slug(task)}-{seed}"
-    path = checkpoint.home() / "checkpoints" / name
-    if path.exists():
-        trained = checkpoint.load_dynamics(path, world.spec)
-        if trained.card.get("real_steps") != setting.steps:
-            raise EvalError(
-                f"{path} was learned from {trained.card.get('real_steps')} steps, not {setting.steps}; move it"
-            )
-        return trained
+    world, path = world_of(task), model_path(task, seed)
+    with _alone(path.name):
+        if not path.exists():
+            _learn(world, setting, seed, path)
+    trained = checkpoint.load_dynamics(path, world.spec)
+    card, own = trained.card, setting.plain()
+    if others := [f"{key} {value}" for key, value in card.get("setting", {}).items() if own.get(key) != value]:
+        raise EvalError(f"{path} was learned otherwise ({', '.join(others)}); move it")
+    if card.get("real_steps") != setting.steps:
+        raise EvalError(f"{path} was learned from {card.get('real_steps')} steps, not {setting.steps}; move it")
+    return trained
+
+
+def _learn(world: GymWorld, setting: Setting, seed: int, path: Path) -> None:
     torch.manual_seed(seed)
     model = EnsembleModel(world.spec, SIZES[setting.size])
     config = TryConfig(
         steps=setting.steps, random=setting.random, first=setting.first, search=setting.search, seed=seed, foretold=0
     )
-    with ExperienceStore(_folder() / f"{name}.sqlite") as store:
+    with ExperienceStore(_folder() / f"{path.name}.sqlite") as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         for tried in try_out(world, model, world.spec.parse_plan(REWARD), config, past):
             store.append(tried.episode)
@@ -88,14 +107,13 @@ def learned(task: str, setting: Setting, seed: int) -> TrainedDynamics:
         "real_steps": sum(map(len, lived)),
         "plan": REWARD,
         "seed": seed,
+        "setting": setting.plain(),
         "search": setting.search.model_dump(mode="json"),
         "horizon": IMAGINED,
         "surprise": startling(model, lived),
         "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
     }
-    trained = TrainedDynamics(cast(VectorDynamics, model), name, path, card)
-    checkpoint.save(trained, path)
-    return trained
+    checkpoint.save(TrainedDynamics(cast(VectorDynamics, model), path.name, path, card), path)
 
 
 def peers_missing() -> bool:
@@ -103,23 +121,33 @@ def peers_missing() -> bool:
     return importlib.util.find_spec("stable_baselines3") is None
 
 
+def peer_path(arm: str, task: str, setting: Setting, seed: int) -> Path:
+    """Return where a peer is kept, by the seed of the environment that it was trained in."""
+    return _folder() / f"{arm}-{slug(task)}-{FIRST_TRAINING_SEED + seed}-{setting.steps}.zip"
+
+
 class Peer:
-    """A model-free policy trained by its library's own defaults on as many real steps."""
+    """A model-free policy trained by its library's own defaults on as many real steps, and the rest of a rollout."""
 
     def __init__(self, arm: str, task: str, setting: Setting, seed: int) -> None:
         if peers_missing():
             raise EvalError(f"{arm}: {NO_PEERS}")
         library: Any = importlib.import_module("stable_baselines3")
-        world, kind = world_of(task), getattr(library, PEERS[arm])
-        path = _folder() / f"{arm}-{slug(task)}-{seed}-{setting.steps}.zip"
-        if path.exists():
-            self.policy = kind.load(path, device="cpu")
-            return
-        env = world.make().inner
-        self.policy = kind("MlpPolicy", env, seed=seed, device="cpu", verbose=0)
-        self.policy.learn(total_timesteps=setting.steps)
-        self.policy.save(path)
-        env.close()
+        kind, path = getattr(library, PEERS[arm]), peer_path(arm, task, setting, seed)
+        with _alone(path.stem):
+            if not path.exists():
+                env, temporary = world_of(task).make().inner, path.with_name(f"tmp-{path.name}")
+                policy = kind("MlpPolicy", env, seed=FIRST_TRAINING_SEED + seed, device="cpu", verbose=0)
+                policy.learn(total_timesteps=setting.steps)
+                policy.save(temporary)
+                env.close()
+                temporary.replace(path)
+        self.policy = kind.load(path, device="cpu")
+
+    @property
+    def real_steps(self) -> int:
+        """Return how many real steps it was trained on; its library takes whole rollouts."""
+        return int(self.policy.num_timesteps)
 
     def act(self, seen: NDArray[np.float32]) -> Any:
         """Return the likeliest action."""
@@ -129,6 +157,14 @@ class Peer:
 def plays(arm: str, world: GymWorld) -> bool:
     """Tell whether a peer takes such actions: DQN knows no controls."""
     return arm != "dqn" or not world.spec.controls
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Let one process at a time make what has this name; one that is killed lets the next one go on."""
+    with (_folder() / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _folder() -> Path:

@@ -178,6 +178,8 @@ def run_suite(
     except BaseException:
         print(f"what was measured is kept: go on with `gedanken eval --resume {folder.id}`", file=sys.stderr)
         raise
+    finally:
+        folder.note(_learned(measured, options))
     samples = folder.samples()
     raised = careful.errors(samples)
     results = measured.summarise(counted(measured, samples)) | ({"errors": raised} if raised else {})
@@ -256,6 +258,12 @@ def _unseen(suite: Suite, options: Options, parts: Parts) -> None:
             )
 
 
+def _learned(suite: Suite, options: Options) -> list[Path]:
+    """Return the weights that a suite's arms learn on their own."""
+    found: list[Path] = getattr(suite, "weights", lambda _: [])(options)
+    return found
+
+
 def _adapter(llm: str) -> list[Path]:
     """Return the weights of the adapter that a language model's name names. Raises AdapterError for one not there."""
     from gedanken.agent.llm.adapter import WEIGHTS, resolve
@@ -287,7 +295,8 @@ def _folder(
     }
     seeds, path = {"seed": options.seed}, parts.trained.path
     weights = [path / name for name in ("model.safetensors", "critic.safetensors")] if path else []
-    weights += _adapter(parts.config.llm)
+    weights += [*_adapter(parts.config.llm), *_learned(suite, options)]
+    config |= {"learning": learning} if (learning := getattr(suite, "learning", None)) else {}
     _unseen(suite, options, parts)
     more: dict[str, Any] = {"learnt": str(learnt)} if (learnt := parts.trained.card.get("learnt")) else {}
     more |= {"workers": workers}

@@ -136,6 +136,13 @@ class RunFolder:
             self.about["commit"] += f", {now}"
             _write(self.path / "run.json", self.about)
 
+    def note(self, checkpoints: Iterable[Path]) -> None:
+        """Note the SHA-256 of weights that were learned on the way; those known already stay."""
+        sums = _sums(checkpoints) | self.about["checkpoints"]
+        if sums != self.about["checkpoints"]:
+            self.about["checkpoints"] = sums
+            _write(self.path / "run.json", self.about)
+
     # ---- samples ---------------------------------------------------------------------------------------------------
 
     def append(self, sample: Mapping[str, Any]) -> None:

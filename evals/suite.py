@@ -114,7 +114,8 @@ class Suite(Protocol):
     Besides what follows a suite may have: `make_world(task)`, where tasks are no worlds, and `worlds`, the world of
     each; `default_arms` and `more_tasks`; `plays(task, arm)`, where not every arm has every task; `failed(task, seed,
     arm)`, the sample that stands for one that raised, which is left out otherwise; `epochs`, true where samples may be
-    done several times; `arms_share`, true where arms ask the language model the same.
+    done several times; `arms_share`, true where arms ask the language model the same; `learning`, how the models are
+    learned that arms play with, and `weights(options)`, the files of these models, there already or not.
     """
 
     name: str

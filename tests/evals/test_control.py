@@ -1,3 +1,12 @@
+import json
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -5,14 +14,18 @@ import pytest
 
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm.scripted import ScriptedModel
-from gedanken.evals import control, control_goals
+from gedanken.evals import control, control_goals, control_learning
 from gedanken.evals.control import ControlSuite
 from gedanken.evals.control_goals import ADAPTERS, GOALS, goal_of, met
-from gedanken.evals.control_learning import Setting, peers_missing, world_of
-from gedanken.evals.errors import EvalError
-from gedanken.evals.main import load_suite
+from gedanken.evals.control_learning import Peer, Setting, learned, model_path, peers_missing, world_of
+from gedanken.evals.errors import EvalError, RunError
+from gedanken.evals.main import load_suite, run_suite
+from gedanken.evals.run_folder import sha256
 from gedanken.evals.suite import Options, Parts, keys
+from gedanken.worldmodel.checkpoint import TrainedDynamics
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.search import SearchConfig
+from gedanken.worldmodel.trying import IMAGINED, try_out
 
 QUICK = Setting(60, 0, SearchConfig(horizon=3, candidates=8, futures=3, rounds=1), random=60, size="debug", first=20)
 KEEP = "keep(angle, -0.2..0.2, for 3)"
@@ -20,12 +33,15 @@ KEEP = "keep(angle, -0.2..0.2, for 3)"
 
 def parts(says: str) -> Parts:
     unused: Any = None
-    config = LoopConfig.preset("debug", candidates=1, samples=3)
+    config = LoopConfig(candidates=1, samples=3, rounds=0).practised({"horizon": 7, "patience": 9})
     return Parts(unused, unused, config, load_llm=lambda: ScriptedModel(lambda prompt: [f"{says}\n"]))
 
 
 def test_returns_and_goals_in_words_are_measured_on_one_learned_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(control_goals.GOALS, "CartPole-v1", (("keep the angle small for 3 actions", KEEP),))
+    judged: list[LoopConfig] = []
+    judge = control.load_judge
+    monkeypatch.setattr(control, "load_judge", lambda *given: judged.append(given[-1]) or judge(*given))
     suite = ControlSuite(["CartPole-v1"], {"CartPole-v1": QUICK})
     options = Options(1, 0, ("search", "random", "no-op", "words", "words-alone", "words-right"))
     samples = list(suite.measure(parts(KEEP), options, set()))
@@ -35,6 +51,7 @@ def test_returns_and_goals_in_words_are_measured_on_one_learned_model(monkeypatc
     assert by_arm["search"]["real_steps"] == by_arm["words"]["real_steps"] == 60
     assert 8 <= by_arm["no-op"]["return"] == by_arm["no-op"]["steps"] <= 11  # falls over to one side
     assert by_arm["words-right"]["right_plan"] and by_arm["words"]["plan"] == KEEP
+    assert [config.horizon for config in judged] == [IMAGINED], "what another checkpoint's card says does not count"
     for arm in ("words", "words-alone", "words-right"):
         assert by_arm[arm]["steps"] >= 1 and isinstance(by_arm[arm]["success"], bool)
     key = ("CartPole-v1", 0, "random")
@@ -44,6 +61,68 @@ def test_returns_and_goals_in_words_are_measured_on_one_learned_model(monkeypatc
     assert [row["arm"] for row in results["arms"]][:2] == ["search", "random"]
     returns, words = suite.tables(results)
     assert len(returns.rows) == len(words.rows) == 3 and returns.rows[0][4] == "60"
+
+
+def test_two_who_ask_for_a_model_wait_for_one_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = []
+
+    def slowly(*given: Any) -> Iterator[Any]:
+        trainings.append(given)
+        time.sleep(0.5)
+        yield from try_out(*given)
+
+    monkeypatch.setattr(control_learning, "try_out", slowly)
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.map(lambda _: learned("CartPole-v1", QUICK, 0), range(2))
+    assert len(trainings) == 1 and first.card == second.card and first.card["setting"] == QUICK.plain()
+    with pytest.raises(EvalError, match="was learned otherwise \\(first 20\\); move it"):
+        learned("CartPole-v1", replace(QUICK, first=21), 0)
+
+
+def test_a_run_says_how_and_what_it_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "SETTINGS", {"CartPole-v1": QUICK})
+    unused: Any = None
+    made = replace(parts(KEEP), trained=TrainedDynamics(unused, "unused"))
+    answer = run_suite("control", limit=1, arms=["search", "no-op"], runs=tmp_path, parts=made)
+    about = json.loads((tmp_path / answer["run"] / "run.json").read_text())
+    weights = model_path("CartPole-v1", 0) / "model.safetensors"
+    assert about["checkpoints"] == {"control-CartPole-v1-0/model.safetensors": sha256(weights)}
+    assert about["config"]["learning"] == {"CartPole-v1": QUICK.plain()}
+    weights.write_bytes(b"learned anew")
+    with pytest.raises(RunError, match="begun with another control-CartPole-v1-0/model.safetensors"):
+        run_suite(rerun=answer["run"], runs=tmp_path, parts=made)
+
+
+class PPO:
+    """What stable-baselines3 does: it begins with the seed's first episode and takes whole rollouts."""
+
+    begun: list[int] = []
+
+    def __init__(self, policy: str, env: Any, *, seed: int, **more: Any) -> None:
+        self.num_timesteps = 0
+        self.begun.append(seed)
+        env.reset(seed=seed)
+
+    def learn(self, total_timesteps: int) -> None:
+        self.num_timesteps = -(-total_timesteps // 2048) * 2048
+
+    def save(self, path: Path) -> None:
+        path.write_text(str(self.num_timesteps))
+
+    @classmethod
+    def load(cls, path: Path, device: str) -> Any:
+        kept = cls.__new__(cls)
+        kept.num_timesteps = int(path.read_text())
+        return kept
+
+
+def test_a_peer_says_its_own_steps_and_never_sees_an_evaluation_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = ModuleType("stable_baselines3")
+    library.__spec__, library.PPO = ModuleSpec("stable_baselines3", None), PPO  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "stable_baselines3", library)
+    peers = [Peer("ppo", "CartPole-v1", QUICK, seed) for seed in (0, 1, 1)]
+    assert [peer.real_steps for peer in peers] == [2048] * 3
+    assert PPO.begun == [FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 1], "the third is kept"
 
 
 def test_a_peer_that_is_not_there_is_named() -> None:
