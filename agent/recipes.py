@@ -211,6 +211,7 @@ def rooms(**changes: Any) -> RecipeConfig:
         "patience": 250,
         "acting_patience": 600,
         "horizon": 96,
+        "heard": 4_500,
         "situations": 120,
         "rows": (10, 192),
         "steps": 800,

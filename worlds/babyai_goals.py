@@ -75,7 +75,7 @@ FOREIGN = {
     ),
 }  # fmt: skip
 
-WORDS = {"own": 0.4, "everyday": 0.25, "listed": 0.35}
+WORDS = {"own": 0.3, "everyday": 0.15, "listed": 0.55}
 """Shares of practice goals in minigrid's words, in those of this module, in the training list of `babyai_wordings`."""
 
 
