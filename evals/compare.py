@@ -101,7 +101,9 @@ def compare(before: str, after: str, runs: Path = RUNS) -> Comparison:
         raise EvalError(
             f"{first.id} and {second.id} have no task, seed and arm in common ({seeds}); repeat one of them"
         )
-    pairs = [(samples[0][key], samples[1][key]) for key in keys]
+    worlds = getattr(suite, "worlds", {})
+    before_, after_ = ([{"world": worlds.get(key[0], key[0]), **some[key]} for key in keys] for some in samples)
+    pairs = list(zip(before_, after_, strict=True))
     return Comparison(
         suite=suites[0],
         before=first.id,

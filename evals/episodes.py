@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 
 from gedanken.evals.arms import ABOUT, ARMS, Arm, Sample
-from gedanken.evals.measures import Estimate, Measure, Share, mean
+from gedanken.evals.measures import FEWEST, Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import Interval, paired_bootstrap, paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 
 TOGETHER = 256
 """Seeds that an arm plays before what happened is written down."""
+
+NOTHING: Mapping[str, str] = {}
+"""Every task is a world of its own."""
 
 
 class EpisodeSuite:
@@ -31,6 +34,7 @@ class EpisodeSuite:
         default_arms: those that play where none are named.
         aims: the success in per cent that the project has set itself, by task: a column of its own where there are any.
         about: what every arm is, in words.
+        worlds: the world of each task, where tasks are no worlds; tasks of one world have scenes in common.
     """
 
     name: str
@@ -40,6 +44,7 @@ class EpisodeSuite:
     default_arms: tuple[str, ...] = tuple(ARMS)
     aims: Mapping[str, float] = {}
     about: Mapping[str, str] = ABOUT
+    worlds: Mapping[str, str] = {}
     epochs = True
     clocks: tuple[str, ...] = ("seconds", "acting_seconds")
     measures: tuple[Measure, ...] = (
@@ -82,8 +87,8 @@ class EpisodeSuite:
             "arm": main,
             "tasks": arms.get(main, []),
             "arms": {arm: rows for arm, rows in arms.items() if arm != main},
-            "differences": _differences(episodes, list(arms)),
-            "rounds": _rounds([episode for episode in episodes if episode.arm == "loop"]),
+            "differences": _differences(episodes, list(arms), self.worlds),
+            "rounds": _rounds([episode for episode in episodes if episode.arm == "loop"], self.worlds),
         }
 
     def tables(self, results: Mapping[str, Any]) -> list[Table]:
@@ -183,45 +188,59 @@ def costs_of_arms(results: Mapping[str, Any]) -> list[Table]:
     return [Table("what an episode costs", columns, rows, note)] if rows else []
 
 
-def success_of(episodes: Sequence[Sample]) -> Interval:
-    """Return the share of successes with Wilson's interval; epochs of a seed count as one sample, for their mean."""
-    seeds = _by_seed(episodes)
-    return wilson(sum(seeds.values()), len(seeds))
+def success_of(episodes: Sequence[Sample], worlds: Mapping[str, str] = NOTHING) -> Interval:
+    """Return the share of successes with Wilson's interval; what was done in one scene counts as one, for its mean."""
+    scenes = _by_scene(episodes, worlds)
+    return wilson(sum(scenes.values()), len(scenes))
 
 
-def difference(first: Sequence[Sample], second: Sequence[Sample], *, level: float = 0.95) -> Interval | None:
-    """Return the success of two arms over the seeds that both have, first minus second; None where there is none.
+def difference(
+    first: Sequence[Sample],
+    second: Sequence[Sample],
+    *,
+    level: float = 0.95,
+    worlds: Mapping[str, str] = NOTHING,
+) -> Interval | None:
+    """Return the success of two arms over the samples that both have, first minus second; None where there is none.
 
-    Where epochs of a seed differ the interval is a bootstrap over seeds.
+    What was done in one scene counts as one, for its mean; where some of it differs the interval is a bootstrap over
+    scenes, with NaN bounds for fewer than `FEWEST`.
     """
-    ours, theirs = _by_seed(first), _by_seed(second)
-    pairs = [(share, theirs[seed]) for seed, share in ours.items() if seed in theirs]
-    if not pairs:
+    both = {_sample(episode) for episode in first} & {_sample(episode) for episode in second}
+    ours, theirs = (_by_scene([e for e in arm if _sample(e) in both], worlds) for arm in (first, second))
+    if not both:
         return None
+    pairs = [(share, theirs[scene]) for scene, share in ours.items()]
     if all(share in (0.0, 1.0) for pair in pairs for share in pair):
         return paired_difference([a for a, _ in pairs], [b for _, b in pairs], level=level)
     a, b = np.array(pairs).T
-    return paired_bootstrap(lambda rows: a[rows].mean(), lambda rows: b[rows].mean(), len(pairs), level=level)
+    found = paired_bootstrap(lambda rows: a[rows].mean(), lambda rows: b[rows].mean(), len(pairs), level=level)
+    return found if len(pairs) >= FEWEST else replace(found, low=float("nan"), high=float("nan"))
 
 
-def _by_seed(episodes: Sequence[Sample]) -> dict[tuple[str, int], float]:
+def _sample(episode: Sample) -> tuple[str, int]:
+    return episode.task, episode.seed
+
+
+def _by_scene(episodes: Sequence[Sample], worlds: Mapping[str, str]) -> dict[tuple[str, int], float]:
+    """Return the share of successes in each scene, a world and a seed: over all epochs, and all tasks of that world."""
     found: dict[tuple[str, int], list[bool]] = {}
     for episode in episodes:
-        found.setdefault((episode.task, episode.seed), []).append(episode.success)
-    return {seed: sum(shares) / len(shares) for seed, shares in found.items()}
+        found.setdefault((worlds.get(episode.task, episode.task), episode.seed), []).append(episode.success)
+    return {scene: sum(shares) / len(shares) for scene, shares in found.items()}
 
 
-def _differences(episodes: Sequence[Sample], arms: Sequence[str]) -> list[dict[str, Any]]:
+def _differences(episodes: Sequence[Sample], arms: Sequence[str], worlds: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the first arm minus every other one, paired by task and seed."""
     played = {arm: [episode for episode in episodes if episode.arm == arm] for arm in arms}
     return [
         {"first": arms[0], "second": arm, **found.as_dict()}
         for arm in arms[1:]
-        if (found := difference(played[arms[0]], played[arm]))
+        if (found := difference(played[arms[0]], played[arm], worlds=worlds))
     ]
 
 
-def _rounds(loop: Sequence[Sample]) -> list[dict[str, Any]]:
+def _rounds(loop: Sequence[Sample], worlds: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return how often the plan carried out last was a first proposal, a revision, or new after reality differed."""
     groups = {
         "a first proposal": [episode for episode in loop if episode.round == 0 and not episode.replans],
@@ -232,7 +251,7 @@ def _rounds(loop: Sequence[Sample]) -> list[dict[str, Any]]:
         {
             "plan": name,
             "share": len(mine) / len(loop),
-            **success_of(mine).as_dict(),
+            **success_of(mine, worlds).as_dict(),
         }
         for name, mine in groups.items()
         if mine

@@ -96,7 +96,7 @@ class LoopAblation(EpisodeSuite):
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what `EpisodeSuite` does, and as `parts` what each part adds, over all tasks and one by one."""
-        return super().summarise(samples) | {"parts": _parts(episodes_of(samples))}
+        return super().summarise(samples) | {"parts": _parts(episodes_of(samples), self.worlds)}
 
     def tables(self, results: Mapping[str, Any]) -> list[Table]:
         """Return success by arm, and what each part adds."""
@@ -104,22 +104,23 @@ class LoopAblation(EpisodeSuite):
             (
                 ADDED[row["part"]],
                 row["task"] or "all",
-                f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
+                f"{100 * row['value']:+.1f} [{_signed(row['low'])}, {_signed(row['high'])}]",
                 str(row["n"]),
                 _pays(row),
             )
             for row in results["parts"]
         )
-        note = "success %, with the part minus without it, paired; the intervals of one task hold together with 95 %"
-        columns = ("part", "task", "adds", "pairs", "pays?")
-        return [*super().tables(results), Table("what each part adds", columns, rows, f"{note} (Bonferroni)")]
+        note = "success %, with the part minus without it, paired; a level is one scene in its own and in other words"
+        note += "; the intervals of one task hold together with 95 % (Bonferroni)"
+        columns = ("part", "task", "adds", "scenes", "pays?")
+        return [*super().tables(results), Table("what each part adds", columns, rows, note)]
 
     def costs(self, results: Mapping[str, Any]) -> list[Table]:
         """Return what an episode of each arm costs."""
         return costs_of_arms(results)
 
 
-def _parts(episodes: Sequence[Sample]) -> list[dict[str, Any]]:
+def _parts(episodes: Sequence[Sample], worlds: Mapping[str, str]) -> list[dict[str, Any]]:
     found, level = [], 1 - 0.05 / len(ADDED)
     tasks = list(dict.fromkeys(episode.task for episode in episodes))
     for task in [None, *(tasks if len(tasks) > 1 else [])]:
@@ -128,10 +129,16 @@ def _parts(episodes: Sequence[Sample]) -> list[dict[str, Any]]:
         for before, after in zip(BUILT, list(BUILT)[1:], strict=False):
             if before in arms and after in arms:
                 sides = ([episode for episode in mine if episode.arm == arm] for arm in (after, before))
-                adds = difference(*sides, level=level)
+                adds = difference(*sides, level=level, worlds=worlds)
                 found += [{"part": after, "task": task, **adds.as_dict()}] if adds else []
     return found
 
 
+def _signed(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:+.1f}"
+
+
 def _pays(row: Mapping[str, Any]) -> str:
+    if row["low"] is None:
+        return "too few to say"
     return "yes" if row["low"] > 0 else "no, it costs" if row["high"] < 0 else "not beyond noise"

@@ -67,7 +67,7 @@ class Share:
 
     def difference(self, before: Sequence[Sample], after: Sequence[Sample], level: float) -> Difference:
         """See `Measure`; the interval is that of paired proportions."""
-        if len(seeds := seeds_of(before)) > len(set(seeds)):  # epochs of a seed are no samples of their own
+        if len(scenes := scenes_of(before)) > len(set(scenes)):  # what shares one is no sample of its own
             return Estimate(self.name, mean(self.of)).difference(before, after, level)
         first, second = ([bool(self.of(sample)) for sample in samples] for samples in (before, after))
         return Difference(float(np.mean(first)), float(np.mean(second)), paired_difference(second, first, level=level))
@@ -91,15 +91,15 @@ class Estimate:
         """See `Measure`."""
         first, second, n = self.of(before), self.of(after), len(before)
         rows = np.arange(n, dtype=np.int64)
-        interval = paired_bootstrap(second, first, n, level=level, groups=seeds_of(before))
+        interval = paired_bootstrap(second, first, n, level=level, groups=scenes_of(before))
         if interval.n < FEWEST:
             interval = Interval(interval.value, float("nan"), float("nan"), interval.n)
         return Difference(first(rows), second(rows), interval)
 
 
-def seeds_of(samples: Sequence[Sample]) -> list[tuple[str, int]]:
-    """Return task and seed of every sample: what its epochs have in common."""
-    return [(sample["task"], sample["seed"]) for sample in samples]
+def scenes_of(samples: Sequence[Sample]) -> list[tuple[str, int]]:
+    """Return every sample's scene, its world (or task) and seed: epochs, and tasks of one world, have it in common."""
+    return [(sample.get("world", sample["task"]), sample["seed"]) for sample in samples]
 
 
 def ratio(part: Callable[[Sample], float], whole: Callable[[Sample], float]) -> Callable[[Sequence[Sample]], Statistic]:

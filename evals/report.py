@@ -174,7 +174,8 @@ def _interval(row: Mapping[str, Any], *, percent: bool = False) -> str:
     if row["value"] is None:
         return "–"
     if percent:
-        return f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+        low, high = ("–" if row[end] is None else f"{100 * row[end]:.1f}" for end in ("low", "high"))
+        return f"{100 * row['value']:.1f} % [{low}, {high}]"
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 

@@ -10,6 +10,7 @@ import pytest
 from gedanken.cli import run
 from gedanken.evals.compare import changes, compare
 from gedanken.evals.errors import EvalError
+from gedanken.evals.loop_ablation import LEVELS, OTHER_WORDS
 from gedanken.evals.main import load_suite
 from gedanken.evals.measures import Share
 from gedanken.evals.run_folder import RunFolder
@@ -59,6 +60,14 @@ def test_a_regression_is_found_and_can_fail_a_build(runs: Path, capsys: pytest.C
     assert {row["task"] for row in found["changes"] if row["verdict"] == "worse"} == {None, *TASKS}
     assert run(["compare", bad, good, "--fail-on-regression"]) == 0, "the other way round it is better"
     assert "better beyond noise: loop, success" in capsys.readouterr().out
+
+
+def test_tasks_of_one_world_are_one_scene(runs: Path) -> None:
+    twins = LEVELS[0], f"{LEVELS[0]}{OTHER_WORDS}"
+    good, bad = ([s | {"task": task} for task in twins for s in episodes(fails)[:N]] for fails in (3, 30))
+    found = compare(keep(runs, good, "loop-ablation"), keep(runs, bad, "loop-ablation"), runs)
+    together = [change.difference.interval.n for change in found.changes if change.task is None]
+    assert found.pairs == 2 * N and together == [N, N // 2], "what is known of N scenes, and of those done in both"
 
 
 def test_the_same_run_twice_changed_nothing(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,33 @@ def test_what_each_part_adds_and_whether_it_pays() -> None:
     assert 0.3 < low < 0.36, "wider than one 95 % interval, which would begin at 0.355"
 
 
+def lived(arms: dict[str, list[bool]], *, tasks: tuple[str, ...], epochs: int = 1) -> list[dict[str, Any]]:
+    """Return episodes that end the same in every task; epochs take turns in what is listed for a seed."""
+    return [
+        {"task": task, "seed": number // epochs, "arm": arm, "success": success, "steps": 1, "goal": "g"}
+        | {"epoch": 1 + number % epochs}
+        for arm, ends in arms.items()
+        for task in tasks
+        for number, success in enumerate(ends)
+    ]
+
+
+def test_a_level_in_two_wordings_is_one_scene() -> None:
+    twins = (PUT_NEXT, f"{PUT_NEXT}{OTHER_WORDS}")
+    arms = {"llm": [False] * 20, "+grammar": [seed % 3 == 0 for seed in range(20)]}
+    own, both = (LoopAblation(tasks).summarise(lived(arms, tasks=tasks)) for tasks in (twins[:1], twins))
+    assert both["parts"][0] == own["parts"][0] | {"task": None} and both["parts"][0]["n"] == 20, "no more is known"
+    assert [row["n"] for row in both["parts"][1:]] == [20, 20]
+    assert both["differences"][0]["n"] == 20
+
+
+def test_few_seeds_stay_few_however_often_they_are_done() -> None:
+    arms = {"llm": [False] * 10, "+grammar": [True, False] * 5}
+    results = LoopAblation([PUT_NEXT]).summarise(lived(arms, tasks=(PUT_NEXT,), epochs=2))
+    [row] = LoopAblation([PUT_NEXT]).tables(results)[-1].rows
+    assert row[2:] == ("+50.0 [–, –]", "5", "too few to say")
+
+
 def test_other_words_are_another_task(parts: Parts) -> None:
     assert set(LEVELS) < set(TASKS) and len(TASKS) == 4
     own, other = (LoopAblation().make_world(f"{PUT_NEXT}{more}") for more in ("", OTHER_WORDS))
