@@ -124,9 +124,8 @@ def train_goal_match(
     head.train()
     for epoch in range(epochs):
         recent: list[tuple[float, float]] = []
-        order = rng.permutation(len(pairs))
-        for start in range(0, len(order) - batch + 1, batch):
-            chosen = [pairs[i] for i in order[start : start + batch]]
+        for rows in _batches([len(text) for _, text, _ in pairs], batch, rng):
+            chosen = [pairs[i] for i in rows]
             features, mask = memory([text for _, text, _ in chosen])
             steps = pad_plans(head.spec, [plans[i] for i, _, _ in chosen])
             target = torch.tensor([float(met) for _, _, met in chosen])
@@ -141,6 +140,15 @@ def train_goal_match(
         means = np.mean(recent[-100:], axis=0)
         yield {"epoch": epoch, "loss": float(means[0]), "accuracy": float(means[1])}
     head.eval()
+
+
+def _batches(lengths: Sequence[int], batch: int, rng: np.random.Generator, together: int = 16) -> list[list[int]]:
+    """Return an epoch's batches; of each `together` in random order the rows are sorted, so that little is padded."""
+    order, batches = rng.permutation(len(lengths)), list[list[int]]()
+    for start in range(0, len(order), together * batch):
+        block = sorted(order[start : start + together * batch].tolist(), key=lengths.__getitem__)
+        batches += [block[first : first + batch] for first in range(0, len(block) - batch + 1, batch)]
+    return [batches[i] for i in rng.permutation(len(batches))]
 
 
 class _Memory:
