@@ -1,13 +1,22 @@
-"""A real HTTP server on a free port of this machine, for tests."""
+"""A real HTTP server on a free port of this machine, and a workplace that can dream, for tests."""
 
 import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
+import torch
+from doubles import LEVEL, QUICK, Stage, WordCritic
+
+from gedanken.agent.agent import Agent
+from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.tools.guard import Guard, server
 from gedanken.tools.runs import Runs
 from gedanken.tools.service import service
+from gedanken.tools.work import Workshop
+from gedanken.worldmodel.checkpoint import Trained, build
+from gedanken.worldmodel.spatial import SIZES
 
 
 @contextlib.contextmanager
@@ -22,3 +31,17 @@ def served(runs: Runs, token: str | None = None) -> Iterator[str]:
         finally:
             web.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def untrained() -> Iterator[Workshop]:
+    """Open a workplace with an untrained world model of the smallest size, and a language model that has no words."""
+    torch.manual_seed(1)
+    world = Stage(LEVEL)
+    model: Any
+    model, controller = build(world.spec, "spatial", SIZES["debug"].model_dump())
+    with torch.no_grad():
+        model.signals.net[-1].bias[1] = 9.0  # untrained, it would hold that every episode is over
+    trained = Trained(model, controller.eval(), "tiny")
+    agent = Agent(world, llm=ScriptedModel([]), trained=trained, critic=WordCritic(), config=QUICK)
+    yield Workshop(agent, agent.session(3))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import httpx
 
+from gedanken.agent.dreaming import Moment
 from gedanken.agent.events import Event, from_line
 from gedanken.tools.messages import (
     LONGEST_WAIT,
     PATIENCE,
     ActRequest,
+    Dream,
+    GenerateRequest,
+    LiveRequest,
     PlanRequest,
     RehearseRequest,
     Report,
@@ -83,6 +87,54 @@ class Client:
         """Rehearse a plan as things are and as supposed of inputs that nobody controls; nothing is done."""
         return self._begin(WhatIfRequest(plan=plan, change=change), wait)
 
+    # ---- dreams: these wait for what they begin ----------------------------------------------------------------------
+
+    @overload
+    def generate(
+        self,
+        prompt: str,
+        *,
+        interactive: Literal[True] = True,
+        world: str | None = None,
+        start_seed: int | None = None,
+        seed: int = 0,
+    ) -> LiveDream: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: str,
+        *,
+        interactive: bool,
+        world: str | None = None,
+        start_seed: int | None = None,
+        seed: int = 0,
+    ) -> LiveDream | Dream: ...
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        interactive: bool = True,
+        world: str | None = None,
+        start_seed: int | None = None,
+        seed: int = 0,
+    ) -> LiveDream | Dream:
+        """Begin a dream in which what the prompt names is there; one that is not interactive is just its first view.
+
+        What can be said of the rest, see `GenerateRequest`.
+        """
+        request = GenerateRequest(prompt=prompt, interactive=interactive, world=world, start_seed=start_seed, seed=seed)
+        dream = self._dream("/generate", request)
+        return LiveDream(self, dream) if interactive else dream
+
+    def _dream(self, path: str, request: GenerateRequest | LiveRequest) -> Dream:
+        answer = self._ask("POST", path, json=request.model_dump(), params={"wait": LONGEST_WAIT})
+        report = self.finish(Report.model_validate(answer))
+        if not isinstance(report.result, Dream):
+            raise ServiceError(200, report.error or f"the run is {report.state}")
+        return report.result
+
     # ---- looking -----------------------------------------------------------------------------------------------------
 
     def worlds(self) -> Worlds:
@@ -128,12 +180,54 @@ class Client:
         return response.json()
 
 
+class LiveDream:
+    """A dream on a server, `now` its present moment; used as a context it is ended there at the end.
+
+    Every method raises what those of `Client` raise.
+    """
+
+    def __init__(self, client: Client, dream: Dream) -> None:
+        self._client, self._path, self.dream = client, f"/dreams/{dream.dream_id}", dream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def now(self) -> Moment:
+        """Return the present moment, as last heard of."""
+        return self.dream.now
+
+    def act(self, *actions: str) -> Dream:
+        """Take actions, until the dream is over."""
+        self.dream = self._client._dream(self._path, LiveRequest(actions=list(actions)))
+        return self.dream
+
+    def happen(self, event: str) -> Dream:
+        """Let something happen, in words: "the door opens"."""
+        self.dream = self._client._dream(self._path, LiveRequest(event=event))
+        return self.dream
+
+    def look(self) -> Dream:
+        """Tell how the dream is now."""
+        self.dream = Dream.model_validate(self._client._ask("GET", self._path))
+        return self.dream
+
+    def end(self) -> None:
+        """End the dream; one that has ended by itself may be ended, too."""
+        try:
+            self._client._ask("DELETE", self._path)
+        except ServiceError as error:
+            if error.status != 404:
+                raise
+
+
 def _error(response: httpx.Response) -> ServiceError:
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = response.text[:200] or response.reason_phrase
-    if isinstance(detail, list):  # what is wrong with which field
-        detail = "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in detail)
     after = response.headers.get("Retry-After", "")
     return ServiceError(response.status_code, str(detail), int(after) if after.isdigit() else None)

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gedanken.agent.dreaming import Moment
 from gedanken.agent.events import (
     Acted,
     Chosen,
@@ -54,6 +55,24 @@ ChangeText = Annotated[
         examples=["outside = 2", "outside * 0.8", "it is 20 % colder outside"],
     ),
 ]
+PromptText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_GOAL,
+        description="What must be there, in plain words; the things in it are understood, not how they lie.",
+        examples=["a red ball and a locked blue door"],
+    ),
+]
+EventText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_GOAL,
+        description="What happens to one thing: what becomes of it, or that it appears.",
+        examples=["the door opens"],
+    ),
+]
 PlanText = Annotated[
     str,
     Field(
@@ -68,7 +87,7 @@ PlanText = Annotated[
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     work: ClassVar[str]
     acts: ClassVar[bool] = False
@@ -137,7 +156,51 @@ class WhatIfRequest(_Request):
     change: ChangeText
 
 
-Request = PlanRequest | ActRequest | RehearseRequest | SimulateRequest | WhatIfRequest
+class GenerateRequest(_Request):
+    """Begin a dream, a life inside the learned model, in which what the prompt names is there."""
+
+    work = "generate"
+    prompt: PromptText
+    world: str | None = Field(
+        default=None,
+        max_length=100,
+        description="A world of `worlds` of the same kind, whose first view begins it; the server's own by default.",
+        examples=["BabyAI-UnlockLocalDist-v0"],
+    )
+    start_seed: int | None = Field(
+        default=None, ge=0, lt=1 << 30, description="Seed of that world; the server's own by default."
+    )
+    seed: int = Field(default=0, ge=0, lt=1 << 31, description="Decides all that is imagined.")
+    interactive: bool = Field(default=True, description="Whether the dream is kept, to be lived in.")
+
+
+class LiveRequest(_Request):
+    """Go on in a dream: either take actions, or let something happen."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"actions": ["left", "forward"]}, {"event": "the door opens"}]}
+    )
+
+    work = "live"
+    actions: list[str] = Field(
+        default=[], max_length=MOST_ACTIONS, description="Actions of the dream, or none where an event is."
+    )
+    event: EventText | None = Field(default=None, description="An event in words, or none where actions are.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.actions) == (self.event is not None):
+            raise ValueError("give either actions or an event, and not both")
+        return self
+
+
+class LiveIn(LiveRequest):
+    """Go on in the dream of an id."""
+
+    dream_id: str
+
+
+Request = PlanRequest | ActRequest | RehearseRequest | SimulateRequest | WhatIfRequest | GenerateRequest | LiveIn
 
 # ---- what is answered ------------------------------------------------------------------------------------------------
 
@@ -300,7 +363,25 @@ class WhatIf(_Answer):
     compared: Compared
 
 
-Result = Annotated[Answer | Judgements | Simulation | WhatIf, Field(discriminator="kind")]
+class Dream(_Answer):
+    """A life inside the learned model: the result of `generate`, and of what is done in it."""
+
+    kind: Literal["dream"] = "dream"
+    dream_id: str | None = Field(description="What to go on with; null where it is not kept.")
+    world: str
+    there: list[str] = Field(description="What the prompt's words were understood to name.")
+    actions: list[str] = Field(description="The actions that can be taken.")
+    taken: int = Field(description="Actions taken so far.")
+    moments: list[Moment] = Field(description="What came of the request, moment by moment; the last one is now.")
+    over: bool = Field(description="Whether it has ended, and nothing more can be done in it.")
+
+    @property
+    def now(self) -> Moment:
+        """Return the present moment."""
+        return self.moments[-1]
+
+
+Result = Annotated[Answer | Judgements | Simulation | WhatIf | Dream, Field(discriminator="kind")]
 State = Literal["queued", "running", "done", "failed", "stopped"]
 
 

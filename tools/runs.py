@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 from gedanken.agent.events import Event
-from gedanken.tools.messages import Answer, Report, Request, Result, State, Worlds, tell
+from gedanken.tools.messages import Answer, Dream, Report, Request, Result, State, Worlds, tell
 
 KEPT = 100
 """Runs that are remembered; the oldest that are over go first."""
@@ -39,7 +39,11 @@ class Refused(RuntimeError):
 
 
 class Busy(Refused):
-    """Too many runs are waiting already."""
+    """Too much goes on or waits already; `after` so many seconds there may be room."""
+
+    def __init__(self, message: str, after: int = RETRY_AFTER) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class Asleep(Refused):
@@ -68,6 +72,14 @@ class Workplace(Protocol):
         """
         ...
 
+    def dream(self, id: str) -> Dream:
+        """Return a dream as it is now. Raises Refused for one that there is not."""
+        ...
+
+    def wake_from(self, id: str) -> Dream:
+        """End a dream. Raises Refused for one that there is not."""
+        ...
+
 
 class Run:
     """One piece of work: what was asked, what happened so far, how it ended."""
@@ -77,6 +89,7 @@ class Run:
         self.state: State = "queued"
         self.result: Result | None = None
         self.error: str | None = None
+        self.refused: Refused | None = None
         self._limit, self._events = limit, list[Event]()
         self._began, self._ended = time.monotonic(), 0.0
         self._stop: str | None = None
@@ -245,6 +258,12 @@ class Runs:
                 raise Asleep("still waking up (loading the models); ask again in a few seconds")
             return self._about
 
+    def place(self, seconds: float | None = None) -> Workplace:
+        """Wait until the workplace is open, and return it. Raises Asleep where it isn't."""
+        self.wake(seconds)
+        assert self._place
+        return self._place
+
     def submit(self, request: Request) -> Run:
         """Queue a run. Raises Refused for one that makes no sense, Busy when too many wait, and Asleep."""
         with self._change:
@@ -330,6 +349,7 @@ class Runs:
             result = place.do(run.request, run)
             about = place.about() if run.request.acts else None
         except BaseException as error:  # in a helper nobody else would hear of it, and the run would never be over
+            run.refused = error if isinstance(error, Refused) else None
             self._end(run, "failed", error=explained(error), about=_seen(place) if run.request.acts else None)
             return
         cut = result is None or (isinstance(result, Answer) and result.status == "interrupted")

@@ -8,16 +8,23 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Response
 from fastapi import Request as Call
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
+from starlette.routing import Match, Route
 
 from gedanken.agent.events import to_line
+from gedanken.tools.dreams import UnknownDream
 from gedanken.tools.messages import (
     LONGEST_WAIT,
     PATIENCE,
     ActRequest,
+    Dream,
+    GenerateRequest,
+    LiveIn,
+    LiveRequest,
     PlanRequest,
     RehearseRequest,
     Report,
@@ -28,13 +35,15 @@ from gedanken.tools.messages import (
 )
 from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Refused, Run, Runs, UnknownRun
 
-STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404}
+STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404, UnknownDream: 404}
 ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.
 
 What only imagines goes on side by side, what acts is done alone, in the order of the requests. A request that starts a
 run waits a little (`wait`): 200 has the result, 202 a run that goes on, to be asked for at `/runs/{id}` or followed at
 `/runs/{id}/events`.
 """
+
+BODY = "the body (JSON, sent as application/json)"
 
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the run to be over.")]
 
@@ -66,18 +75,33 @@ def service(runs: Runs) -> FastAPI:
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
         dependencies=[Depends(HTTPBearer(auto_error=False))],  # for the description; the guard decides
-        responses=_problems(401, 413),
+        responses=_problems(400, 401, 408, 413, 421, 422),
     )
 
     app.state.runs = runs
 
     @app.exception_handler(Refused)
     async def refused(_: Call, error: Refused) -> JSONResponse:
-        headers = {"Retry-After": str(RETRY_AFTER)} if isinstance(error, Busy | Asleep) else None
+        after = error.after if isinstance(error, Busy) else RETRY_AFTER if isinstance(error, Asleep) else None
+        headers = {"Retry-After": str(after)} if after else None
         return JSONResponse({"detail": str(error)}, STATUS.get(type(error), 422), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def unclear(_: Call, error: RequestValidationError) -> JSONResponse:
+        wrong = [f"{'.'.join(map(str, each['loc'][1:])) or BODY}: {each['msg']}" for each in error.errors()]
+        return JSONResponse({"detail": "; ".join(wrong).encode(errors="backslashreplace").decode()}, 422)
+
+    @app.exception_handler(405)
+    async def otherwise(call: Call, _: Exception) -> JSONResponse:
+        routes = [route for route in app.routes if isinstance(route, Route)]
+        here = [route.methods or () for route in routes if route.matches(call.scope)[0] != Match.NONE]
+        allowed = ", ".join(sorted(method for methods in here for method in methods))
+        return JSONResponse({"detail": f"{call.method} can't be done here, but {allowed}"}, 405, {"Allow": allowed})
 
     async def settled(run: Run, wait: float, response: Response) -> Report:
         await run.settled(wait)
+        if isinstance(run.refused, Busy | UnknownDream):  # found out only when its turn had come
+            raise run.refused
         report = runs.report(run)
         if not report.over:
             response.status_code = 202
@@ -116,6 +140,26 @@ def service(runs: Runs) -> FastAPI:
     async def whatif(request: WhatIfRequest, response: Response, wait: Wait = PATIENCE) -> Report:
         """Rehearse a plan as things are and as supposed of inputs that nobody controls; nothing is done."""
         return await begin(request, wait, response)
+
+    @app.post("/generate", responses=starting)
+    async def generate(request: GenerateRequest, response: Response, wait: Wait = PATIENCE) -> Report:
+        """Begin a dream, a life inside the learned model, in which what the prompt names is there."""
+        return await begin(request, wait, response)
+
+    @app.post("/dreams/{id}", responses={**starting, **_problems(404)})
+    async def live(id: str, request: LiveRequest, response: Response, wait: Wait = PATIENCE) -> Report:
+        """Go on in a dream: take actions, or let something happen ("the door opens")."""
+        return await begin(LiveIn(dream_id=id, **request.model_dump()), wait, response)
+
+    @app.get("/dreams/{id}", responses=_problems(404, 503))
+    def dream(id: str) -> Dream:
+        """Tell how a dream is now."""
+        return runs.place(PATIENCE).dream(id)
+
+    @app.delete("/dreams/{id}", responses=_problems(404, 503))
+    def wake(id: str) -> Dream:
+        """End a dream."""
+        return runs.place(PATIENCE).wake_from(id)
 
     @app.get("/worlds", responses=_problems(503))
     def worlds() -> Worlds:

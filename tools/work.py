@@ -15,18 +15,24 @@ from torch import Tensor
 from gedanken.agent import deliberate, loading, whatif
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
+from gedanken.agent.dreaming import Dreaming
 from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Rehearsed, Stored, View
 from gedanken.agent.goals import GoalError, abilities, check_goal
+from gedanken.agent.grounding import ground, ground_event
 from gedanken.agent.llm.protocol import LLMError
 from gedanken.agent.mind import Stopped, view_of
 from gedanken.agent.session import Session, SessionError
+from gedanken.tools.dreams import Dreams, told
 from gedanken.tools.messages import (
     ActionFutures,
     ActRequest,
     Answer,
+    Dream,
     Ending,
+    GenerateRequest,
     Judgement,
     Judgements,
+    LiveIn,
     Place,
     PlanFutures,
     PlanRequest,
@@ -46,8 +52,10 @@ from gedanken.tools.together import SharedModel, shared
 from gedanken.worldmodel.actor import Actor
 from gedanken.worldmodel.checkpoint import CheckpointError, Trained
 from gedanken.worldmodel.experience_file import StoreError
+from gedanken.worldmodel.imagined import ImaginedEnv
 from gedanken.worldmodel.rehearse import Rehearsal
-from gedanken.worlds.babyai import level_ids
+from gedanken.worlds.babyai import BabyAIWorld, level_ids
+from gedanken.worlds.protocol import World
 from gedanken.worlds.spec import GridField, Plan, SpecError
 
 FRAMES = 8
@@ -100,7 +108,7 @@ class Workshop:
         self.drawing = threading.Lock()  # torch has one stream of random numbers for all threads
         self._alone = copy.copy(agent)  # for what must not depend on who else asks
         agent.llm, agent.trained = SharedModel(agent.llm), shared(agent.trained, self.drawing)
-        self.agent, self.session = agent, session
+        self.agent, self.session, self.dreams = agent, session, Dreams()
         self._spec = agent.world.spec
 
     def about(self) -> Worlds:
@@ -123,12 +131,21 @@ class Workshop:
             if isinstance(request, WhatIfRequest):
                 _ = self._spec.vector  # a grid has no inputs
                 self._plans([request.plan])
-            elif not isinstance(request, SimulateRequest):
+            if isinstance(request, PlanRequest | ActRequest | RehearseRequest):
                 check_goal(request.goal)
             if isinstance(request, SimulateRequest | RehearseRequest):
                 self._plans(request.plans)
-            if isinstance(request, SimulateRequest):
+            if isinstance(request, SimulateRequest | LiveIn):
                 self._codes(request.actions)
+            if isinstance(request, GenerateRequest):
+                self._start(request.world)
+                ground(self._spec, request.prompt)
+                if request.interactive:
+                    self.dreams.check_room()
+            if isinstance(request, LiveIn):
+                self._lived_in(request.dream_id)
+                if request.event is not None:
+                    ground_event(self._spec, request.event)
 
     def do(self, request: Request, run: Run) -> Result | None:
         """Do what is asked; None where it was ended before there was a result."""
@@ -146,7 +163,19 @@ class Workshop:
                     return self._simulate_actions(request, run)
                 case SimulateRequest():
                     return self._simulate_plans(request, run)
+                case GenerateRequest():
+                    return self._generate(request)
+                case LiveIn():
+                    return self._live(request, run)
         return None
+
+    def dream(self, id: str) -> Dream:
+        """Return a dream as it is now. Raises UnknownDream."""
+        return told(id, self.dreams.find(id))
+
+    def wake_from(self, id: str) -> Dream:
+        """End a dream. Raises UnknownDream."""
+        return told(None, self.dreams.end(id))
 
     # ---- goals -------------------------------------------------------------------------------------------------------
 
@@ -277,6 +306,44 @@ class Workshop:
             views, agent = views.to(torch.uint8), field.agent
         said = Counter(self.agent.world.describe(view, agent) for view in views.cpu().numpy())
         return [Ending(sees=sees, share=count / len(views)) for sees, count in said.most_common(ENDINGS)]
+
+    # ---- dreams ------------------------------------------------------------------------------------------------------
+
+    def _generate(self, request: GenerateRequest) -> Dream:
+        """Begin a dream; all it does not take from the first view is drawn by the agent's own model."""
+        trained, start = self._alone.trained, self._start(request.world)
+        assert isinstance(trained, Trained)  # its world shows a grid
+        seed = self.session.seed if request.start_seed is None else request.start_seed
+        there = ground(start.spec, request.prompt)
+        with self.drawing:
+            dreaming = Dreaming(ImaginedEnv(trained, start, start_seed=seed, there=there), request.seed)
+        return told(self.dreams.keep(dreaming) if request.interactive else None, dreaming)
+
+    def _live(self, request: LiveIn, run: Run) -> Dream:
+        with self.drawing:
+            dreaming = self._lived_in(request.dream_id)
+            moments = [] if request.event is None else [dreaming.happen(request.event)]
+            for action in request.actions:
+                if run.stopping or dreaming.now.over:
+                    break
+                moments.append(dreaming.act(action))
+        return told(request.dream_id, dreaming, moments)
+
+    def _start(self, id: str | None) -> World:
+        """Return the world that a dream begins in. Raises SpecError for one that this model does not dream of."""
+        here = self.agent.world
+        _ = self._spec.grid  # numbers are not dreamed of
+        start = here if id in (None, here.id) else BabyAIWorld(id) if id in level_ids() else None
+        if start is None or start.spec != self._spec:
+            raise SpecError(f"a dream can't begin in {id!r} here; choose one of `worlds` that is like {here.id}")
+        return start
+
+    def _lived_in(self, id: str) -> Dreaming:
+        """Return a dream that is not over. Raises UnknownDream, and SpecError for one that is."""
+        dreaming = self.dreams.find(id)
+        if dreaming.now.over:
+            raise SpecError("this dream is over: begin another with generate")
+        return dreaming
 
     # ---- words -------------------------------------------------------------------------------------------------------
 

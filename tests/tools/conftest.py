@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from doubles import LEVEL, QUICK, Stage, WordCritic, agent_in
+from doubles import agent_in
+from serving import untrained
 
-from gedanken.agent.agent import Agent
-from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.tools.runs import Runs
 from gedanken.tools.work import Workshop
-from gedanken.worldmodel.checkpoint import Trained, build
-from gedanken.worldmodel.spatial import SIZES
 
 RIGHT = "go_to(red key)\n"
 Opening = Callable[[], contextlib.AbstractContextManager[Workshop]]
@@ -66,14 +62,4 @@ def runs(opening: Callable[..., Opening]) -> Iterator[Runs]:
 @pytest.fixture
 def learned() -> Opening:
     """Open a workplace with an untrained world model of the smallest size."""
-
-    @contextlib.contextmanager
-    def open_() -> Iterator[Workshop]:
-        torch.manual_seed(1)
-        world = Stage(LEVEL)
-        model, controller = build(world.spec, "spatial", SIZES["debug"].model_dump())
-        trained = Trained(model, controller.eval(), "tiny")
-        agent = Agent(world, llm=ScriptedModel([]), trained=trained, critic=WordCritic(), config=QUICK)
-        yield Workshop(agent, agent.session(3))
-
-    return open_
+    return untrained

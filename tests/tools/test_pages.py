@@ -50,13 +50,18 @@ def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("scripted")
 @pytest.mark.parametrize("block", [block for _, block in BLOCKS], ids=[name for name, _ in BLOCKS])
-def test_the_pages_work_as_they_stand(block: str, chat: Caller, runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pages_work_as_they_stand(
+    block: str, chat: Caller, runs: Runs, learned: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     named: dict[str, Any] = {"chat": chat}
-    with served(runs) as url:
+    with Runs(learned) as dreaming, served(dreaming if "generate(" in block else runs) as url:
+        dreaming.wake()
         exec(compile(block.replace("http://127.0.0.1:8642", url), "<page>", "exec"), named)
     said = capsys.readouterr().out
     if "events(" in block:
         assert "reached" in said or "outcome" in said
+    if "generate(" in block:
+        assert said.count("You see") == 4 and "left" in said
     if "ToolNode" in block:
         assert said == "I am there.\n"
         [answer] = [message for message in named["said"] if isinstance(message, ToolMessage)]
@@ -67,5 +72,5 @@ def test_the_pages_work_as_they_stand(block: str, chat: Caller, runs: Runs, caps
 
 def test_there_are_as_many_as_ways() -> None:
     text = "".join(block for _, block in BLOCKS)
-    for name in ("open_agent", "gedanken_tool", "gedanken_graph", "Client(", "ImaginedEnv"):
+    for name in ("open_agent", "gedanken_tool", "gedanken_graph", "Client(", "generate(", "ImaginedEnv"):
         assert name in text

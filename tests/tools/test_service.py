@@ -97,7 +97,7 @@ def test_a_long_run_is_202_and_a_full_queue_429(opening: Any, gate: Any) -> None
 
 def test_a_token_is_wanted_for_everything(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
     with served(runs, TOKEN) as url:
-        for path in ("/worlds", "/openapi.json", "/nowhere"):
+        for path in ("/worlds", "/dreams/unknown", "/openapi.json", "/nowhere"):
             for token in (None, "wrong", "töken", TOKEN[:-1]):
                 headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
                 answer = httpx.get(url + path, headers=headers)
@@ -127,10 +127,12 @@ def test_openapi_has_examples_and_answers(client: Client) -> None:
     description = client._ask("GET", "/openapi.json")
     assert set(description["paths"]) == {
         *("/plan", "/act", "/rehearse", "/simulate", "/whatif", "/worlds"),
-        *("/runs/{id}", "/runs/{id}/events"),
+        *("/runs/{id}", "/runs/{id}/events", "/generate", "/dreams/{id}"),
     }
     schemas = description["components"]["schemas"]
     assert schemas["PlanRequest"]["properties"]["goal"]["examples"]
+    assert schemas["GenerateRequest"]["properties"]["prompt"]["examples"] and schemas["LiveRequest"]["examples"]
+    assert {"404", "429"} <= set(description["paths"]["/dreams/{id}"]["post"]["responses"])
     assert {"200", "202", "401", "413", "422", "429", "503"} <= set(description["paths"]["/act"]["post"]["responses"])
 
 
