@@ -23,7 +23,7 @@ from gedanken.tools.service import service
 from gedanken.tools.work import Workshop
 
 GOAL, PLAN = "go to the red key", "go_to(red key)"
-WORKS = ("plan", "rehearse", "simulate", "whatif", "act")
+WORKS = ("plan", "rehearse", "simulate", "whatif", "act", "generate")
 LITTLE = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 JSON = st.recursive(
@@ -41,6 +41,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "plans": st.lists(PLANS, max_size=20) | JSON,
     "actions": st.lists(st.sampled_from(["left", "forward", "fly", ""]) | st.text(max_size=5), max_size=4) | JSON,
     "change": st.sampled_from(["outside = 2", "x * 1e999"]) | st.text(max_size=40) | JSON,
+    "prompt": st.sampled_from(["a red ball", "no red ball"]) | st.text(max_size=320) | JSON,
+    "event": st.sampled_from(["the door opens", "a red ball appears"]) | st.text(max_size=320) | JSON,
+    "world": st.sampled_from(["BabyAI-GoToObj-v0", "CartPole-v1"]) | st.text(max_size=120) | JSON,
+    "interactive": JSON,
     "samples": st.integers(-1, 300) | JSON,
     "horizon": st.integers(-1, 90) | JSON,
     "seed": st.integers() | JSON,
@@ -76,7 +80,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 @LITTLE
 @given(
     method=st.sampled_from(["POST", "POST", "POST", "GET", "DELETE", "PUT"]),
-    path=st.sampled_from([*WORKS, "worlds"]) | st.text(max_size=12).map(lambda text: f"runs/{text}"),
+    path=st.sampled_from([*WORKS, "worlds"])
+    | st.tuples(st.sampled_from(["runs", "dreams"]), st.text(max_size=12)).map("/".join),
     body=BODIES | JSON | st.binary(max_size=40),
     wait=st.sampled_from(["0", "0", "-1", "nan", "inf", "1e400", "x", ""]),
 )
