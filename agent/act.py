@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from gedanken.agent.events import Acted, StepEnded, StepStarted
 from gedanken.agent.mind import Mind, view_of
-from gedanken.agent.session import spell
+from gedanken.agent.session import Session, spell
+from gedanken.agent.verdict import Verdict
 from gedanken.worlds.gym_world import ObjectiveWatch
 from gedanken.worlds.spec import Plan
 
@@ -26,6 +27,14 @@ class Carried:
     ending: Ending
     step: int
     why: str
+
+
+def came_of(verdict: Verdict, carried: Carried, session: Session) -> list[dict[str, Any]]:
+    """Return what was foretold of a plan, and whether it was carried out; nothing where a time limit left that open."""
+    if carried.ending == "over" and not session.terminated:
+        return []
+    told = verdict.model_dump(mode="json", include={"carried_out", "disagreement", "futures"})
+    return [told | {"happened": carried.ending in ("done", "reached")}]
 
 
 def carry_out(mind: Mind, plan: Plan, first: int = 0) -> Carried:

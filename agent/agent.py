@@ -198,7 +198,8 @@ class Agent:
         if outcome is None:
             outcome = nodes.interrupted(goal, mind)
             mind.emit(outcome)
-            if stored := remember.store(mind, outcome):
+            foretold = mind.doing.get("foretold", []) if mind.doing else []
+            if stored := remember.store(mind, outcome, foretold):
                 outcome = outcome.model_copy(update={"episode": stored.episode})
                 mind.emit(stored)
         self._close_turn(mind, outcome)

@@ -37,6 +37,7 @@ from gedanken.agent.state import (
     fresh,
     options_of,
 )
+from gedanken.worlds.spec import Plan
 
 PERSON = "you"
 """Who wrote a plan that was given."""
@@ -176,6 +177,15 @@ def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]
         )
     mind.doing = state
     carried = acting.carry_out(mind, chosen.plan, chosen.begin)
+    came = [*state.get("foretold", []), *acting.came_of(chosen.verdict, carried, mind.session)]
+    next, changes = _after(state, mind, chosen.plan, carried)
+    return next, {**changes, "foretold": came}
+
+
+def _after(
+    state: State, mind: Mind, plan: Plan, carried: acting.Carried
+) -> tuple[Literal["perceive", "finish"], State]:
+    """Say what comes after a plan ended as it did."""
     session = mind.session
     if carried.ending == "reached" or (carried.ending == "done" and session.free):
         return _finished(state, mind, "reached", f"reached in {session.spent} actions")
@@ -184,14 +194,14 @@ def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]
     why = "the plan was carried out, but the goal was not met" if carried.ending == "done" else carried.why
     if state["replans"] >= mind.config.replans:
         return _finished(state, mind, "not_reached", f"gave up after {state['replans']} new plans: {why}")
-    return _replan(state, mind, Attempt(str(chosen.plan), why), why, final=carried.ending == "done")
+    return _replan(state, mind, Attempt(str(plan), why), why, final=carried.ending == "done")
 
 
 def finish(state: State, mind: Mind) -> State:
     """Store the episode and learn from it; say how it ended."""
     outcome = Outcome.model_validate(state["outcome"])
     mind.emit(outcome)
-    stored = remember.store(mind, outcome)
+    stored = remember.store(mind, outcome, state.get("foretold", []))
     learned = None
     if stored:
         mind.ended = outcome.model_copy(update={"episode": stored.episode})

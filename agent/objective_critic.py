@@ -130,17 +130,11 @@ def calibrated(pairs: Sequence[Mapping[str, Any]]) -> Calibration:
 
 
 def pairs_of(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
-    """Return what was foretold of plans and what then happened, of the episodes that say both; the latest ones.
+    """Return what was foretold of each plan, and whether it was then carried out, of the latest ones.
 
-    Those in which the agent planned anew are left out: what happened was another plan's doing.
+    A plan that was given up for another one counts as not carried out; one that a time limit ended is not there.
     """
-    pairs = []
-    for episode in episodes:
-        verdict, outcome = episode.record.get("verdict"), episode.record.get("outcome")
-        if verdict and outcome and outcome.get("status") in ("reached", "not_reached") and not outcome.get("replans"):
-            told = {name: verdict[name] for name in ("carried_out", "disagreement", "futures")}
-            pairs.append(told | {"happened": bool(outcome["success"])})
-    return pairs[-LATEST:]
+    return [pair for episode in episodes for pair in episode.record.get("foretold", [])][-LATEST:]
 
 
 def _logit(share: float, futures: int) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from gedanken.agent.events import Learned, Outcome, Stored
 from gedanken.agent.mind import Mind
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
@@ -11,9 +14,10 @@ LOOK_BACK = 5
 """Episodes in which a resumed run looks for its own before it stores it again."""
 
 
-def store(mind: Mind, outcome: Outcome) -> Stored | None:
+def store(mind: Mind, outcome: Outcome, foretold: Sequence[Mapping[str, Any]] = ()) -> Stored | None:
     """Append what happened since the goal was given; None where nothing happened or there is no store.
 
+    `foretold` says of every plan that was carried out what was expected, and whether it happened.
     A resumed run that was cut off after storing finds its episode and stores it no second time.
     """
     session = mind.session
@@ -30,6 +34,7 @@ def store(mind: Mind, outcome: Outcome) -> Stored | None:
         "plan": outcome.plan,
         "verdict": outcome.verdict.model_dump(mode="json", exclude={"plan"}) if outcome.verdict else None,
         "outcome": {**said, "success": outcome.success},
+        "foretold": [dict(pair) for pair in foretold],
         "llm": mind.llm.name,
         "checkpoint": mind.trained.name,
         "config": mind.config.model_dump(mode="json"),

@@ -25,6 +25,7 @@ class State(TypedDict, total=False):
     candidates: list[dict[str, Any]]  # to rehearse next
     judged: list[dict[str, Any]]  # options since the last (re)planning
     attempts: list[dict[str, Any]]  # what reality refuted; `final`: carried out whole, and the goal was not met
+    foretold: list[dict[str, Any]]  # of the plans carried out, and whether they then were; see `acting.came_of`
     chosen: dict[str, Any] | None
     among: int  # plans the chosen one was chosen from
     outcome: dict[str, Any]
@@ -45,6 +46,7 @@ def fresh(goal: str, *, execute: bool, began: float, given: str | None = None) -
         candidates=[],
         judged=[],
         attempts=[],
+        foretold=[],
         chosen=None,
         among=0,
         outcome={},

@@ -155,8 +155,7 @@ def pursue(
             break
     record: dict[str, Any] = {}
     if told and (terminated or ending != "over"):  # one that was only cut off proves nothing
-        reached = ending == "achieved"
-        record = {"verdict": told, "outcome": {"status": "reached" if reached else "not_reached", "success": reached}}
+        record = {"foretold": [told | {"happened": ending == "achieved"}]}
     episode = _episode(world, plan, seed, search is None, seen, actions, rewards, terminated, record)
     return Tried(episode, ending, current)
 

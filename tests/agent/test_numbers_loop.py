@@ -90,6 +90,19 @@ def test_where_reality_differs_the_plan_is_dropped_and_another_one_made(
         [why] = [event.why for event in heard if event.kind == "replanning"]
         assert why.startswith("reach(room, 20 ± 0.5, within 10): room is ") and why.endswith("°C")
         assert sum(isinstance(event, Proposed) for event in heard) >= 2
+        [(_, episode)] = agent.store.episodes()  # type: ignore[union-attr]
+        told = [(pair["carried_out"], pair["happened"]) for pair in pairs_of([episode])]
+        assert told == [(1.0, False)] * 2, "what was given up for another plan counts, too"
+
+
+def test_what_a_time_limit_left_open_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = exact.House.step
+    monkeypatch.setattr(exact.House, "step", lambda house, action: (*step(house, action)[:3], house.taken == 2, {}))
+    with exact.agent_in(tmp_path, lambda prompt: [WARM], surprise=1000.0) as agent:
+        heard, _ = run(agent, "warm the room")
+        assert [event.result for event in heard if isinstance(event, StepEnded)] == ["over"]
+        [(_, episode)] = agent.store.episodes()  # type: ignore[union-attr]
+        assert len(episode) == 2 and pairs_of([episode]) == []
 
 
 def test_what_was_to_be_avoided_and_happened_is_no_occasion_for_another_plan(
