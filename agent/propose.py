@@ -137,7 +137,11 @@ def propose(
     attempts: Sequence[Attempt] = (),
     known: Sequence[str] = (),
 ) -> Proposed:
-    """Ask for candidates other than the plans in `known`, and merge those that are the same plan."""
+    """Ask for candidates other than the plans in `known`, and merge those that are the same plan.
+
+    Those of a language model that was trained to plan come in the order of its belief in them; else the greedy one is
+    first.
+    """
     request = propose_request(
         world, scene, goal, config, round=round, attempts=attempts, known=known, trained_on=prompt_of(llm)
     )
@@ -154,9 +158,12 @@ def propose(
             probability = completion.log_probability
             said = None if probability != probability else probability  # NaN: the server does not say
             fresh[text] = Candidate(plan=text, log_probability=said, round=round)
+    candidates = list(fresh.values())
+    if prompt_of(llm) and all(candidate.log_probability is not None for candidate in candidates):
+        candidates.sort(key=lambda candidate: candidate.log_probability or 0.0, reverse=True)
     return Proposed(
         round=round,
-        candidates=list(fresh.values()),
+        candidates=candidates,
         merged=merged,
         unreadable=unreadable,
         prompt_tokens=completions[0].prompt_tokens if completions else 0,
