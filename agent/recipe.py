@@ -108,7 +108,8 @@ def reproduce(
         "licence": "Apache-2.0",
     }
     path = checkpoint.save(Trained(trained.model, trained.controller, name, None, card), folder / name)
-    critic.save(path, {"pairs": f"of {config.heard} plans those carried out, under a dozen goals each", "fit": critic.fit})
+    pairs = f"of {config.heard} plans those carried out, under a dozen goals each"
+    critic.save(path, {"pairs": pairs, "fit": critic.fit})
     say(f"checkpoint in {path}, after {card['seconds']} s")
     return path
 

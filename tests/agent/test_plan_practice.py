@@ -1,13 +1,16 @@
 """Practice pairs: real scenes, right plans, training seeds only, and the prompt that the planner is asked with."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from gedanken.agent.config import LoopConfig
+from gedanken.agent.llm.protocol import Completion
+from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.plan_practice import PROMPT, Practice, Tasks, failed, surroundings
-from gedanken.agent.propose import Attempt, propose_prompt, propose_request
+from gedanken.agent.propose import Attempt, propose, propose_prompt, propose_request
 from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
@@ -68,6 +71,25 @@ def test_a_trained_model_is_asked_without_examples_and_steered_from_nothing() ->
     assert trained.grammar == plain.grammar
 
 
+class Doubtful(ScriptedModel):
+    """Says two plans, the greedy one first, and believes in the other one more."""
+
+    def __init__(self, prompt: str | None) -> None:
+        super().__init__(lambda _: [])
+        self.prompt = prompt
+
+    def complete(self, prompts: Sequence[str], **_: object) -> list[list[Completion]]:  # type: ignore[override]
+        texts = {"go_to(red ball)\n": -1.0, "go_to(red box)\n": -0.5}
+        return [[Completion(text, belief, 9, 6, 0.1) for text, belief in texts.items()] for _ in prompts]
+
+
+@pytest.mark.parametrize(("prompt", "first"), [(PROMPT, "go_to(red box)"), (None, "go_to(red ball)")])
+def test_who_was_trained_to_plan_is_taken_at_its_belief(prompt: str | None, first: str) -> None:
+    world = BabyAIWorld(LEVELS[0])
+    proposed = propose(world, Doubtful(prompt), "You see no objects.", "go to it", LoopConfig.preset())
+    assert [candidate.plan for candidate in proposed.candidates][0] == first and len(proposed.candidates) == 2
+
+
 def test_a_look_around_shows_the_whole_of_a_small_room() -> None:
     world = BabyAIWorld("BabyAI-GoToLocalS5N2-v0")
     env = world.make()
@@ -92,6 +114,25 @@ def test_a_look_around_shows_the_whole_of_a_small_room() -> None:
             == there
         )
         assert np.array_equal(around[agent], first[world.spec.grid.agent]), "the hand"
+
+
+class Doubtful(ScriptedModel):
+    """Says two plans, the greedy one first, and believes in the other one more."""
+
+    def __init__(self, prompt: str | None) -> None:
+        super().__init__(lambda _: [])
+        self.prompt = prompt
+
+    def complete(self, prompts: Sequence[str], **_: object) -> list[list[Completion]]:  # type: ignore[override]
+        texts = {"go_to(red ball)\n": -1.0, "go_to(red box)\n": -0.5}
+        return [[Completion(text, belief, 9, 6, 0.1) for text, belief in texts.items()] for _ in prompts]
+
+
+@pytest.mark.parametrize(("prompt", "first"), [(PROMPT, "go_to(red box)"), (None, "go_to(red ball)")])
+def test_who_was_trained_to_plan_is_taken_at_its_belief(prompt: str | None, first: str) -> None:
+    world = BabyAIWorld(LEVELS[0])
+    proposed = propose(world, Doubtful(prompt), "You see no objects.", "go to it", LoopConfig.preset())
+    assert [candidate.plan for candidate in proposed.candidates][0] == first and len(proposed.candidates) == 2
 
 
 def test_a_look_around_shows_what_is_in_hand() -> None:
