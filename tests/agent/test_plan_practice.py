@@ -116,25 +116,6 @@ def test_a_look_around_shows_the_whole_of_a_small_room() -> None:
         assert np.array_equal(around[agent], first[world.spec.grid.agent]), "the hand"
 
 
-class Doubtful(ScriptedModel):
-    """Says two plans, the greedy one first, and believes in the other one more."""
-
-    def __init__(self, prompt: str | None) -> None:
-        super().__init__(lambda _: [])
-        self.prompt = prompt
-
-    def complete(self, prompts: Sequence[str], **_: object) -> list[list[Completion]]:  # type: ignore[override]
-        texts = {"go_to(red ball)\n": -1.0, "go_to(red box)\n": -0.5}
-        return [[Completion(text, belief, 9, 6, 0.1) for text, belief in texts.items()] for _ in prompts]
-
-
-@pytest.mark.parametrize(("prompt", "first"), [(PROMPT, "go_to(red box)"), (None, "go_to(red ball)")])
-def test_who_was_trained_to_plan_is_taken_at_its_belief(prompt: str | None, first: str) -> None:
-    world = BabyAIWorld(LEVELS[0])
-    proposed = propose(world, Doubtful(prompt), "You see no objects.", "go to it", LoopConfig.preset())
-    assert [candidate.plan for candidate in proposed.candidates][0] == first and len(proposed.candidates) == 2
-
-
 def test_a_look_around_shows_what_is_in_hand() -> None:
     world = BabyAIWorld("BabyAI-PutNextS5N2Carrying-v0")
     env = world.make()
