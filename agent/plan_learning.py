@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from gedanken.agent.agent import Agent
 from gedanken.agent.events import Event, Perceived, Proposed
+from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.adapter import Adapter, adapters_home
 from gedanken.agent.llm.fetch import weights_digest
 from gedanken.agent.llm.protocol import Completion, LanguageModel, LLMError
@@ -117,7 +118,10 @@ class _Overheard(Relay):
 def try_goals(
     agent: Agent, make_world: Callable[[str], SpeakingWorld], levels: Sequence[str], seeds: Sequence[int]
 ) -> Iterator[Try]:
-    """Let an agent pursue one goal per seed, the levels taking turns, and yield what really came of it."""
+    """Let an agent pursue one goal per seed, the levels taking turns, and yield what really came of it.
+
+    A goal that can't be said, or has more words than the critic reads, is passed over.
+    """
     tasks = Tasks(make_world)
     for seed in seeds:
         level = levels[seed % len(levels)]
@@ -129,6 +133,8 @@ def try_goals(
         session = here.session(seed, free=False)
         try:
             outcome = here.run(task.goal.text, session, on_event=heard.hear)
+        except GoalError:
+            continue
         finally:
             session.close()
         reached, plans = session.reward > 0, heard.first or []
@@ -227,7 +233,7 @@ def _read(path: Path) -> list[Try]:
 
 
 def _done(tries: Sequence[Try], first: int) -> int:
-    """Return how many seeds were tried; those whose goal could not be said leave no trace and are tried again."""
+    """Return how many seeds were tried; of those passed over the last leave no trace and are tried again."""
     return tries[-1].seed + 1 - first if tries else 0
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
 from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
+from gedanken.agent.llm.relay import Settings
 from gedanken.prompts import STOP, baseline, render
 from gedanken.worlds.spec import Plan, SpecError, WorldSpec
 
@@ -43,31 +44,14 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that a language model is asked, `LanguageModel.complete`'s arguments for one prompt."""
+    """Everything that a language model is asked, for one prompt."""
 
     prompt: str
-    baseline: str | None
-    n: int
-    grammar: str | None
-    temperature: float
-    max_tokens: int
-    stop: tuple[str, ...]
-    seed: int
-    exclude: tuple[str, ...] = ()
+    settings: Settings
 
     def send(self, llm: LanguageModel) -> list[Completion]:
         """Ask. Raises LLMError."""
-        [completions] = llm.complete(
-            [self.prompt],
-            n=self.n,
-            grammar=self.grammar,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            stop=self.stop,
-            seed=self.seed,
-            baseline=self.baseline,
-            exclude=self.exclude,
-        )
+        [completions] = self.settings.ask(llm, [self.prompt])
         return completions
 
 
@@ -113,17 +97,17 @@ def propose_request(
     steered away from.
     """
     name, words = _words(world, scene, goal, attempts, trained_on)
-    return Request(
-        prompt=render(name, **words),
-        baseline=None if trained_on else baseline(name, **words),
+    settings = Settings(
         n=config.candidates,
         grammar=world.spec.grammar() if config.grammar else None,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         stop=STOP,
         seed=config.seed + round,
+        baseline=None if trained_on else baseline(name, **words),
         exclude=tuple(known),
     )
+    return Request(render(name, **words), settings)
 
 
 def propose(

@@ -370,8 +370,8 @@ ARMS: dict[str, Arm] = {"loop": loop, ALONE: llm_alone, "oracle-plan": oracle, "
 ABOUT = {
     "loop": "language model, rehearsal, critic, revision, new plans where reality differs",
     REPLAN: "the language model's first plan and, where it fails, new ones, by the same controller without rehearsal",
-    ALONE: "the language model's first plan, carried out to the level's end by the same controller without rehearsal",
-    "oracle-plan": "a right plan, carried out to the level's end by the same controller: its own ceiling",
+    ALONE: "the language model's first plan, carried out by the same controller without rehearsal",
+    "oracle-plan": "a right plan, carried out by the same controller: the controller's own ceiling",
     "bot": "minigrid's bot, which sees the whole simulator",
     "random": "actions at random until the level ends",
     IDLE: "actions that do nothing until the level ends",

@@ -60,7 +60,7 @@ def add_command(environment: str, adapter: Path | None, id: str | None, as_json:
 @click.option("--planner", is_flag=True, help="The language model learns to plan instead; needs no WORLD.")
 @click.option("--llm", default="embedded:planner", show_default=True, help="With --planner: the adapter to begin with.")
 @click.option("--name", default="learned", show_default=True, help="With --planner: adapters NAME-1, NAME-2 are made.")
-@click.option("--goals", type=click.IntRange(1), default=100, show_default=True, help="With --planner: tried a round.")
+@click.option("--goals", type=click.IntRange(1, 10_000), default=100, help="With --planner: a round.  [default: 100]")
 @click.option("--steps", type=click.IntRange(1), default=5000, show_default=True, help="Real actions in all.")
 @click.option("--random", type=click.IntRange(1), default=500, show_default=True, help="So many at random, first.")
 @click.option("--plan", "text", default="maximize(reward, for 9999)", show_default=True, help="Steps, joined by ';'.")

@@ -9,20 +9,18 @@ import httpx
 
 from gedanken.agent.dreaming import Moment
 from gedanken.agent.events import Event, from_line
-from gedanken.tools.messages import (
+from gedanken.tools.answers import Dream, Report, Worlds
+from gedanken.tools.requests import (
     LONGEST_WAIT,
     PATIENCE,
     ActRequest,
-    Dream,
     GenerateRequest,
     LiveRequest,
     PlanRequest,
     RehearseRequest,
-    Report,
     Request,
     SimulateRequest,
     WhatIfRequest,
-    Worlds,
 )
 
 

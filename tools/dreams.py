@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from gedanken.agent.dreaming import Dreaming, Moment
-from gedanken.tools.messages import Dream
+from gedanken.tools.answers import Dream
 from gedanken.tools.runs import Busy, Refused
 
 MOST_DREAMS = 16

@@ -18,7 +18,7 @@ from gedanken.agent.events import Event, Outcome
 from gedanken.agent.goals import LONGEST_GOAL, GoalError, abilities
 from gedanken.agent.session import Session
 from gedanken.agent.trace import Trace
-from gedanken.tools.messages import tell
+from gedanken.tools.answers import tell
 
 __all__ = ["Task", "gedanken_graph", "gedanken_tool"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from gedanken.tools.messages import LONGEST_WAIT
+from gedanken.tools.requests import LONGEST_WAIT
 from gedanken.tools.runs import Refused
 
 IMPATIENT = 0.05

@@ -15,7 +15,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
-from gedanken.tools.messages import (
+from gedanken.tools.answers import Report, Worlds
+from gedanken.tools.requests import (
     LONGEST_WAIT,
     MOST_PLANS,
     PATIENCE,
@@ -25,10 +26,8 @@ from gedanken.tools.messages import (
     PlanRequest,
     PlanText,
     RehearseRequest,
-    Report,
     Request,
     WhatIfRequest,
-    Worlds,
 )
 from gedanken.tools.runs import Refused, Run, Runs
 

@@ -17,7 +17,16 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 from gedanken.agent.events import Event
-from gedanken.tools.messages import Answer, Dream, Report, Request, Result, State, Worlds, tell
+from gedanken.tools.answers import (
+    Answer,
+    Dream,
+    Report,
+    Result,
+    State,
+    Worlds,
+    tell,
+)
+from gedanken.tools.requests import Request
 
 KEPT = 100
 """Runs that are remembered; the oldest that are over go first."""

@@ -16,22 +16,20 @@ from pydantic import BaseModel
 from starlette.routing import Match, Route
 
 from gedanken.agent.events import to_line
+from gedanken.tools.answers import Dream, Report, Worlds
 from gedanken.tools.dreams import UnknownDream
-from gedanken.tools.messages import (
+from gedanken.tools.requests import (
     LONGEST_WAIT,
     PATIENCE,
     ActRequest,
-    Dream,
     GenerateRequest,
     LiveIn,
     LiveRequest,
     PlanRequest,
     RehearseRequest,
-    Report,
     Request,
     SimulateRequest,
     WhatIfRequest,
-    Worlds,
 )
 from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Refused, Run, Runs, UnknownRun
 

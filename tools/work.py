@@ -22,30 +22,32 @@ from gedanken.agent.grounding import ground, ground_event
 from gedanken.agent.llm.protocol import LLMError
 from gedanken.agent.mind import Stopped, view_of
 from gedanken.agent.session import Session, SessionError
-from gedanken.tools.dreams import Dreams, told
-from gedanken.tools.messages import (
+from gedanken.tools.answers import (
     ActionFutures,
-    ActRequest,
     Answer,
     Dream,
     Ending,
-    GenerateRequest,
     Judgement,
     Judgements,
-    LiveIn,
     Place,
     PlanFutures,
-    PlanRequest,
-    RehearseRequest,
-    Request,
     Result,
-    SimulateRequest,
     Simulation,
     Spread,
     StepReached,
     WhatIf,
-    WhatIfRequest,
     Worlds,
+)
+from gedanken.tools.dreams import Dreams, told
+from gedanken.tools.requests import (
+    ActRequest,
+    GenerateRequest,
+    LiveIn,
+    PlanRequest,
+    RehearseRequest,
+    Request,
+    SimulateRequest,
+    WhatIfRequest,
 )
 from gedanken.tools.runs import Refused, Run
 from gedanken.tools.together import SharedModel, shared

@@ -249,10 +249,7 @@ class SpatialModel(nn.Module):
 
     @torch.no_grad()
     def alter(self, belief: SpatialBelief, cells: Tensor, observation: Tensor) -> SpatialBelief:
-        """Let cells [B, P, P] of the supposed world show an observation [B, P, P, C], where one like it was ever seen.
-
-        What comes into sight thereby is known.
-        """
+        """Let cells [B, P, P] of the supposed world show an observation [B, P, P, C] where its like was ever seen."""
         shown = self.grid.encode(observation)
         world = torch.where(cells.flatten(1) & (self.usual[shown] > NEVER), shown, belief.world)
         return SpatialBelief(**{**vars(belief), "world": world, "seen": self._look(belief.seen, world)})

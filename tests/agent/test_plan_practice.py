@@ -66,9 +66,9 @@ def test_a_trained_model_is_asked_without_examples_and_steered_from_nothing() ->
     world, config = BabyAIWorld(LEVELS[0]), LoopConfig.preset()
     plain = propose_request(world, "You see a red ball ahead.", "go to the red ball", config)
     trained = propose_request(world, "You see a red ball ahead.", "go to the red ball", config, trained_on=PROMPT)
-    assert plain.baseline is not None and trained.baseline is None
+    assert plain.settings.baseline is not None and trained.settings.baseline is None
     assert trained.prompt == "You see a red ball ahead.\nGoal: go to the red ball\nPlan:\n"
-    assert trained.grammar == plain.grammar
+    assert trained.settings.grammar == plain.settings.grammar
 
 
 class Doubtful(ScriptedModel):

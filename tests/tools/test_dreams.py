@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from serving import served
 
+from gedanken.tools.answers import Dream
 from gedanken.tools.client import Client, LiveDream, ServiceError
 from gedanken.tools.dreams import Dreams
-from gedanken.tools.messages import Dream
 from gedanken.tools.runs import Runs
 from gedanken.worlds.babyai import SPEC
 

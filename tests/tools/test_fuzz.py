@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import Client
 
+from gedanken.tools.answers import Report
 from gedanken.tools.mcp_server import mcp_server
-from gedanken.tools.messages import Report
 from gedanken.tools.runs import Runs
 from gedanken.tools.service import service
 from gedanken.tools.work import Workshop

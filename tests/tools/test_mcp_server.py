@@ -17,8 +17,8 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 
+from gedanken.tools.answers import Answer, Judgements, Report, Worlds
 from gedanken.tools.mcp_server import mcp_server
-from gedanken.tools.messages import Answer, Judgements, Report, Worlds
 from gedanken.tools.runs import Runs
 
 GOAL, PLAN = "go to the red key", "go_to(red key)"

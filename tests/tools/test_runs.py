@@ -10,16 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from gedanken.agent.llm.protocol import LLMError
-from gedanken.tools.messages import (
+from gedanken.tools.answers import Answer, Judgements, Report, Simulation
+from gedanken.tools.requests import (
     ActRequest,
-    Answer,
-    Judgements,
     PlanRequest,
     RehearseRequest,
-    Report,
     Request,
     SimulateRequest,
-    Simulation,
 )
 from gedanken.tools.runs import Asleep, Busy, Refused, Runs, UnknownRun
 from gedanken.tools.work import Workshop

@@ -9,9 +9,9 @@ import pytest
 from serving import served
 
 from gedanken.tools import guard
+from gedanken.tools.answers import Answer, Judgements, Simulation
 from gedanken.tools.client import Client, ServiceError
 from gedanken.tools.guard import Guard, check_address, listen
-from gedanken.tools.messages import Answer, Judgements, Simulation
 from gedanken.tools.runs import Refused, Runs
 
 GOAL, PLAN = "go to the red key", "go_to(red key)"

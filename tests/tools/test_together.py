@@ -12,7 +12,7 @@ from doubles import Stage
 
 from gedanken.agent.llm.protocol import Completion, GrammarError
 from gedanken.agent.llm.relay import Settings
-from gedanken.tools.messages import ActRequest, PlanRequest, RehearseRequest
+from gedanken.tools.requests import ActRequest, PlanRequest, RehearseRequest
 from gedanken.tools.runs import Runs
 from gedanken.tools.together import Gathered, Imagined, SharedActor, SharedModel
 from gedanken.worldmodel.actor import Cloned

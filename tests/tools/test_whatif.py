@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gedanken.tools.messages import WhatIf, WhatIfRequest
+from gedanken.tools.answers import WhatIf
+from gedanken.tools.requests import WhatIfRequest
 from gedanken.tools.runs import Refused, Run
 from gedanken.tools.work import Workshop
 

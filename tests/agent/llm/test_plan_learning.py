@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from doubles import LEVEL, Stage, WordCritic, agent_in
 
+from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.adapter import CARD, Adapter
 from gedanken.agent.llm.fetch import _write_manifest
 from gedanken.agent.llm.protocol import LLMError, prompt_of
@@ -63,6 +64,21 @@ def test_a_plan_that_only_revision_found_is_a_lesson_for_the_first_prompt_too(tm
     first, second = tried.lessons
     assert tried.reached and not tried.first
     assert "locked" not in first.prompt and "locked" in second.prompt and first.plan == second.plan
+
+
+def test_a_goal_that_the_critic_can_not_read_is_passed_over(tmp_path: Path) -> None:
+    right = right_plans(FIRST_SEED, 2)
+    unread, read = right
+
+    class Short(WordCritic):
+        def judge(self, goal: str, rehearsal: Any, describe: Any = None) -> Any:
+            if goal == unread:
+                raise GoalError("say it in fewer words")
+            return super().judge(goal, rehearsal, describe)
+
+    with agent_in(tmp_path, answering(right), critic=Short()) as agent:
+        tries = list(try_goals(agent, lambda _: agent.world, [LEVEL], range(FIRST_SEED, FIRST_SEED + 2)))  # type: ignore[arg-type,return-value]
+    assert [tried.goal for tried in tries] == [read]
 
 
 def test_practice_stays_among_the_lessons() -> None:
