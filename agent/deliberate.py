@@ -193,7 +193,7 @@ def attempts_of(judged: Sequence[Option]) -> list[Attempt]:
 def why_not(best: Option | None, missing: Sequence[str], config: LoopConfig) -> str | None:
     """Say why nothing should be done, or None: no plan, no such thing, not what the goal says, no success to expect."""
     if best is None:
-        return "no plan could be made of that goal"
+        return "I know no plan that would meet that goal"
     verdict = best.verdict
     if not meant(verdict, config):
         return f"none of the plans I can make is likely to be what you mean (best guess: {best.plan.line()})"

@@ -50,11 +50,15 @@ class Candidate(_Event):
 
 
 class Proposed(_Event):
-    """The language model wrote plans; `merged` were duplicates, `unreadable` broke the grammar."""
+    """The language model wrote plans; `merged` were duplicates, `unreadable` broke the grammar.
+
+    With none of them where it `declined`: it believes most that no plan will do.
+    """
 
     kind: Literal["proposed"] = "proposed"
     round: int
     candidates: list[Candidate]
+    declined: bool = False
     merged: int
     unreadable: int
     prompt_tokens: int

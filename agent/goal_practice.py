@@ -68,7 +68,7 @@ def _listen_once(
             performed.append(part)
     if len(performed) > MAX_STEPS:
         return None
-    texts = [goal.text for goal in drawn] + [world.foreign_goal(rng) for _ in range(foreign)]
+    texts = [goal.text for goal in drawn] + [world.unmet_goal(rng, "training") for _ in range(foreign)]
     met = [goal.met for goal in drawn] + [False] * foreign
     return Heard(Plan(steps=tuple(performed)), tuple(texts), tuple(met))
 

@@ -85,6 +85,7 @@ def propose(state: State, mind: Mind) -> State:
         round=state["round"],
         attempts=attempts,
         known=known,
+        may_decline=mind.session.free and not attempts,
     )
     mind.emit(proposed)
     candidates = list(proposed.candidates)

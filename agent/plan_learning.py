@@ -192,6 +192,7 @@ def learn_to_plan(
                 path,
                 {
                     "prompt": PROMPT,
+                    "declines": adapter.training.declines,
                     "base": adapter.card["base"],
                     "base_sha256": weights_digest(base),
                     "begins_from": adapter.name,

@@ -18,10 +18,10 @@ from gedanken.agent.propose import Attempt
 from gedanken.agent.verdict import Verdict
 from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worlds.protocol import Observation
+from gedanken.worlds.protocol import Observation, Wording
 from gedanken.worlds.schema_goals import schema_goal
-from gedanken.worlds.spec import Plan
-from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal, Wording
+from gedanken.worlds.spec import NONE, Plan
+from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal
 
 PROMPT = "plan"
 SCHEMAS = 0.3
@@ -32,6 +32,12 @@ OWN, LOOKED, REVISED = 0.25, 0.6, 0.15
 
 FUTURES = 16
 """Of a rehearsal that a failed plan is said to have had."""
+
+UNMET = 0.12
+"""Share of all whose goal no plan meets, among them goals of other worlds; the answer is `NONE`."""
+
+OTHER_WORLDS = 0.25
+"""Share of those for grids that are goals for made-up worlds of numbers."""
 
 TRIES = 64
 """Seeds that belong to one example: the next is taken where a level's goal is none that can be said."""
@@ -90,22 +96,34 @@ class Practice:
     def __call__(self, index: int) -> tuple[str, str]:
         """Return the prompt and the answer of one example."""
         rng = np.random.default_rng((self._seed, index, 7))
+        unmet = bool(rng.random() < UNMET)
         if rng.random() < SCHEMAS:
             asked = schema_goal("training", rng)
-            return render(PROMPT, scene=asked.schema.scene, goal=asked.text), f"{asked.plan}\n"
+            text = self._unmet(self._level(rng), rng) if unmet else asked.text
+            return render(PROMPT, scene=asked.schema.scene, goal=text), f"{NONE if unmet else asked.plan}\n"
         revised = bool(rng.random() < REVISED)
         for turn in range(TRIES):
-            level = self._levels[int(rng.integers(len(self._levels)))]
+            level = self._level(rng)
             wording: Wording = "own" if rng.random() < OWN else "training"
             task = self._tasks.task(level, self.env_seed(index, turn), rng, wording, look=bool(rng.random() < LOOKED))
             if task is None:
                 continue
+            if unmet:
+                foreign = rng.random() < OTHER_WORLDS
+                text = schema_goal("training", rng).text if foreign else self._unmet(level, rng)
+                return render(PROMPT, scene=task.scene, goal=text), f"{NONE}\n"
             attempts, goal = failed(task, rng) if revised else ([], task.goal)
             if revised and not attempts and turn < TRIES // 2:  # nothing can go wrong with it: another goal
                 continue
             prompt = render(PROMPT, scene=task.scene, goal=goal.text, attempts=attempts)
             return prompt, f"{goal.plan}\n"
         raise RuntimeError(f"none of {TRIES} seeds gave a goal; are the levels right? {', '.join(self._levels)}")
+
+    def _level(self, rng: np.random.Generator) -> str:
+        return self._levels[int(rng.integers(len(self._levels)))]
+
+    def _unmet(self, level: str, rng: np.random.Generator) -> str:
+        return self._tasks.world(level).unmet_goal(rng, "training")
 
     def env_seed(self, index: int, turn: int) -> int:
         """Return the environment's seed of an example's n-th try, a training seed."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from gedanken.agent.llm.adapter import adapters_home
+from gedanken.agent.llm.adapter import WEIGHTS, Adapter, adapters_home
 from gedanken.agent.llm.fetch import HUB_NAME, fetch, weights_digest
 from gedanken.agent.llm.tune import TuneConfig, Tuner, TuningError, losses
-from gedanken.agent.plan_practice import OWN, PROMPT, REVISED, SCHEMAS, Practice
+from gedanken.agent.plan_practice import OWN, PROMPT, REVISED, SCHEMAS, UNMET, Practice
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.spoken import SpeakingWorld
 
@@ -21,6 +22,9 @@ SIZES: dict[Size, dict[str, int]] = {
 }
 """Changes of `TuneConfig`."""
 
+FURTHER = {"steps": 500, "rate": 3e-4}
+"""Changes where training begins from an adapter, whatever the size; "debug" keeps its own."""
+
 
 def train_planner(
     make_world: Callable[[str], SpeakingWorld],
@@ -29,22 +33,25 @@ def train_planner(
     name: str,
     size: Size,
     seed: int = 0,
+    begins_from: Adapter | None = None,
     folder: Path | None = None,
     base: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Train an adapter and return its folder; work goes on where it was interrupted, in the same `folder`.
 
-    `base` is a folder of the language model with its manifest; without one the embedded model is fetched. Raises
-    TuningError where an adapter of that name exists, or training can't go on.
+    `begins_from` is an adapter that the training goes on from, with new examples where its seed was another. `base` is
+    a folder of the language model with its manifest; without one the embedded model is fetched. Raises TuningError
+    where an adapter of that name exists, or training can't go on.
     """
     path = adapters_home() / name
     if path.exists():
         raise TuningError(f"{path} exists; an adapter is never overwritten, choose another --name")
     base = base or fetch(say)
-    config = TuneConfig.model_validate({**SIZES[size], "seed": seed})
+    further = FURTHER if begins_from and size != "debug" else {}
+    config = TuneConfig.model_validate({**SIZES[size], **further, "seed": seed})
     work = folder or adapters_home().parent / "training" / f"{name}-{size}-{seed}"
-    tuner = Tuner(base, Practice(make_world, levels, seed), config, work)
+    tuner = Tuner(base, Practice(make_world, levels, seed), config, work, begin=begins_from)
     if tuner.step:
         say(f"going on after step {tuner.step}")
     for row in tuner.train():
@@ -54,18 +61,31 @@ def train_planner(
                 f" {row['examples']} examples, {row['tokens_per_second']:.0f} tokens/s"
             )
     last = losses(work)
+    command = f"gedanken train --planner --size {size} --seed {seed}"
+    before = {}
+    if begins_from:
+        command += f" --begins-from {begins_from.name}"
+        digest = hashlib.sha256((begins_from.path / WEIGHTS).read_bytes()).hexdigest()
+        told = ("command", "begins_from", "data", "steps", "examples", "tokens", "seconds")
+        before = {
+            "begins_from": {"name": begins_from.name, "sha256": digest}
+            | {key: begins_from.card[key] for key in told if key in begins_from.card}
+        }
     return tuner.save(
         path,
         {
             "prompt": PROMPT,
+            "declines": True,
+            **before,
             "base": HUB_NAME,
             "base_sha256": weights_digest(base),
             "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings; the rest"
             f" missions of {len(levels)} levels with the plans that follow from the scene, of these {OWN:.0%} in the"
-            f" levels' own words, the others in training wordings, and {REVISED:.0%} with failed plans in the prompt",
+            f" levels' own words, the others in training wordings, and {REVISED:.0%} with failed plans in the prompt;"
+            f" {UNMET:.0%} of all are goals that no plan meets",
             "levels": list(levels),
             "seeds": f"environments from {FIRST_TRAINING_SEED} on; everything else {seed}",
             "loss": f"{sum(last) / len(last):.4f} nats a token of the plans, mean of the last {len(last)} steps",
-            "command": f"gedanken train --planner --size {size} --seed {seed}",
+            "command": command,
         },
     )

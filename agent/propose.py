@@ -5,16 +5,17 @@ A request is a pure function of what is known, so that many can be sent in one b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
-from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
+from gedanken.agent.llm.protocol import Completion, LanguageModel, Training, training_of
 from gedanken.agent.llm.relay import Settings
 from gedanken.prompts import STOP, baseline, render
-from gedanken.worlds.spec import Plan, SpecError, WorldSpec
+from gedanken.worlds.spec import NONE, Plan, SpecError, WorldSpec
 
 MOST_ATTEMPTS = 3
 """Criticised plans that a prompt shows."""
@@ -56,19 +57,19 @@ class Request:
 
 
 def propose_prompt(
-    world: Promptable, scene: str, goal: str, attempts: Sequence[Attempt] = (), trained_on: str | None = None
+    world: Promptable, scene: str, goal: str, attempts: Sequence[Attempt] = (), training: Training | None = None
 ) -> str:
     """Return the prompt for plans that reach `goal`; with attempts, for plans better than those. Raises PromptError."""
-    name, words = _words(world, scene, goal, attempts, trained_on)
+    name, words = _words(world, scene, goal, attempts, training)
     return render(name, **words)
 
 
 def _words(
-    world: Promptable, scene: str, goal: str, attempts: Sequence[Attempt], trained_on: str | None
+    world: Promptable, scene: str, goal: str, attempts: Sequence[Attempt], training: Training | None
 ) -> tuple[str, dict[str, Any]]:
     """Return the name of a prompt and its values; a model that was trained on a prompt gets that one."""
-    if trained_on:
-        return trained_on, {"scene": scene, "goal": goal, "attempts": list(attempts)[-MOST_ATTEMPTS:]}
+    if training:
+        return training.prompt, {"scene": scene, "goal": goal, "attempts": list(attempts)[-MOST_ATTEMPTS:]}
     words: dict[str, Any] = {
         "skills": [skill.signature() for skill in world.spec.skills],
         "examples": world.examples,
@@ -89,22 +90,25 @@ def propose_request(
     round: int = 0,
     attempts: Sequence[Attempt] = (),
     known: Sequence[str] = (),
-    trained_on: str | None = None,
+    training: Training | None = None,
+    may_decline: bool = False,
 ) -> Request:
     """Return what round `round` asks, plans in `known` not wanted; the same arguments give the same request.
 
-    `trained_on` names the prompt that the language model was trained on, see `prompt_of`; there is then nothing to be
-    steered away from.
+    `training` is what the language model was trained on, see `training_of`; there is then nothing to be steered away
+    from, and where it `may_decline` and has been taught to, it may write that no plan will do.
     """
-    name, words = _words(world, scene, goal, attempts, trained_on)
+    name, words = _words(world, scene, goal, attempts, training)
     settings = Settings(
         n=config.candidates,
-        grammar=world.spec.grammar() if config.grammar else None,
+        grammar=world.spec.grammar(none=may_decline and training is not None and training.declines)
+        if config.grammar
+        else None,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         stop=STOP,
         seed=config.seed + round,
-        baseline=None if trained_on else baseline(name, **words),
+        baseline=None if training else baseline(name, **words),
         exclude=tuple(known),
     )
     return Request(render(name, **words), settings)
@@ -120,19 +124,31 @@ def propose(
     round: int = 0,
     attempts: Sequence[Attempt] = (),
     known: Sequence[str] = (),
+    may_decline: bool = False,
 ) -> Proposed:
     """Ask for candidates other than the plans in `known`, and merge those that are the same plan.
 
     Those of a language model that was trained to plan come in the order of its belief in them; else the greedy one is
-    first.
+    first. One that `may_decline` and believes most that no plan will do, proposes none.
     """
+    training = training_of(llm)
     request = propose_request(
-        world, scene, goal, config, round=round, attempts=attempts, known=known, trained_on=prompt_of(llm)
+        world,
+        scene,
+        goal,
+        config,
+        round=round,
+        attempts=attempts,
+        known=known,
+        training=training,
+        may_decline=may_decline,
     )
     completions = request.send(llm)
     fresh: dict[str, Candidate] = {}
     merged = unreadable = 0
     for completion in completions:
+        if _is_none(completion):
+            continue
         plan = _parsed(world, completion)
         if plan is None:
             unreadable += 1
@@ -143,11 +159,13 @@ def propose(
             said = None if probability != probability else probability  # NaN: the server does not say
             fresh[text] = Candidate(plan=text, log_probability=said, round=round)
     candidates = list(fresh.values())
-    if prompt_of(llm) and all(candidate.log_probability is not None for candidate in candidates):
+    if training and all(candidate.log_probability is not None for candidate in candidates):
         candidates.sort(key=lambda candidate: candidate.log_probability or 0.0, reverse=True)
+    declined = bool(completions) and _is_none(_likeliest(completions))
     return Proposed(
         round=round,
-        candidates=candidates,
+        candidates=[] if declined else candidates,
+        declined=declined,
         merged=merged,
         unreadable=unreadable,
         prompt_tokens=completions[0].prompt_tokens if completions else 0,
@@ -155,6 +173,17 @@ def propose(
         seconds=max((completion.seconds for completion in completions), default=0.0),
         model=llm.name,
     )
+
+
+def _is_none(completion: Completion) -> bool:
+    return completion.text.strip() == NONE
+
+
+def _likeliest(completions: Sequence[Completion]) -> Completion:
+    """Return the completion with the highest probability, the first one where a server does not say."""
+    if any(math.isnan(completion.log_probability) for completion in completions):
+        return completions[0]
+    return max(completions, key=lambda completion: completion.log_probability)
 
 
 def _parsed(world: Promptable, completion: Completion) -> Plan | None:

@@ -24,7 +24,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.critic import Critic, Evidence
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig, train_goal_match
 from gedanken.agent.goal_practice import Heard, listen
-from gedanken.agent.llm.protocol import Encoder, LanguageModel, prompt_of
+from gedanken.agent.llm.protocol import Encoder, LanguageModel, training_of
 from gedanken.agent.propose import Request, propose, propose_request
 from gedanken.agent.recipes import Correction, RecipeConfig
 from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, first_beliefs, situations
@@ -289,7 +289,7 @@ def _with_written(
 ) -> Situation:
     """Add the plans that a language model proposes at first sight; `known` keeps them for the same question."""
     scene, config = world.describe(situation.observation, world.spec.grid.agent), LoopConfig.preset()
-    request = propose_request(world, scene, situation.goal, config, trained_on=prompt_of(writer))
+    request = propose_request(world, scene, situation.goal, config, training=training_of(writer))
     if request not in known:
         candidates = propose(world, writer, scene, situation.goal, config).candidates
         known[request] = [world.spec.parse_plan(candidate.plan) for candidate in candidates]

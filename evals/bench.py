@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.llm.protocol import LanguageModel, prompt_of
+from gedanken.agent.llm.protocol import LanguageModel, training_of
 from gedanken.agent.plan_practice import Task, Tasks
 from gedanken.agent.propose import propose_request
 from gedanken.evals.statistics import quantiles
@@ -74,7 +74,7 @@ def _missions(tasks: Tasks, seed: int, most: int) -> Iterator[Task]:
 
 def _decide(llm: LanguageModel, tasks: Tasks, task: Task, candidates: int) -> dict[str, float]:
     config = LoopConfig.preset(candidates=candidates)
-    request = propose_request(tasks.world(task.world), task.scene, task.goal.text, config, trained_on=prompt_of(llm))
+    request = propose_request(tasks.world(task.world), task.scene, task.goal.text, config, training=training_of(llm))
     began = time.perf_counter()
     completions = request.send(llm)
     return {

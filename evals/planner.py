@@ -26,9 +26,10 @@ from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import mean_interval, paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worlds.babyai_aims import LEVELS
+from gedanken.worlds.protocol import Wording
 from gedanken.worlds.schema_goals import schema_goal
 from gedanken.worlds.spec import Plan
-from gedanken.worlds.spoken import SpeakingWorld, Wording
+from gedanken.worlds.spoken import SpeakingWorld
 
 MISSIONS, PARAPHRASES, REVISED, UNMET, SCHEMAS = "missions", "paraphrases", "revised", "unmet", "schemas"
 WORDINGS: dict[str, Wording] = {
@@ -216,7 +217,9 @@ def _sample(parts: Parts, name: str, asked: Asked, arm: str) -> dict[str, Any]:
     world, task, goal = asked.world, asked.task, asked.goal
     tried = [attempt.plan for attempt in asked.attempts]
     told = asked.attempts if arm == LLM else ()
-    proposed = propose(world, parts.together, task.scene, goal, parts.config, attempts=told, known=tried)
+    proposed = propose(
+        world, parts.together, task.scene, goal, parts.config, attempts=told, known=tried, may_decline=not tried
+    )
     plans = [world.spec.parse_plan(candidate.plan) for candidate in proposed.candidates]
     meant = None if name == SCHEMAS else _meant(parts, goal, plans)  # the critic knows no objectives
     declined = None if meant is None else max(meant, default=0.0) < parts.config.meaning

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from gedanken.evals.errors import EvalError
 from gedanken.worlds.expressions import Expression, ExpressionError, parse
-from gedanken.worlds.protocol import DemonstratedWorld, Expert, Observation, Watch, World, WorldError
+from gedanken.worlds.protocol import DemonstratedWorld, Expert, Observation, Watch, Wording, World, WorldError
 from gedanken.worlds.spec import Plan, SpecError, Step, VectorField, WorldSpec
-from gedanken.worlds.spoken import SpeakingWorld, Wording
+from gedanken.worlds.spoken import SpeakingWorld
 
 Scorer = Literal["reward", "steps", "condition"]
 Env = gymnasium.Env[Any, Any]

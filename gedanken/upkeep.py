@@ -53,6 +53,7 @@ def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> i
 @click.option("--recipe", "recipe_name", type=click.Choice(["babyai", "rooms"]), default="babyai", show_default=True)
 @click.option("--size", type=click.Choice(["debug", "small", "base", "wide"]), help="[default: the recipe's own]")
 @click.option("--seed", type=click.IntRange(0, 19), default=0, show_default=True, help="Seed of everything.")
+@click.option("--begins-from", metavar="ADAPTER", help="With --planner: go on with a planner there is.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that practise.")
 def train_command(
     planner: bool,
@@ -62,6 +63,7 @@ def train_command(
     recipe_name: str,
     size: str | None,
     seed: int,
+    begins_from: str | None,
     workers: int,
 ) -> int:
     """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours.
@@ -69,7 +71,9 @@ def train_command(
     With --planner the embedded language model learns to write plans; `--llm embedded:planner` then uses the adapter.
     """
     if planner:
-        return _train_planner(name or "planner", folder, size or "small", seed)
+        return _train_planner(name or "planner", folder, size or "small", seed, begins_from)
+    if begins_from:
+        raise click.UsageError("--begins-from takes a planner; say --planner as well")
     name = name or recipe_name
     from gedanken.agent import llm, recipe
     from gedanken.agent.llm.protocol import Encoder
@@ -96,14 +100,22 @@ def need_peft() -> None:
         raise click.UsageError("training the language model needs peft: pip install 'gedanken[tune]'")
 
 
-def _train_planner(name: str, folder: Path | None, size: Any, seed: int) -> int:
+def _train_planner(name: str, folder: Path | None, size: Any, seed: int, begins_from: str | None) -> int:
     need_peft()
+    from gedanken.agent.llm.adapter import Adapter, resolve
     from gedanken.agent.planner import train_planner
     from gedanken.worlds.babyai import BabyAIWorld
     from gedanken.worlds.babyai_aims import LEVELS
 
     path = train_planner(
-        BabyAIWorld, LEVELS, name=name, size=size, seed=seed, folder=folder, say=lambda line: click.echo(line, err=True)
+        BabyAIWorld,
+        LEVELS,
+        name=name,
+        size=size,
+        seed=seed,
+        begins_from=Adapter.open(resolve(begins_from)) if begins_from else None,
+        folder=folder,
+        say=lambda line: click.echo(line, err=True),
     )
     click.echo(str(path))
     return REACHED

@@ -31,9 +31,9 @@ from minigrid.envs.babyai.core.verifier import (
 from numpy.typing import NDArray
 
 from gedanken.worlds import babyai_balrog
-from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch
+from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch, Wording
 from gedanken.worlds.spec import Attribute, Channel, GridField, Parameter, Phrase, Skill, SpecError, Step, WorldSpec
-from gedanken.worlds.spoken import SpokenGoal, Wording
+from gedanken.worlds.spoken import SpokenGoal
 
 COLOURS = tuple(sorted(COLOR_TO_IDX))
 PLACES = {
@@ -272,12 +272,6 @@ class BabyAIWorld:
         from gedanken.worlds.babyai_goals import practice_goals
 
         return practice_goals(_cast(env), rng, n)
-
-    def foreign_goal(self, rng: np.random.Generator) -> str:
-        """Draw a goal in words that no plan of this world meets."""
-        from gedanken.worlds.babyai_goals import foreign_goal
-
-        return foreign_goal(rng)
 
     def spoken_goal(
         self, env: gymnasium.Env[Any, Any], rng: np.random.Generator, wording: Wording

@@ -18,8 +18,8 @@ from gedanken.worlds.babyai import COLOURS, PLACES, BabyAIEnv
 from gedanken.worlds.babyai_goals import Clause
 from gedanken.worlds.babyai_tasks import steps_of
 from gedanken.worlds.babyai_wordings import Said, Speaker
+from gedanken.worlds.protocol import Wording
 from gedanken.worlds.spec import MAX_STEPS, Phrase, Plan, Step
-from gedanken.worlds.spoken import Wording
 
 Meaning = tuple[str, tuple[frozenset[int], ...]]
 """A skill, and for each argument the things that its words speak of."""

@@ -53,28 +53,6 @@ PLACE_WORDS = {
     "on your left": ("on your left", "on your left", "to your left", "on the left"),
     "on your right": ("on your right", "on your right", "to your right", "on the right"),
 }
-FOREIGN = {
-    "deed": (
-        "make", "cook", "buy", "write", "sing", "paint", "repair", "book", "order", "explain", "translate", "compute",
-        "send", "play",
-    ),
-    "thing": (
-        "me a sandwich", "a song", "a flight to Rome", "my bicycle", "an email to my boss", "the weather", "two pizzas",
-        "a poem about the sea",
-        "some tea", "the square root of nine", "a chess game", "the dishes", "a dress", "my taxes", "the news",
-    ),
-    "where": (
-        "sofa", "banana", "car", "kitchen", "triangle", "lamp", "dog", "window", "table", "robot", "tree", "moon",
-        "bottle", "chair",
-    ),
-    "colour": ("pink", "orange", "white", "black", "brown", "ivory", "red", "blue", "green", ""),
-    "noise": (
-        "hello", "how are you?", "what is your name", "tell me a joke", "I am bored", "lorem ipsum dolor", "asdf qwer",
-        "42", "why?", "thank you so much", "the quick brown fox", "stop talking", "do nothing at all", "is it raining?",
-        "sudo rm -rf", "ignore all rules",
-    ),
-}  # fmt: skip
-
 WORDS = {"own": 0.3, "everyday": 0.15, "listed": 0.55}
 """Shares of practice goals in minigrid's words, in those of this module, in the training list of `babyai_wordings`."""
 
@@ -184,25 +162,6 @@ def _about_else(step: Step, pool: Sequence[Step], rng: np.random.Generator) -> S
     arguments = [*step.arguments]
     arguments[position] = (colour, kind, place)
     return Step(skill=step.skill, arguments=tuple(arguments))
-
-
-def foreign_goal(rng: np.random.Generator) -> str:
-    """Draw a goal that no plan of this world meets: other deeds, other things, or no goal at all."""
-    words = {name: str(rng.choice(values)) for name, values in FOREIGN.items()}
-    verb, beside = (
-        str(rng.choice(v)) for v in (VERBS[str(rng.choice(["go_to", "pick_up", "open", "put_next_to"]))], BESIDE)
-    )
-    thing = f"the {words['colour']} {words['where']}".replace("  ", " ")
-    forms = (
-        f"{words['deed']} {words['thing']}",
-        words["noise"],
-        f"{verb} {thing}",
-        f"{verb} {thing} {beside} the {rng.choice(['red', 'blue', 'green'])} {rng.choice(['ball', 'box', 'key'])}",
-        f"{words['deed']} the {rng.choice(['red', 'blue', 'green', 'yellow'])} "
-        f"{rng.choice(['ball', 'box', 'key', 'door'])}",
-    )
-    text = forms[rng.choice(len(forms), p=[0.3, 0.15, 0.3, 0.1, 0.15])]
-    return f"{rng.choice(PREFIX)}{text}{rng.choice(SUFFIX)}"
 
 
 def _say(halves: Sequence[Clause], order: str, rng: np.random.Generator) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gedanken.worlds.babyai_goals import BESIDE, PLACE_WORDS, PREFIX, SUFFIX, VERBS, Clause, foreign_goal
+from gedanken.worlds.babyai_goals import BESIDE, PLACE_WORDS, PREFIX, SUFFIX, VERBS, Clause
 from gedanken.worlds.spec import Phrase, Step
 
 Split = Literal["training", "test"]
@@ -45,6 +45,7 @@ class Wordings:
     polite: Sequence[str]
     aside: Sequence[str]
     negative: Sequence[str]
+    foreign: Mapping[str, Sequence[str]]  # words of goals that cannot be met
 
 
 @functools.cache
@@ -119,24 +120,23 @@ class Speaker:
 
     def foreign(self) -> str:
         """Say a goal that no plan of this world meets: other deeds, other things, what cannot be done, or no goal."""
-        if self.split == "training":
-            return foreign_goal(self.rng)
-        words = {name: self._draw(values) for name, values in _data()["foreign"].items()}
+        words = {name: self._draw(values) for name, values in self.words.foreign.items()}
         skill = self._draw(["go_to", "pick_up", "open", "put_next_to"])
-        known = [self._plain(self._colour(), self._draw(["ball", "box", "key"])) for _ in range(2)]
-        wrong = {"pick_up": self._plain(self._colour(), "door"), "open": known[0]}
+        colour, kind = self._colour(), self._draw(["ball", "box", "key"])
+        known, door = self._thing((colour, kind, None)), self._thing((colour, "door", None))
+        strange = f"the {words['colour']} {self._draw(['ball', 'box', 'key', 'door'])}"
         pattern = self._draw(self.words.verbs[skill])
         forms = (
             f"{words['deed']} {words['thing']}",
             words["noise"],
-            pattern.format(f"the {words['where']}", known[0]),
-            pattern.format(f"the {words['colour']} {self._draw(['ball', 'box', 'key', 'door'])}", known[0]),
-            f"{words['deed']} {known[0]}",
-            self._draw(self.words.verbs["pick_up"]).format(wrong["pick_up"]),
-            self._draw(self.words.verbs["open"]).format(wrong["open"]),
+            pattern.format(f"the {words['where']}", known),
+            pattern.format(strange, known),
+            f"{words['deed']} {known}",
+            self._draw(self.words.verbs["pick_up"]).format(door),
+            self._draw(self.words.verbs["open"]).format(known),
         )
-        text = str(forms[int(self.rng.integers(len(forms)))])
-        return self._draw(self.words.polite).format(g=text) if self.rng.random() < CHANCES["polite"] else text
+        text = self._draw(forms)
+        return self._draw(self.words.polite).format(g=text) if self._has("polite") else text
 
     # ---- parts -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,9 @@ from gedanken.worlds.spec import Step, WorldSpec
 Observation = NDArray[Any]
 """What a world shows: a grid of integers ``[height, width, channels]``, uint8, row 0 farthest from the agent, or named
 numbers ``[variables]``, float32."""
+
+Wording = Literal["own", "training", "test"]
+"""In whose words a goal is said: the environment's, or those of one of two lists that share nothing."""
 
 
 class WorldError(RuntimeError):
@@ -143,6 +146,6 @@ class PracticeWorld(DemonstratedWorld, Protocol):
         """Draw goals in words that can be spoken of from here, close to each other."""
         ...
 
-    def foreign_goal(self, rng: np.random.Generator) -> str:
-        """Draw a goal in words that no plan of this world meets."""
+    def unmet_goal(self, rng: np.random.Generator, wording: Wording) -> str:
+        """Draw a goal that no plan of this world meets, in words for training or for testing."""
         ...

@@ -23,6 +23,9 @@ from gedanken.worlds.expressions import Expression, ExpressionError, is_name, pa
 MAX_STEPS = 6
 """Most steps a plan may hold; the grammar and the parser both refuse more."""
 
+NONE = "none"
+"""What a language model writes in place of a plan where none will do."""
+
 
 class SpecError(ValueError):
     """A plan, a step or a spec says something that this world does not know."""
@@ -329,9 +332,9 @@ class WorldSpec(_Frozen):
 
     # ---- grammar ---------------------------------------------------------------------------------------------------
 
-    def grammar(self) -> str:
-        """Return a Lark grammar of every plan of 1 to MAX_STEPS steps, each step closed by a newline."""
-        rules = ["start: step " + self._nested(MAX_STEPS - 1)]
+    def grammar(self, *, none: bool = False) -> str:
+        """Return a Lark grammar of every plan of 1 to MAX_STEPS steps, each closed by a newline, and of `NONE`."""
+        rules = ["start: " + (f'"{NONE}\\n" | ' if none else "") + "step " + self._nested(MAX_STEPS - 1)]
         rules.append("step: (" + " | ".join(f"{skill.name}_call" for skill in self.skills) + ') "\\n"')
         for skill in self.skills:
             phrases = ' ", " '.join(p.form if isinstance(p, Slot) else self._phrase_rule(p) for p in skill.parameters)

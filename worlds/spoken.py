@@ -6,16 +6,13 @@ Knows no environment and no language model.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
 
-from gedanken.worlds.protocol import World
+from gedanken.worlds.protocol import Wording, World
 from gedanken.worlds.spec import Plan
-
-Wording = Literal["own", "training", "test"]
-"""In whose words a goal is said: the environment's, or those of one of two lists that share nothing."""
 
 
 class SpokenGoal(Protocol):

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from gedanken.agent.llm.protocol import LLMError
+from gedanken.agent.llm.protocol import LLMError, Training
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "card.json"
 FORMAT = 1
@@ -32,12 +32,12 @@ class AdapterError(LLMError):
 class Adapter:
     """One adapter's folder.
 
-    `prompt` names the prompt that it was trained on, `base` is the SHA-256 of the weights that it was trained for, and
+    `base` is the SHA-256 of the weights that it was trained for, and
     layers before `first_layer` are as they were: what reads their hidden states need not know of the adapter.
     """
 
     path: Path
-    prompt: str
+    training: Training
     base: str
     first_layer: int
     scale: float
@@ -56,7 +56,8 @@ class Adapter:
             config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
             found = int(card["format"])
             scale = float(config["lora_alpha"]) / int(config["r"])
-            adapter = cls(path, str(card["prompt"]), str(card["base_sha256"]), int(card["first_layer"]), scale, card)
+            training = Training(str(card["prompt"]), bool(card.get("declines", False)))
+            adapter = cls(path, training, str(card["base_sha256"]), int(card["first_layer"]), scale, card)
         except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             raise AdapterError(
                 f"no usable adapter in {path} ({error!r}); train it again: gedanken train --planner"

@@ -26,7 +26,7 @@ from gedanken.agent.llm.decode import PrefixStore, Rows, hidden_states, output_l
 from gedanken.agent.llm.grammar import Automaton, GrammarState, IntArray
 from gedanken.agent.llm.guide import Guide, Row
 from gedanken.agent.llm.packed import can_pack, pack
-from gedanken.agent.llm.protocol import Completion, ModelCorrupt, PromptTooLong
+from gedanken.agent.llm.protocol import Completion, ModelCorrupt, PromptTooLong, Training
 from gedanken.agent.llm.search import Branch, Choice, Search, generator
 
 _KEPT = 16  # grammars and baselines that are remembered
@@ -104,9 +104,9 @@ class EmbeddedModel:
         return cls(model, tokenizer, name=name, adapter=adapter)
 
     @property
-    def prompt(self) -> str | None:
+    def training(self) -> Training | None:
         """See `Tuned`."""
-        return self.adapter.prompt if self.adapter else None
+        return self.adapter.training if self.adapter else None
 
     def complete(
         self,

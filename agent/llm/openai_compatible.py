@@ -16,7 +16,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gedanken.agent.llm.adapter import Adapter, available
-from gedanken.agent.llm.protocol import Completion, GrammarError, ServerError
+from gedanken.agent.llm.protocol import Completion, GrammarError, ServerError, Training
 
 GrammarField = Literal["structured_outputs", "guided_grammar", "grammar", "none"]
 """How a server takes a grammar: vLLM, vLLM before 0.12, llama.cpp (which reads GBNF, not Lark), or not at all."""
@@ -124,13 +124,13 @@ class ServerModel:
         self._client.close()
 
     @functools.cached_property
-    def prompt(self) -> str | None:
-        """Prompt that the served adapter was trained on: a model is one where it has the name of an adapter here.
+    def training(self) -> Training | None:
+        """What the served adapter was trained on: a model is one where it has the name of an adapter here.
 
         None for other models. Raises ServerError where the server has to be asked for its model and doesn't answer.
         """
         path = available().get(self._known_model())
-        return Adapter.open(path).prompt if path else None
+        return Adapter.open(path).training if path else None
 
     def complete(
         self,

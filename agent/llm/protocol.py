@@ -62,19 +62,27 @@ class LanguageModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Training:
+    """The prompt that a language model was trained on, by name; whether it was taught to say that no plan will do."""
+
+    prompt: str
+    declines: bool = False
+
+
 @runtime_checkable
 class Tuned(Protocol):
-    """A language model that says on which prompt it was trained."""
+    """A language model that says what it was trained on."""
 
     @property
-    def prompt(self) -> str | None:
-        """Name of the prompt, or None for a model that has to be shown examples."""
+    def training(self) -> Training | None:
+        """Return it, or None for a model that has to be shown examples."""
         ...
 
 
-def prompt_of(llm: LanguageModel) -> str | None:
-    """Return the prompt that a language model was trained on, None for one that has to be shown examples."""
-    return llm.prompt if isinstance(llm, Tuned) else None
+def training_of(llm: LanguageModel) -> Training | None:
+    """Return what a language model was trained on, None for one that has to be shown examples."""
+    return llm.training if isinstance(llm, Tuned) else None
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gedanken.agent.llm.protocol import Completion, LanguageModel, prompt_of
+from gedanken.agent.llm.protocol import Completion, LanguageModel, Training, training_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Settings:
 
 
 class Relay(ABC):
-    """A `LanguageModel` in front of `llm`, whose name and prompt it has."""
+    """A `LanguageModel` in front of `llm`, whose name and training it has."""
 
     def __init__(self, llm: LanguageModel) -> None:
         self.llm = llm
@@ -39,9 +39,9 @@ class Relay(ABC):
         return self.llm.name
 
     @property
-    def prompt(self) -> str | None:
-        """Which prompt it was trained on."""
-        return prompt_of(self.llm)
+    def training(self) -> Training | None:
+        """What it was trained on."""
+        return training_of(self.llm)
 
     def complete(
         self,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.llm.protocol import Completion
+from gedanken.agent.llm.protocol import Completion, Training
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.plan_practice import PROMPT, Practice, Tasks, failed, surroundings
 from gedanken.agent.propose import Attempt, propose, propose_prompt, propose_request
@@ -16,6 +16,9 @@ from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 LEVELS = ("BabyAI-UnlockLocal-v0", "BabyAI-PutNextLocal-v0", "BabyAI-GoToSeqS5R2-v0")
+
+
+PLANNER = Training(PROMPT, declines=True)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_answers_are_plans_and_prompts_those_of_the_loop(practice: Practice) -> 
             wrong = tried.removeprefix("Tried: ").replace(", then ", "\n")
             assert SPEC.parse_plan(wrong) != plan
             attempts.append(Attempt(wrong, found.removeprefix("Found: ")))
-        asked = propose_prompt(world, scene, goal.removeprefix("Goal: "), attempts, trained_on=PROMPT)
+        asked = propose_prompt(world, scene, goal.removeprefix("Goal: "), attempts, training=PLANNER)
         assert asked == prompt
         revised += bool(attempts)
         if "pick_up" in answer and "open(" in answer and "key" not in goal:
@@ -65,7 +68,9 @@ def test_seeds_are_training_seeds(practice: Practice) -> None:
 def test_a_trained_model_is_asked_without_examples_and_steered_from_nothing() -> None:
     world, config = BabyAIWorld(LEVELS[0]), LoopConfig.preset()
     plain = propose_request(world, "You see a red ball ahead.", "go to the red ball", config)
-    trained = propose_request(world, "You see a red ball ahead.", "go to the red ball", config, trained_on=PROMPT)
+    trained = propose_request(
+        world, "You see a red ball ahead.", "go to the red ball", config, training=PLANNER
+    )
     assert plain.settings.baseline is not None and trained.settings.baseline is None
     assert trained.prompt == "You see a red ball ahead.\nGoal: go to the red ball\nPlan:\n"
     assert trained.settings.grammar == plain.settings.grammar

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gedanken.worlds.babyai import SPEC
-from gedanken.worlds.babyai_goals import FOREIGN, Clause
-from gedanken.worlds.babyai_wordings import Speaker, _data, wordings
+from gedanken.worlds.babyai_goals import Clause
+from gedanken.worlds.babyai_wordings import Speaker, wordings
 
 SMALL = set(
     re.findall(
@@ -58,8 +58,8 @@ def test_no_template_of_a_test_goal_is_trained_on() -> None:
 
 
 def test_no_foreign_goal_of_the_test_is_trained_on() -> None:
-    for name, values in _data()["foreign"].items():
-        trained = set(chain.from_iterable(content(value) for value in FOREIGN[name]))
+    for name, values in wordings("test").foreign.items():
+        trained = set(chain.from_iterable(content(value) for value in wordings("training").foreign[name]))
         shared = trained & set(chain.from_iterable(content(value) for value in values))
         assert not shared, name
 

@@ -12,7 +12,7 @@ from doubles import LEVEL, Stage, WordCritic, agent_in
 from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.adapter import CARD, Adapter
 from gedanken.agent.llm.fetch import _write_manifest
-from gedanken.agent.llm.protocol import LLMError, prompt_of
+from gedanken.agent.llm.protocol import LLMError, training_of
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.llm.tune import TuneConfig, Tuner
 from gedanken.agent.plan_learning import FIRST_SEED, TRIES, Lesson, Lessons, PlanLearning, learn_to_plan, try_goals
@@ -105,7 +105,7 @@ def test_rounds_go_on_where_they_were_cut_off_and_every_adapter_begins_from_the_
     learning, said, asked = PlanLearning(rounds=2, goals=2, steps=3), list[str](), list[str]()
     right = {**right_plans(FIRST_SEED + 10_000, 2), **right_plans(FIRST_SEED + 20_000, 2)}
     with agent_in(tmp_path, answering(right)) as agent:
-        assert isinstance(agent.llm, ScriptedModel) and prompt_of(agent.llm) is None
+        assert isinstance(agent.llm, ScriptedModel) and training_of(agent.llm) is None
 
         def made(adapter: Adapter, changes: dict[str, Any]) -> Any:
             asked.append(adapter.name)

@@ -17,7 +17,7 @@ from gedanken.agent.llm.adapter import SHIPPED, available
 from gedanken.agent.llm.fetch import fetch
 from gedanken.agent.llm.grammar import matches
 from gedanken.agent.llm.openai_compatible import ServerModel
-from gedanken.agent.llm.protocol import prompt_of
+from gedanken.agent.llm.protocol import training_of
 from gedanken.agent.llm.vllm_server import NAME, command, settings
 from gedanken.agent.propose import Attempt, propose
 from gedanken.worlds.babyai import BabyAIWorld
@@ -79,7 +79,7 @@ def test_it_keeps_to_the_grammar_and_stops(address: str, grammar: str) -> None:
 
 def test_the_plain_model_is_shown_examples(address: str) -> None:
     with served(address, NAME) as llm:
-        assert prompt_of(llm) is None
+        assert training_of(llm) is None
         proposed = propose(BabyAIWorld(WORLD), llm, SCENE, "go to the blue ball", LoopConfig())
     assert "go_to(blue ball)" in [candidate.plan for candidate in proposed.candidates]
 
@@ -87,7 +87,7 @@ def test_the_plain_model_is_shown_examples(address: str) -> None:
 def test_the_shipped_planner_plans_on_the_server(address: str) -> None:
     world, config = BabyAIWorld(WORLD), LoopConfig()
     with served(address, "planner") as llm:
-        assert prompt_of(llm) == "plan"
+        assert training_of(llm) == "plan"
         first = propose(world, llm, SCENE, "pick up the blue ball", config).candidates[0]
         assert first.plan == "pick_up(blue ball)"
         locked = propose(world, llm, SCENE, "open the red door", config)
