@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig
 from gedanken.agent.llm.protocol import Encoder
+from gedanken.agent.readings import Reading, understood
 from gedanken.agent.verdict import Verdict
 from gedanken.worldmodel.checkpoint import CheckpointError, fill, made_by_another_version, stored
 from gedanken.worldmodel.rehearse import Rehearsal
@@ -107,18 +108,30 @@ class Critic:
         self.calibration = calibration or Calibration()
         self.fit: dict[str, float] = {}
 
-    def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
+    def satisfies(self, goal: str, plans: Sequence[Plan], readings: Sequence[Reading] = ()) -> list[float]:
         """Return, for each plan, the probability that achieving its steps meets the goal."""
-        return [float(p) for p in self.match.probability(self.encoder, goal, plans)]
+        return [float(p) for p in self._meant(goal, plans, readings)]
 
-    def evidence(self, goal: str, rehearsal: Rehearsal) -> Evidence:
+    def evidence(self, goal: str, rehearsal: Rehearsal, readings: Sequence[Reading] = ()) -> Evidence:
         """Return what is known of each plan before it is judged."""
-        return evidence_of(rehearsal, self.match.probability(self.encoder, goal, rehearsal.plans))
+        return evidence_of(rehearsal, self._meant(goal, rehearsal.plans, readings))
+
+    def _meant(self, goal: str, plans: Sequence[Plan], readings: Sequence[Reading]) -> Tensor:
+        """Read the goal as a language model does that was trained to; without `readings`, as it was said."""
+        if readings:
+            return understood(self.match, self.encoder, plans, readings)
+        return self.match.probability(self.encoder, goal, plans)
 
     @torch.no_grad()
-    def judge(self, goal: str, rehearsal: Rehearsal, describe: Describe | None = None) -> list[Verdict]:
+    def judge(
+        self,
+        goal: str,
+        rehearsal: Rehearsal,
+        describe: Describe | None = None,
+        readings: Sequence[Reading] = (),
+    ) -> list[Verdict]:
         """Return one verdict per plan, in the rehearsal's order; `describe` says what a view shows."""
-        evidence = self.evidence(goal, rehearsal)
+        evidence = self.evidence(goal, rehearsal, readings)
         logits = self.calibration(evidence.features())
         return [self._verdict(rehearsal, evidence, i, float(logits[i]), describe) for i in range(len(rehearsal.plans))]
 

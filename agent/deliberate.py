@@ -15,6 +15,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Forecast, Imagining, Judged, Rehearsed, View
 from gedanken.agent.mind import Describe, Judge, Sink, view_of
 from gedanken.agent.propose import Attempt
+from gedanken.agent.readings import Reading
 from gedanken.agent.session import done_before
 from gedanken.agent.verdict import Verdict
 from gedanken.worldmodel.actor import Actor
@@ -48,6 +49,11 @@ class Option:
     def plan(self) -> Plan:
         """The plan, whole."""
         return self.verdict.plan
+
+    @property
+    def candidate(self) -> Candidate:
+        """The plan as it was written."""
+        return Candidate(plan=str(self.plan), log_probability=self.log_probability, round=self.round)
 
 
 def imagine(
@@ -126,10 +132,17 @@ def forecasts(rehearsal: Rehearsal) -> list[list[Forecast]]:
     ]
 
 
-def judge(critic: Judge, goal: str, rehearsal: Rehearsal, describe: Describe, round: int) -> Judged:
+def judge(
+    critic: Judge,
+    goal: str,
+    rehearsal: Rehearsal,
+    describe: Describe,
+    round: int,
+    readings: Sequence[Reading] = (),
+) -> Judged:
     """Have a rehearsal judged."""
     began = time.perf_counter()
-    verdicts = critic.judge(goal, rehearsal, describe)
+    verdicts = critic.judge(goal, rehearsal, describe, readings)
     return Judged(round=round, verdicts=verdicts, seconds=time.perf_counter() - began)
 
 

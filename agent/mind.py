@@ -13,6 +13,7 @@ from torch import Tensor
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import ApprovalAsked, Event, Grid, Outcome, View
 from gedanken.agent.llm.protocol import LanguageModel
+from gedanken.agent.readings import Reading
 from gedanken.agent.session import Session
 from gedanken.agent.verdict import Verdict
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
@@ -31,8 +32,14 @@ Approver = Callable[[ApprovalAsked], bool]
 class Judge(Protocol):
     """What the loop asks of a critic."""
 
-    def judge(self, goal: str, rehearsal: Rehearsal, describe: Describe | None = None) -> list[Verdict]:
-        """Return one verdict a plan; `describe` puts a view into words."""
+    def judge(
+        self,
+        goal: str,
+        rehearsal: Rehearsal,
+        describe: Describe | None = None,
+        readings: Sequence[Reading] = (),
+    ) -> list[Verdict]:
+        """Return one verdict a plan; `describe` puts a view into words, `readings` say what the goal may mean."""
         ...
 
 

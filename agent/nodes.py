@@ -28,6 +28,7 @@ from gedanken.agent.events import (
 )
 from gedanken.agent.mind import Mind, view_of
 from gedanken.agent.propose import Attempt
+from gedanken.agent.readings import readings_of
 from gedanken.agent.state import (
     State,
     attempts_in,
@@ -112,7 +113,9 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
             mind.trained.actor, mind.session.belief, plans, achieved, mind.config, number, mind.emit
         )
         mind.emit(rehearsed)
-        verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number)
+        written = [*(option.candidate for option in judged), *candidates]
+        readings = readings_of(mind.world, mind.llm, written)
+        verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number, readings)
         mind.emit(verdicts)
         judged = judged + deliberate.options(candidates, verdicts.verdicts, begins)
     changes = State(candidates=[], judged=[dump_option(option) for option in judged])

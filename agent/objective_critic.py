@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 
 from gedanken.agent.critic import Z90, Describe, Evidence, evidence_of
+from gedanken.agent.readings import Reading
 from gedanken.agent.verdict import Verdict
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.rehearse import Rehearsal
@@ -50,8 +51,14 @@ class ObjectiveCritic:
         self.spec, self.horizon = spec, horizon
         self.calibration = calibration or Calibration()
 
-    def judge(self, goal: str, rehearsal: Rehearsal, describe: Describe | None = None) -> list[Verdict]:
-        """Return one verdict per plan, in the rehearsal's order; the goal is not read."""
+    def judge(
+        self,
+        goal: str,
+        rehearsal: Rehearsal,
+        describe: Describe | None = None,
+        readings: Sequence[Reading] = (),
+    ) -> list[Verdict]:
+        """Return one verdict per plan, in the rehearsal's order; the goal is not read, however it may be meant."""
         evidence = evidence_of(rehearsal, torch.ones(len(rehearsal.plans)))
         return [self._verdict(rehearsal, evidence, index) for index in range(len(rehearsal.plans))]
 

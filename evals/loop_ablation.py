@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from gedanken.agent.mind import Describe, Judge
+from gedanken.agent.readings import Reading
 from gedanken.agent.verdict import Verdict
 from gedanken.evals.arms import ABOUT, ARMS, Arm, Sample, llm_alone, llm_unguided, loop
 from gedanken.evals.episodes import EpisodeSuite, costs_of_arms, difference, episodes_of
@@ -32,9 +33,15 @@ class Unjudged:
     def __init__(self, critic: Judge) -> None:
         self.critic = critic
 
-    def judge(self, goal: str, rehearsal: Rehearsal, describe: Describe | None = None) -> list[Verdict]:
+    def judge(
+        self,
+        goal: str,
+        rehearsal: Rehearsal,
+        describe: Describe | None = None,
+        readings: Sequence[Reading] = (),
+    ) -> list[Verdict]:
         """See `Judge`."""
-        said = self.critic.judge(goal, rehearsal, describe)
+        said = self.critic.judge(goal, rehearsal, describe, readings)
         return [verdict.model_copy(update={"success": verdict.carried_out, "satisfies": None}) for verdict in said]
 
 

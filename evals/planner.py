@@ -20,6 +20,7 @@ from gedanken.agent.events import Proposed
 from gedanken.agent.goals import GoalError, check_goal
 from gedanken.agent.plan_practice import Task, Tasks, failed
 from gedanken.agent.propose import Attempt, Promptable, propose
+from gedanken.agent.readings import Reading, readings_of
 from gedanken.evals.errors import EvalError
 from gedanken.evals.measures import Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
@@ -64,8 +65,8 @@ class Asked:
 class Satisfying(Protocol):
     """A critic that says how likely plans are what a goal means."""
 
-    def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
-        """Return a probability for each plan."""
+    def satisfies(self, goal: str, plans: Sequence[Plan], readings: Sequence[Reading] = ()) -> list[float]:
+        """Return a probability for each plan, the goal taken as it was said or to mean one of `readings`."""
         ...
 
 
@@ -190,7 +191,7 @@ class PlannerSuite:
         if declining := results["declining"]:
             names = {"precision": "declined goals that no plan meets", "recall": "goals that no plan meets, declined"}
             cells = tuple((words, str(declining[key]["n"]), _percent(declining[key])) for key, words in names.items())
-            note = "declined: the critic finds no plan likely enough to be what the goal means"
+            note = "declined: the language model knows no plan, or the critic finds none likely to be what is meant"
             tables.append(Table("declining", ("share", "n", "%"), cells, note))
         return tables
 
@@ -221,7 +222,8 @@ def _sample(parts: Parts, name: str, asked: Asked, arm: str) -> dict[str, Any]:
         world, parts.together, task.scene, goal, parts.config, attempts=told, known=tried, may_decline=not tried
     )
     plans = [world.spec.parse_plan(candidate.plan) for candidate in proposed.candidates]
-    meant = None if name == SCHEMAS else _meant(parts, goal, plans)  # the critic knows no objectives
+    readings = readings_of(world, parts.together, proposed.candidates)
+    meant = None if name == SCHEMAS else _meant(parts, goal, plans, readings)  # the critic knows no objectives
     declined = None if meant is None else max(meant, default=0.0) < parts.config.meaning
     rank = None if name == UNMET else next((i for i, plan in enumerate(plans) if task.goal.right(plan)), None)
     return {
@@ -254,14 +256,14 @@ def _cost(proposed: Proposed) -> dict[str, Any]:
     }
 
 
-def _meant(parts: Parts, goal: str, plans: Sequence[Plan]) -> list[float] | None:
+def _meant(parts: Parts, goal: str, plans: Sequence[Plan], readings: Sequence[Reading]) -> list[float] | None:
     """Return what the critic says of plans, no chance for a goal it refuses to read; None for one that can't tell."""
     if parts.load_critic is None or not isinstance(parts.critic, Satisfying):
         return None
     if not plans:
         return []
     try:
-        return [round(p, 4) for p in parts.critic.satisfies(check_goal(goal), plans)]
+        return [round(p, 4) for p in parts.critic.satisfies(check_goal(goal), plans, readings)]
     except GoalError:
         return [0.0 for _ in plans]
 

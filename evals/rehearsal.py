@@ -14,6 +14,7 @@ from typing import Any
 
 from gedanken.agent.deliberate import Option, choose
 from gedanken.agent.propose import propose
+from gedanken.agent.readings import Reading, readings_of
 from gedanken.agent.session import Session
 from gedanken.agent.situations import WRITTEN, Executed, Job, Situation, execute_many, situations
 from gedanken.agent.verdict import Verdict
@@ -88,6 +89,7 @@ class _Believed:
     situation: Situation
     belief: Belief
     written: tuple[Plan, ...]
+    readings: tuple[Reading, ...] = ()
 
     def members(self, group: str) -> list[int]:
         """Return the indices of a group's plans."""
@@ -127,7 +129,8 @@ def _believe(parts: Parts, situation: Situation) -> _Believed:
         return _Believed(situation, belief, ())
     proposed = propose(world, parts.together, scene, situation.goal, parts.config)
     plans = tuple(world.spec.parse_plan(candidate.plan) for candidate in proposed.candidates)
-    return _Believed(situation.with_plans(plans, WRITTEN), belief, plans)
+    readings = readings_of(world, parts.together, proposed.candidates)
+    return _Believed(situation.with_plans(plans, WRITTEN), belief, plans, readings)
 
 
 def _verdicts(parts: Parts, item: _Believed) -> list[Verdict]:
@@ -141,7 +144,7 @@ def _verdicts(parts: Parts, item: _Believed) -> list[Verdict]:
         standstill=config.standstill,
         seed=config.seed,
     )
-    return parts.critic.judge(item.situation.goal, rehearsal)
+    return parts.critic.judge(item.situation.goal, rehearsal, readings=item.readings)
 
 
 def _sample(parts: Parts, item: _Believed, verdicts: Sequence[Verdict], executed: Sequence[Executed]) -> dict[str, Any]:

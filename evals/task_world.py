@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from gedanken.evals.errors import EvalError
 from gedanken.worlds.expressions import Expression, ExpressionError, parse
-from gedanken.worlds.protocol import DemonstratedWorld, Expert, Observation, Watch, Wording, World, WorldError
+from gedanken.worlds.protocol import (
+    DemonstratedWorld,
+    Expert,
+    Observation,
+    SayingWorld,
+    Watch,
+    Wording,
+    World,
+    WorldError,
+)
 from gedanken.worlds.spec import Plan, SpecError, Step, VectorField, WorldSpec
 from gedanken.worlds.spoken import SpeakingWorld
 
@@ -100,6 +109,10 @@ class TaskWorld:
     def describe(self, observation: Observation, agent: tuple[int, ...]) -> str:
         """See `World.describe`."""
         return self.world.describe(observation, agent)
+
+    def say(self, plan: Plan) -> str:
+        """See `SayingWorld.say`; a plan's own text where the world has no words for it."""
+        return self.world.say(plan) if isinstance(self.world, SayingWorld) else plan.line()
 
     # ---- where somebody demonstrates -------------------------------------------------------------------------------
 

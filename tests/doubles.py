@@ -131,7 +131,7 @@ class WordCritic:
     ) -> None:
         self.success, self.other, self.meant, self.adds = success or {}, other, satisfies, adds
 
-    def judge(self, goal: str, rehearsal: Rehearsal, describe: Any = None) -> list[Verdict]:
+    def judge(self, goal: str, rehearsal: Rehearsal, describe: Any = None, readings: Any = ()) -> list[Verdict]:
         return [self._verdict(plan, rehearsal.success.shape[1]) for plan in rehearsal.plans]
 
     def _verdict(self, plan: Any, futures: int) -> Verdict:

@@ -32,7 +32,18 @@ from numpy.typing import NDArray
 
 from gedanken.worlds import babyai_balrog
 from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch, Wording
-from gedanken.worlds.spec import Attribute, Channel, GridField, Parameter, Phrase, Skill, SpecError, Step, WorldSpec
+from gedanken.worlds.spec import (
+    Attribute,
+    Channel,
+    GridField,
+    Parameter,
+    Phrase,
+    Plan,
+    Skill,
+    SpecError,
+    Step,
+    WorldSpec,
+)
 from gedanken.worlds.spoken import SpokenGoal
 
 COLOURS = tuple(sorted(COLOR_TO_IDX))
@@ -280,6 +291,12 @@ class BabyAIWorld:
         from gedanken.worlds.babyai_aims import spoken_mission
 
         return spoken_mission(_cast(env), rng, wording)
+
+    def say(self, plan: Plan) -> str:
+        """Say a plan as a mission in minigrid's words."""
+        from gedanken.worlds.babyai_goals import as_mission
+
+        return as_mission(plan)
 
     def unmet_goal(self, rng: np.random.Generator, wording: Wording) -> str:
         """Draw a goal that no plan of this world meets; in the world's own words there are none."""

@@ -14,7 +14,7 @@ from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr
 
 from gedanken.worlds.babyai import BabyAIEnv, instruction_of
 from gedanken.worlds.babyai_tasks import sample_steps
-from gedanken.worlds.spec import Phrase, Step
+from gedanken.worlds.spec import Phrase, Plan, Step
 
 VERBS = {
     "go_to": (
@@ -162,6 +162,16 @@ def _about_else(step: Step, pool: Sequence[Step], rng: np.random.Generator) -> S
     arguments = [*step.arguments]
     arguments[position] = (colour, kind, place)
     return Step(skill=step.skill, arguments=tuple(arguments))
+
+
+def as_mission(plan: Plan) -> str:
+    """Say a plan's steps in minigrid's words, one after the other: "pick up the red key, then open the red door"."""
+    return ", then ".join(_in_own_words(step) for step in plan.steps)
+
+
+def _in_own_words(step: Step) -> str:
+    things = [" ".join(["the", *(word for word in phrase if word)]) for phrase in step.arguments]
+    return " ".join([VERBS[step.skill][0], f" {BESIDE[0]} ".join(things)]).strip()
 
 
 def _say(halves: Sequence[Clause], order: str, rng: np.random.Generator) -> str:

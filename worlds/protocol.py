@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from gedanken.worlds.spec import Step, WorldSpec
+from gedanken.worlds.spec import Plan, Step, WorldSpec
 
 Observation = NDArray[Any]
 """What a world shows: a grid of integers ``[height, width, channels]``, uint8, row 0 farthest from the agent, or named
@@ -135,6 +135,15 @@ class DemonstratedWorld(World, Protocol):
 
     def expert(self, env: gymnasium.Env[Any, Any], step: Step, known: NDArray[np.bool_] | None = None) -> Expert:
         """Return a demonstrator of `step` from the present state."""
+        ...
+
+
+@runtime_checkable
+class SayingWorld(World, Protocol):
+    """A world that says plans in its own words, as goals that they would meet."""
+
+    def say(self, plan: Plan) -> str:
+        """Say a plan's steps as a goal."""
         ...
 
 

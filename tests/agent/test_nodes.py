@@ -160,7 +160,7 @@ def test_what_is_beyond_this_world_is_not_revised(
 @pytest.mark.parametrize(
     ("answers", "critic", "free", "why"),
     [
-        ([], None, False, "no plan could be made"),
+        ([], None, False, "no plan that would meet"),
         (["go_to(red key)\n"], WordCritic(satisfies=0.05), False, "what you mean"),
         (["go_to(red key)\n"], WordCritic(other=0.01), False, "hardly ever works out"),
         (["go_to(purple ball)\n"], None, True, "no purple ball"),

@@ -1,12 +1,15 @@
 """Practice pairs: real scenes, right plans, training seeds only, and the prompt that the planner is asked with."""
 
+import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gedanken.agent.config import LoopConfig
+from gedanken.agent.events import Proposed
 from gedanken.agent.llm.protocol import Completion, Training
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.plan_practice import PROMPT, Practice, Tasks, failed, surroundings
@@ -14,6 +17,7 @@ from gedanken.agent.propose import Attempt, propose, propose_prompt, propose_req
 from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worlds.spec import NONE
 
 LEVELS = ("BabyAI-UnlockLocal-v0", "BabyAI-PutNextLocal-v0", "BabyAI-GoToSeqS5R2-v0")
 
@@ -34,13 +38,18 @@ def test_pairs_are_the_same_for_the_same_index_in_any_order(practice: Practice) 
 
 
 def test_answers_are_plans_and_prompts_those_of_the_loop(practice: Practice) -> None:
-    revised = schemas = 0
-    for index in range(80):
+    revised = schemas = none = 0
+    for index in range(90):
         prompt, answer = practice(index)
         scene, goal, *rest = prompt.splitlines()
         assert rest[-1] == "Plan:" and goal.startswith("Goal: ")
-        if not scene.startswith("You see"):
-            schemas += 1
+        of_numbers = not scene.startswith("You see")
+        schemas += of_numbers
+        if answer == f"{NONE}\n":
+            none += 1
+            assert len(rest) == 1, "what no plan meets was not tried"
+            continue
+        if of_numbers:
             assert prompt == render(PROMPT, scene=scene, goal=goal.removeprefix("Goal: "))
             assert re.match(r"(reach|keep|maximize|minimize|avoid)\(", answer)
             continue
@@ -57,7 +66,7 @@ def test_answers_are_plans_and_prompts_those_of_the_loop(practice: Practice) -> 
         revised += bool(attempts)
         if "pick_up" in answer and "open(" in answer and "key" not in goal:
             assert "locked" in prompt, "what the plan needs to know is told"
-    assert revised >= 4 and 15 <= schemas <= 35
+    assert revised >= 4 and 15 <= schemas <= 40 and 4 <= none <= 20
 
 
 def test_seeds_are_training_seeds(practice: Practice) -> None:
@@ -68,31 +77,60 @@ def test_seeds_are_training_seeds(practice: Practice) -> None:
 def test_a_trained_model_is_asked_without_examples_and_steered_from_nothing() -> None:
     world, config = BabyAIWorld(LEVELS[0]), LoopConfig.preset()
     plain = propose_request(world, "You see a red ball ahead.", "go to the red ball", config)
-    trained = propose_request(
-        world, "You see a red ball ahead.", "go to the red ball", config, training=PLANNER
-    )
+    trained = propose_request(world, "You see a red ball ahead.", "go to the red ball", config, training=PLANNER)
     assert plain.settings.baseline is not None and trained.settings.baseline is None
     assert trained.prompt == "You see a red ball ahead.\nGoal: go to the red ball\nPlan:\n"
     assert trained.settings.grammar == plain.settings.grammar
 
 
 class Doubtful(ScriptedModel):
-    """Says two plans, the greedy one first, and believes in the other one more."""
+    """Says texts in an order of its own, and believes in each as much as it is told to."""
 
-    def __init__(self, prompt: str | None) -> None:
+    def __init__(self, training: Training | None, **beliefs: float) -> None:
         super().__init__(lambda _: [])
-        self.prompt = prompt
+        self.training = training
+        self.beliefs = beliefs
+        self.grammars: list[Any] = []
 
-    def complete(self, prompts: Sequence[str], **_: object) -> list[list[Completion]]:  # type: ignore[override]
-        texts = {"go_to(red ball)\n": -1.0, "go_to(red box)\n": -0.5}
-        return [[Completion(text, belief, 9, 6, 0.1) for text, belief in texts.items()] for _ in prompts]
+    def complete(self, prompts: Sequence[str], **settings: Any) -> list[list[Completion]]:
+        self.grammars.append(settings["grammar"])
+        texts = {"ball": "go_to(red ball)\n", "box": "go_to(red box)\n", "none": f"{NONE}\n"}
+        return [[Completion(texts[name], belief, 9, 6, 0.1) for name, belief in self.beliefs.items()] for _ in prompts]
 
 
-@pytest.mark.parametrize(("prompt", "first"), [(PROMPT, "go_to(red box)"), (None, "go_to(red ball)")])
-def test_who_was_trained_to_plan_is_taken_at_its_belief(prompt: str | None, first: str) -> None:
-    world = BabyAIWorld(LEVELS[0])
-    proposed = propose(world, Doubtful(prompt), "You see no objects.", "go to it", LoopConfig.preset())
+def asked(llm: Doubtful, **how: bool) -> Proposed:
+    return propose(BabyAIWorld(LEVELS[0]), llm, "You see no objects.", "go to it", LoopConfig.preset(), **how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("training", "first"), [(PLANNER, "go_to(red box)"), (None, "go_to(red ball)")])
+def test_who_was_trained_to_plan_is_taken_at_its_belief(training: Training | None, first: str) -> None:
+    proposed = asked(Doubtful(training, ball=-1.0, box=-0.5))
     assert [candidate.plan for candidate in proposed.candidates][0] == first and len(proposed.candidates) == 2
+
+
+@pytest.mark.parametrize(
+    ("beliefs", "declined"),
+    [
+        ({"ball": -1.0, "none": -0.5}, True),
+        ({"none": -1.0, "ball": -0.5}, False),
+        ({"none": math.nan, "ball": math.nan}, True),  # a server that does not say: its first is its best
+        ({"ball": math.nan, "none": math.nan}, False),
+        ({"none": -0.1}, True),
+    ],
+)
+def test_who_believes_most_that_no_plan_will_do_proposes_none(beliefs: dict[str, float], declined: bool) -> None:
+    proposed = asked(Doubtful(PLANNER, **beliefs), may_decline=True)
+    assert proposed.declined == declined
+    assert [candidate.plan for candidate in proposed.candidates] == ([] if declined else ["go_to(red ball)"])
+
+
+def test_only_who_may_and_has_been_taught_to_can_say_that_no_plan_will_do() -> None:
+    taught, plain = Doubtful(PLANNER, ball=-1.0), Doubtful(Training(PROMPT), ball=-1.0)
+    for llm in (taught, plain):
+        asked(llm, may_decline=True)
+        asked(llm, may_decline=False)
+    assert [NONE in grammar.partition("step:")[0] for grammar in taught.grammars] == [True, False]
+    assert not any(NONE in grammar for grammar in plain.grammars)
 
 
 def test_a_look_around_shows_the_whole_of_a_small_room() -> None:

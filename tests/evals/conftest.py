@@ -31,7 +31,7 @@ class Level(BabyAIWorld):
 class EagerJudge:
     """Believes what was imagined, and that a plan which names a colour is meant."""
 
-    def judge(self, goal: str, rehearsal: Rehearsal, describe: object = None) -> list[Verdict]:
+    def judge(self, goal: str, rehearsal: Rehearsal, describe: object = None, readings: object = ()) -> list[Verdict]:
         verdicts = []
         for plan, futures in zip(rehearsal.plans, rehearsal.success, strict=True):
             share = float(futures.float().mean())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gedanken.agent.config import LoopConfig
+from gedanken.agent.llm.protocol import Training
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.cli import run
 from gedanken.evals.arms import llm_replan
@@ -25,7 +26,7 @@ WRITTEN = ["open(door)\n", "go_to(door)\n", "go_to(key)\n"]
 class Tuned(ScriptedModel):
     """Says that it was trained on the prompt that tells of failed plans."""
 
-    prompt = "plan"
+    training = Training("plan")
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_other_words_are_another_task(parts: Parts) -> None:
 
 def test_rehearsal_alone_judges_no_meaning(parts: Parts) -> None:
     class Says:
-        def judge(self, goal: str, rehearsal: Any, describe: Any = None) -> Any:
+        def judge(self, goal: str, rehearsal: Any, describe: Any = None, readings: Any = ()) -> Any:
             return parts.critic.judge(goal, rehearsal)
 
     from types import SimpleNamespace

@@ -8,7 +8,8 @@ from minigrid.core.world_object import Ball, Box, Key
 
 from gedanken.worlds import babyai_goals
 from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
-from gedanken.worlds.babyai_goals import FOREIGN, VERBS, Clause, Goal
+from gedanken.worlds.babyai_goals import VERBS, Clause, Goal
+from gedanken.worlds.babyai_wordings import wordings
 
 Room = Callable[..., BabyAIEnv]
 CarryOut = Callable[..., list[int]]
@@ -97,11 +98,21 @@ def test_practice_goals_are_the_same_for_the_same_seed(env: BabyAIEnv, world: Ba
     assert first == second != other
 
 
-def test_foreign_goals_name_nothing_that_a_plan_could_do(world: BabyAIWorld) -> None:
+@pytest.mark.parametrize("split", ["training", "test"])
+def test_goals_that_cannot_be_met_name_nothing_that_a_plan_could_do(world: BabyAIWorld, split: Any) -> None:
     rng = np.random.default_rng(0)
-    texts = [world.foreign_goal(rng) for _ in range(400)]
-    verbs = "|".join(sorted({verb for words in VERBS.values() for verb in words}, key=len, reverse=True))
-    of_this_world = re.compile(rf"\b({verbs}) (the|a) ({'|'.join(SPEC.attributes[0].values)}) (ball|box|key|door)\b")
+    texts = [world.unmet_goal(rng, split) for _ in range(400)]
+    thing = rf"(the|a) ({'|'.join(SPEC.attributes[0].values)})"
+    done = {"go to": "ball|box|key|door", "pick up": "ball|box|key", "open": "door"}
+    of_this_world = re.compile("|".join(rf"\b{verb} {thing} ({kinds})\b" for verb, kinds in done.items()))
     assert len(set(texts)) > 200
     assert not [text for text in texts if of_this_world.search(text)]
-    assert not {verb for words in VERBS.values() for verb in words} & set(FOREIGN["deed"])
+    assert not {verb for words in VERBS.values() for verb in words} & set(wordings(split).foreign["deed"])
+
+
+def test_a_plan_is_said_as_the_mission_that_it_meets(world: BabyAIWorld) -> None:
+    plan = SPEC.parse_plan("drop()\nput_next_to(red ball, blue key)\npick_up(grey box behind you)\nopen(door)")
+    assert world.say(plan) == (
+        "drop what you carry, then put the red ball next to the blue key, then pick up the grey box behind you,"
+        " then open the door"
+    )

@@ -12,7 +12,7 @@ class Plain:
     """What every world has, and nothing for training."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("expert", "sample_steps", "prerequisites", "mission_steps", "practice_goals", "foreign_goal"):
+        if name in ("expert", "sample_steps", "prerequisites", "mission_steps", "practice_goals", "unmet_goal"):
             raise AttributeError(name)
         return lambda *_: None
 

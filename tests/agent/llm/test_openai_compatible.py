@@ -12,7 +12,7 @@ import pytest
 from gedanken.agent.llm import GrammarError, LanguageModel, ServerError, load
 from gedanken.agent.llm.grammar import matches
 from gedanken.agent.llm.openai_compatible import ServerModel
-from gedanken.agent.llm.protocol import training_of
+from gedanken.agent.llm.protocol import Training, training_of
 
 
 def choice(text: str, log_probability: float = -1.0, finish: str = "stop") -> dict[str, Any]:
@@ -130,7 +130,9 @@ def test_a_served_adapter_gets_the_prompt_that_it_was_trained_on(
     (folder / "adapter_config.json").write_text('{"lora_alpha": 2, "r": 1}')
     (folder / "card.json").write_text('{"format": 1, "prompt": "plan", "base_sha256": "0", "first_layer": 3}')
     models = Server(httpx.Response(200, json={"data": [{"id": "mine"}, {"id": "other"}]}))
-    assert [training_of(models.model(model=name)) for name in (None, "mine", "other")] == ["plan", "plan", None]
+    assert [training_of(models.model(model=name)) for name in (None, "mine", "other")] == [Training("plan")] * 2 + [
+        None
+    ]
     assert [body["path"] for body in models.bodies] == ["/v1/models"]
 
 

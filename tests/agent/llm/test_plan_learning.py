@@ -71,7 +71,7 @@ def test_a_goal_that_the_critic_can_not_read_is_passed_over(tmp_path: Path) -> N
     unread, read = right
 
     class Short(WordCritic):
-        def judge(self, goal: str, rehearsal: Any, describe: Any = None) -> Any:
+        def judge(self, goal: str, rehearsal: Any, describe: Any = None, readings: Any = ()) -> Any:
             if goal == unread:
                 raise GoalError("say it in fewer words")
             return super().judge(goal, rehearsal, describe)

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gedanken.agent.llm.adapter import CARD, CONFIG, SHIPPED, WEIGHTS, Adapter, AdapterError, resolve
 from gedanken.agent.llm.embedded import EmbeddedModel
+from gedanken.agent.llm.protocol import Training
 from gedanken.agent.llm.tune import Packer, TuneConfig, Tuner, TuningError, losses
 
 PAIRS = [
@@ -50,7 +51,7 @@ def test_it_learns_and_the_merged_adapter_says_what_was_learned(
 
     adapter = Adapter.open(path)
     model = EmbeddedModel.from_folder(tiny_folder, dtype=torch.float32, adapter=adapter)
-    assert (model.prompt, model.name) == ("plan", f"{tiny_folder.name}+planner")
+    assert (model.training, model.name) == (Training("plan"), f"{tiny_folder.name}+planner")
     answers = model.complete([p for p, _ in PAIRS], n=2, grammar=grammar, temperature=0, max_tokens=60, seed=0)
     assert [completions[0].text for completions in answers] == [answer for _, answer in PAIRS]
 
@@ -184,7 +185,7 @@ def test_an_adapter_is_found_by_name_or_path(saved: Path, monkeypatch: pytest.Mo
 
 def test_the_shipped_adapter_is_whole_and_fits_the_embedded_model() -> None:
     adapter = Adapter.open(SHIPPED / "planner")
-    assert adapter.prompt == "plan" and adapter.first_layer == 3
+    assert adapter.training.prompt == "plan" and adapter.first_layer == 3
     tensors = load_file(adapter.path / WEIGHTS)
     assert len(tensors) == 2 * 7 * 27 and all(tensor.isfinite().all() for tensor in tensors.values())
     assert (adapter.path / WEIGHTS).stat().st_size < 16e6

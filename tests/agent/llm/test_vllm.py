@@ -17,7 +17,7 @@ from gedanken.agent.llm.adapter import SHIPPED, available
 from gedanken.agent.llm.fetch import fetch
 from gedanken.agent.llm.grammar import matches
 from gedanken.agent.llm.openai_compatible import ServerModel
-from gedanken.agent.llm.protocol import training_of
+from gedanken.agent.llm.protocol import Training, training_of
 from gedanken.agent.llm.vllm_server import NAME, command, settings
 from gedanken.agent.propose import Attempt, propose
 from gedanken.worlds.babyai import BabyAIWorld
@@ -87,7 +87,7 @@ def test_the_plain_model_is_shown_examples(address: str) -> None:
 def test_the_shipped_planner_plans_on_the_server(address: str) -> None:
     world, config = BabyAIWorld(WORLD), LoopConfig()
     with served(address, "planner") as llm:
-        assert training_of(llm) == "plan"
+        assert training_of(llm) == Training("plan", declines=True)
         first = propose(world, llm, SCENE, "pick up the blue ball", config).candidates[0]
         assert first.plan == "pick_up(blue ball)"
         locked = propose(world, llm, SCENE, "open the red door", config)

@@ -1,0 +1,76 @@
+"""What a goal is taken to mean: the plans that a language model wrote for it, said again in the world's own words.
+
+A model that was trained to plan knows more words than the critic's head (`goal_match`), and the head knows better than
+it which plans meet a goal in plain words. So the head judges a plan against every such reading of the goal, and these
+count as much as the language model believes in them. Knows no environment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gedanken.agent.events import Candidate
+from gedanken.agent.goal_match import GoalMatch
+from gedanken.agent.llm.protocol import Encoder, LanguageModel, training_of
+from gedanken.worlds.protocol import SayingWorld
+from gedanken.worlds.spec import Plan
+
+BELIEF = 0.25
+"""Power of the language model's belief in a plan, next to its round's likeliest, by which that plan counts less.
+
+Found on goals of training seeds, see docs/log.md.
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A plan written in a round, the goal that it would be right for in the world's words, and its log-probability."""
+
+    plan: Plan
+    text: str
+    round: int
+    log_probability: float
+
+
+def readings_of(world: object, llm: LanguageModel, candidates: Iterable[Candidate]) -> tuple[Reading, ...]:
+    """Return the readings that candidates amount to.
+
+    None where the language model was not trained to plan, does not say what it believes, or the world has no words.
+    """
+    if training_of(llm) is None or not isinstance(world, SayingWorld):
+        return ()
+    plans = [(world.spec.parse_plan(c.plan), c.round, c.log_probability) for c in candidates]
+    return tuple(Reading(plan, world.say(plan), round, said) for plan, round, said in plans if said is not None)
+
+
+@torch.no_grad()
+def understood(match: GoalMatch, encoder: Encoder, plans: Sequence[Plan], readings: Sequence[Reading]) -> Tensor:
+    """Return, for each plan [N], the probability that achieving its steps is what is meant.
+
+    Plans of a later round answer to what was found wrong with earlier ones, so each round's readings stand for
+    themselves, and the round in whose light a plan looks best counts.
+    """
+    met = torch.stack([match.probability(encoder, reading.text, plans) for reading in readings])  # [readings, N]
+    best = torch.zeros(len(plans))
+    rounds = {reading.round for reading in readings}
+    for round in rounds:
+        rows = [index for index, reading in enumerate(readings) if reading.round == round]
+        chances = torch.tensor([readings[index].log_probability for index in rows]).softmax(0)
+        best = torch.maximum(best, chances @ met[rows])
+    return best * torch.tensor([_belief(plan, readings) ** BELIEF for plan in plans])
+
+
+def _belief(plan: Plan, readings: Sequence[Reading]) -> float:
+    """Return how likely a plan is next to the likeliest of its round; 1 for one that nobody wrote."""
+    own = [reading for reading in readings if reading.plan == plan]
+    if not own:
+        return 1.0
+    return max(
+        math.exp(reading.log_probability - max(r.log_probability for r in readings if r.round == reading.round))
+        for reading in own
+    )

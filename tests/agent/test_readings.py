@@ -1,0 +1,72 @@
+"""What a goal is taken to mean follows from the plans of a model that was trained to plan, and its belief in them."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gedanken.agent.critic import Critic
+from gedanken.agent.events import Candidate
+from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig
+from gedanken.agent.llm.protocol import Training
+from gedanken.agent.llm.scripted import ScriptedModel
+from gedanken.agent.readings import BELIEF, Reading, readings_of, understood
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
+
+WORLD = BabyAIWorld("BabyAI-GoToLocal-v0")
+BALL, BOX, KEY = (SPEC.parse_plan(text) for text in ("go_to(red ball)", "go_to(red box)", "go_to(red key)"))
+
+
+class Planner(ScriptedModel):
+    training = Training("plan")
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: [])
+
+
+class Literal(GoalMatch):
+    """Knows the world's own words and no others: a plan meets the goal that says it."""
+
+    def __init__(self) -> None:
+        super().__init__(SPEC, GoalMatchConfig(features=4, width=8, layers=1, heads=1))
+        self.asked: list[str] = []
+
+    def probability(self, encoder: Any, goal: str, plans: Any) -> Tensor:
+        self.asked.append(goal)
+        return torch.tensor([float(WORLD.say(plan) == goal) for plan in plans])
+
+
+def written(*plans: tuple[Any, float | None], round: int = 0) -> list[Candidate]:
+    return [Candidate(plan=str(plan), log_probability=belief, round=round) for plan, belief in plans]
+
+
+def test_readings_are_a_trained_models_plans_in_the_worlds_words() -> None:
+    readings = readings_of(WORLD, Planner(), written((BALL, -0.1), (BOX, -2.0), (KEY, None)))
+    assert readings == (Reading(BALL, "go to the red ball", 0, -0.1), Reading(BOX, "go to the red box", 0, -2.0))
+    assert readings_of(WORLD, ScriptedModel(lambda _: []), written((BALL, -0.1))) == ()
+    assert readings_of(object(), Planner(), written((BALL, -0.1))) == ()
+
+
+def test_a_plan_is_meant_as_much_as_the_model_believes_in_what_it_meets() -> None:
+    readings = readings_of(WORLD, Planner(), written((BALL, -0.1), (BOX, -2.1)))
+    meant = understood(Literal(), Any, [BALL, BOX, KEY], readings)  # type: ignore[arg-type]
+    share = torch.tensor([-0.1, -2.1]).softmax(0)
+    assert meant.tolist() == pytest.approx([float(share[0]), float(share[1]) * 0.1353**BELIEF, 0.0], abs=1e-3)
+
+
+def test_a_revision_is_not_held_against_what_was_believed_before_it() -> None:
+    first = written((BALL, -0.01), (BOX, -5.0))
+    assert understood(Literal(), Any, [KEY], readings_of(WORLD, Planner(), first)) < 0.01  # type: ignore[arg-type]
+    both = readings_of(WORLD, Planner(), [*first, *written((KEY, -0.01), round=1)])
+    meant = understood(Literal(), Any, [BALL, KEY], both)  # type: ignore[arg-type]
+    assert meant.tolist() == pytest.approx([0.993, 1.0], abs=0.01)
+
+
+def test_the_critic_reads_a_goal_as_it_was_said_where_nobody_was_trained_to_read_it() -> None:
+    match = Literal()
+    critic = Critic(match, Any)  # type: ignore[arg-type]
+    assert critic.satisfies("nudge the crimson orb", [BALL]) == [0.0] and match.asked == ["nudge the crimson orb"]
+    readings = readings_of(WORLD, Planner(), written((BALL, 0.0)))
+    assert critic.satisfies("nudge the crimson orb", [BALL, BOX], readings) == [1.0, 0.0]
+    assert "nudge the crimson orb" not in match.asked[1:]
