@@ -16,7 +16,9 @@ class LoopConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     llm: str = Field(
-        default="embedded", description="Language model: embedded, openai:URL[#model], or scripted:FILE.json."
+        default="embedded:planner",
+        description="Language model: embedded:ADAPTER, embedded as it was published, openai:URL[#model], or"
+        " scripted:FILE.json.",
     )
     checkpoint: str | None = Field(
         default=None,

@@ -13,7 +13,7 @@ from gedanken.options import json_option
 
 @click.command(name="bench")
 @click.argument("part", type=click.Choice(["llm", "model", "serve"]))
-@click.option("--llm", default="embedded", show_default=True, help="Language model, as in `gedanken run --llm`.")
+@click.option("--llm", default="embedded:planner", show_default=True, help="Language model, as in `run --llm`.")
 @click.option("--checkpoint", default=None, help="World model, as in `gedanken run --checkpoint`.")
 @click.option("--goals", "-n", type=click.IntRange(1, 1000), default=50, show_default=True, help="Decisions to time.")
 @click.option("--candidates", type=click.IntRange(1, 64), default=8, show_default=True, help="Plans of a decision.")

@@ -35,7 +35,7 @@ def chat_command(world: str, seed: int, yes: bool, go_on: bool, **options: Any) 
     from gedanken.upkeep import language_model
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    fetched = config.llm != "embedded" or language_model()["here"]
+    fetched = config.llm.partition(":")[0] != "embedded" or language_model()["here"]
     first = "" if fetched else " (which is fetched first, this once)"
     with contextlib.ExitStack() as stack:
         with waiting(console, f"Waking up world model, critic and language model{first}"):

@@ -259,7 +259,8 @@ def tell(event: Event) -> str:
         case Perceived():
             return event.scene
         case Proposed():
-            return f"wrote {len(event.candidates)} plans in {event.seconds:.1f} s"
+            wrote = "that no plan will do" if event.declined else f"{len(event.candidates)} plans"
+            return f"wrote {wrote} in {event.seconds:.1f} s"
         case Rehearsed():
             return f"imagined {event.futures} futures of each of {len(event.plans)} plans in {event.seconds:.1f} s"
         case Judged():

@@ -256,9 +256,9 @@ def approve(chat: Chat, rest: str) -> None:
     chat.console.print("I act without asking." if chat.yes else "I ask before I act.")
 
 
-@command("llm", "[NAME]", offers=lambda chat: ("embedded", "openai:", "scripted:"))
+@command("llm", "[NAME]", offers=lambda chat: ("embedded:planner", "embedded", "openai:", "scripted:"))
 def llm(chat: Chat, rest: str) -> None:
-    """Say which language model writes plans, or take another: embedded, embedded:planner, openai:URL."""
+    """Say which language model writes plans, or take another: embedded:planner, embedded, openai:URL."""
     if rest:
         with waiting(chat.console, f"Waking up {rest}"):
             model = chat.find_llm(rest)
@@ -276,7 +276,7 @@ def models(chat: Chat, rest: str) -> None:
         rows.add_row(
             "▸" if used else "", Text(info.name), "world model", f"{info.family}, for {info.spec_name}, {size}"
         )
-    rows.add_row("▸", Text(chat.agent.llm.name), "language", "/llm embedded:planner or openai:URL takes another")
+    rows.add_row("▸", Text(chat.agent.llm.name), "language", "/llm openai:URL takes another")
     chat.console.print(rows, highlight=False)
 
 

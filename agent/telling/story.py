@@ -63,6 +63,7 @@ class Story(Teller):
         merged = f", {event.merged} merged as duplicates" if event.merged else ""
         bad = f", {event.unreadable} unreadable" if event.unreadable else ""
         plans = f"{len(event.candidates)} plan{'s' * (len(event.candidates) != 1)}"
+        plans = "none, for no plan will do," if event.declined else plans
         self._say(
             "Proposes", f"{plans} in {event.seconds:.1f} s, {event.tokens} tokens{merged}{bad} [dim]({event.model})[/]"
         )

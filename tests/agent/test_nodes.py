@@ -12,11 +12,13 @@ from doubles import LEVEL, QUICK, Stage, WordCritic, trained_for
 from gedanken.agent import nodes
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Event
+from gedanken.agent.llm.protocol import GrammarError, Training
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.mind import Mind, Stopped
 from gedanken.agent.session import Session
 from gedanken.agent.state import State, fresh
 from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worlds.spec import NONE
 
 
 class Scene:
@@ -176,6 +178,40 @@ def test_choose_declines_and_nothing_is_done(
     [declined] = [event for event in scene.heard if event.kind == "declined"]
     assert why in declined.why and len(declined.can) == len(scene.world.spec.skills)
     assert scene.session.spent == 0
+
+
+class Planner(ScriptedModel):
+    """Was trained to plan, and to say that no plan will do."""
+
+    training = Training("plan", declines=True)
+
+
+@pytest.mark.parametrize(("free", "declines"), [(True, True), (False, False)])
+def test_a_person_is_told_that_no_plan_will_do_and_a_mission_can_always_be_met(
+    tmp_path: Path, free: bool, declines: bool
+) -> None:
+    scene = Scene(tmp_path, free=free)
+    mind = scene.mind()
+    asked: list[str] = []
+    mind.llm = Planner(lambda prompt: asked.append(prompt) or [f"{NONE}\n"])  # type: ignore[func-returns-value]
+    if not declines:
+        with pytest.raises(GrammarError, match="leaves the grammar"):
+            judged(scene, mind)
+        return
+    goto, changes = nodes.choose(judged(scene, mind), mind)
+    assert goto == "finish" and changes["outcome"]["status"] == "declined" and len(asked) == 1
+    [proposed] = [event for event in scene.heard if event.kind == "proposed"]
+    assert proposed.declined and not proposed.candidates
+    assert "rehearsed" not in scene.kinds() and "no plan that would meet" in changes["outcome"]["message"]
+
+
+def test_what_reality_refuted_is_no_reason_to_say_that_no_plan_will_do(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, free=True)
+    mind = scene.mind()
+    mind.llm = Planner(lambda prompt: [f"{NONE}\n"])
+    tried = [{"plan": "go_to(red box)", "reasons": "it was in the way", "final": False}]
+    with pytest.raises(GrammarError):
+        nodes.propose(begin(scene="x", attempts=tried), mind)
 
 
 def test_choose_stops_when_only_imagining(scene: Scene) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from gedanken.agent.chat.brief import Brief
 from gedanken.agent.events import Candidate, Imagining, Perceived, Proposed
+from gedanken.agent.telling.story import Story
 from gedanken.worlds.babyai import SPEC
 
 
@@ -16,6 +17,14 @@ def view(kind: str) -> Any:
     cells = np.zeros((SPEC.grid.height, SPEC.grid.width, 3), np.uint8)
     cells[0, 0, 0] = SPEC.grid.channels[0].categories.index(kind)
     return cells.tolist()
+
+
+def test_that_no_plan_will_do_is_said() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    numbers: Any = {"merged": 0, "unreadable": 0, "prompt_tokens": 9, "tokens": 2, "seconds": 0.1, "model": "double"}
+    Story(SPEC, console)(Proposed(round=0, candidates=[], declined=True, **numbers))
+    file: Any = console.file
+    assert "none, for no plan will do" in file.getvalue()
 
 
 def test_what_is_imagined_is_beside_what_is() -> None:
