@@ -1,4 +1,4 @@
-"""Rehearse plans, have them judged, and choose one. Knows no language model and no environment."""
+"""Rehearse plans, have them judged, and choose one. Asks no language model, and knows no environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Candidate, Forecast, Imagining, Judged, Rehearsed, View
+from gedanken.agent.events import Candidate, Forecast, Imagining, Judged, Proposed, Rehearsed, View
+from gedanken.agent.llm.protocol import LanguageModel, training_of
 from gedanken.agent.mind import Describe, Judge, Sink, view_of
 from gedanken.agent.propose import Attempt
 from gedanken.agent.readings import Reading
@@ -22,6 +23,9 @@ from gedanken.worldmodel.actor import Actor
 from gedanken.worldmodel.protocol import Belief
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.spec import Plan
+
+NEW = 0.1
+"""Least probability of all new plans together for which a revision is rehearsed."""
 
 FRAMES = 8
 """Imagined frames that an event shows."""
@@ -195,6 +199,16 @@ def wants_revision(judged: Sequence[Option], config: LoopConfig) -> str | None:
     if best >= config.accept:
         return None
     return f"the best plan so far succeeds in {best:.0%} of what was imagined; {config.accept:.0%} are wanted"
+
+
+def nothing_new(proposed: Proposed, llm: LanguageModel) -> bool:
+    """Tell whether a language model that was trained to revise still holds to the plans that it was told of.
+
+    They are not among the new ones, which then hold what little is left of its belief.
+    """
+    said = [candidate.log_probability for candidate in proposed.candidates]
+    known = [number for number in said if number is not None]
+    return training_of(llm) is not None and len(known) == len(said) > 0 and sum(map(math.exp, known)) < NEW
 
 
 def attempts_of(judged: Sequence[Option]) -> list[Attempt]:

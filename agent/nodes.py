@@ -35,6 +35,7 @@ from gedanken.agent.state import (
     candidates_of,
     chosen_of,
     dump_option,
+    first_of,
     fresh,
     options_of,
 )
@@ -89,12 +90,14 @@ def propose(state: State, mind: Mind) -> State:
         may_decline=mind.session.free and not attempts,
     )
     mind.emit(proposed)
-    candidates = list(proposed.candidates)
+    candidates = [] if judged and deliberate.nothing_new(proposed, mind.llm) else list(proposed.candidates)
+    first = state.get("first") or [candidate.model_dump() for candidate in candidates]
     chosen = chosen_of(state)
     if state["replans"] and not judged and chosen and str(chosen.plan) not in {*known, *(c.plan for c in candidates)}:
         # What is left of the plan under way is a candidate, too.
         candidates.append(Candidate(plan=str(chosen.plan), log_probability=chosen.log_probability, round=chosen.round))
     return State(
+        first=first,
         candidates=[candidate.model_dump() for candidate in candidates],
         round=state["round"] + 1,
         tokens=state["tokens"] + proposed.tokens,
@@ -113,7 +116,7 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
             mind.trained.actor, mind.session.belief, plans, achieved, mind.config, number, mind.emit
         )
         mind.emit(rehearsed)
-        written = [*(option.candidate for option in judged), *candidates]
+        written = [*first_of(state), *(option.candidate for option in judged), *candidates]
         readings = readings_of(mind.world, mind.llm, written)
         verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number, readings)
         mind.emit(verdicts)

@@ -193,6 +193,7 @@ def learn_to_plan(
                 {
                     "prompt": PROMPT,
                     "declines": adapter.training.declines,
+                    "supposes": adapter.training.supposes,
                     "base": adapter.card["base"],
                     "base_sha256": weights_digest(base),
                     "begins_from": adapter.name,

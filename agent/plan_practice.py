@@ -16,10 +16,11 @@ from gedanken.agent.critic import reasons
 from gedanken.agent.goals import LONGEST_GOAL
 from gedanken.agent.propose import Attempt
 from gedanken.agent.verdict import Verdict
+from gedanken.agent.whatif import whatif_prompt
 from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.protocol import Observation, Wording
-from gedanken.worlds.schema_goals import schema_goal
+from gedanken.worlds.schema_goals import schema_change, schema_goal
 from gedanken.worlds.spec import NONE, Plan
 from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal
 
@@ -38,6 +39,12 @@ UNMET = 0.12
 
 OTHER_WORLDS = 0.25
 """Share of those for grids that are goals for made-up worlds of numbers."""
+
+CHANGES = 0.08
+"""Share of all that are no goals, but changes of an input in words, as `whatif` asks about them."""
+
+DOUBTED = 0.15
+"""Share of plans for grids that are right and were found wanting by chance; the answer is the same plan again."""
 
 TRIES = 64
 """Seeds that belong to one example: the next is taken where a level's goal is none that can be said."""
@@ -96,12 +103,15 @@ class Practice:
     def __call__(self, index: int) -> tuple[str, str]:
         """Return the prompt and the answer of one example."""
         rng = np.random.default_rng((self._seed, index, 7))
+        if rng.random() < CHANGES:
+            change = schema_change("training", rng)
+            return whatif_prompt(change.inputs, change.text), f"{change.change}\n"
         unmet = bool(rng.random() < UNMET)
         if rng.random() < SCHEMAS:
             asked = schema_goal("training", rng)
             text = self._unmet(self._level(rng), rng) if unmet else asked.text
             return render(PROMPT, scene=asked.schema.scene, goal=text), f"{NONE if unmet else asked.plan}\n"
-        revised = bool(rng.random() < REVISED)
+        revised, doubted = bool(rng.random() < REVISED), bool(rng.random() < DOUBTED)
         for turn in range(TRIES):
             level = self._level(rng)
             wording: Wording = "own" if rng.random() < OWN else "training"
@@ -115,6 +125,8 @@ class Practice:
             attempts, goal = failed(task, rng) if revised else ([], task.goal)
             if revised and not attempts and turn < TRIES // 2:  # nothing can go wrong with it: another goal
                 continue
+            if doubted:
+                attempts = [*attempts, by_chance(goal.plan, task.scene, rng)]
             prompt = render(PROMPT, scene=task.scene, goal=goal.text, attempts=attempts)
             return prompt, f"{goal.plan}\n"
         raise RuntimeError(f"none of {TRIES} seeds gave a goal; are the levels right? {', '.join(self._levels)}")
@@ -169,6 +181,23 @@ def failed(task: Task, rng: np.random.Generator) -> tuple[list[Attempt], SpokenG
     if goal.right(wrong):
         return [], goal
     return [Attempt(str(wrong), reasons(_verdict(wrong, None, 0, satisfies=0.1)))], goal
+
+
+def by_chance(plan: Plan, scene: str, rng: np.random.Generator) -> Attempt:
+    """Tell of a plan that it failed in some futures, or on the way in reality, which says nothing against it."""
+    step = plan.steps[at := int(rng.integers(len(plan.steps)))]
+    told = (
+        f"{step} was not achieved in {int(rng.integers(3, 20)) * 4} actions",
+        f"{step}: nothing changed any more, {int(rng.integers(4, 13))} actions long",
+        f"{step}: the world surprised me ({int(rng.integers(8, 60))} nats), so I no longer trust the plan",
+    )
+    if rng.random() < 0.4:
+        return Attempt(str(plan), told[int(rng.integers(len(told)))])
+    seen = scene.removeprefix("You see ").partition(". You carry")[0].split(", ")
+    things = [words.rpartition(" ")[0] for words in seen if words.startswith("a ") and "locked" not in words]
+    view = f"{things[int(rng.integers(len(things)))]} ahead" if things and rng.random() < 0.7 else "no objects"
+    verdict = _verdict(plan, at, int(rng.integers(4, FUTURES + 1)), satisfies=0.9)
+    return Attempt(str(plan), reasons(verdict, f"You see {view}. You carry nothing."))
 
 
 def _locked_out(task: Task, rng: np.random.Generator) -> tuple[list[Attempt], SpokenGoal]:

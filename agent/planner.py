@@ -10,7 +10,7 @@ from typing import Literal
 from gedanken.agent.llm.adapter import WEIGHTS, Adapter, adapters_home
 from gedanken.agent.llm.fetch import HUB_NAME, fetch, weights_digest
 from gedanken.agent.llm.tune import TuneConfig, Tuner, TuningError, losses
-from gedanken.agent.plan_practice import OWN, PROMPT, REVISED, SCHEMAS, UNMET, Practice
+from gedanken.agent.plan_practice import CHANGES, DOUBTED, OWN, PROMPT, REVISED, SCHEMAS, UNMET, Practice
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.spoken import SpeakingWorld
 
@@ -34,22 +34,24 @@ def train_planner(
     size: Size,
     seed: int = 0,
     begins_from: Adapter | None = None,
+    steps: int | None = None,
     folder: Path | None = None,
     base: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Train an adapter and return its folder; work goes on where it was interrupted, in the same `folder`.
 
-    `begins_from` is an adapter that the training goes on from, with new examples where its seed was another. `base` is
-    a folder of the language model with its manifest; without one the embedded model is fetched. Raises TuningError
-    where an adapter of that name exists, or training can't go on.
+    `steps` are gradient steps, the size's own by default. `begins_from` is an adapter that the training goes on from,
+    with new examples where its seed was another. `base` is a folder of the language model with its manifest; without
+    one the embedded model is fetched. Raises TuningError where an adapter of that name exists, or training can't go on.
     """
     path = adapters_home() / name
     if path.exists():
         raise TuningError(f"{path} exists; an adapter is never overwritten, choose another --name")
     base = base or fetch(say)
     further = FURTHER if begins_from and size != "debug" else {}
-    config = TuneConfig.model_validate({**SIZES[size], **further, "seed": seed})
+    asked = {"steps": steps} if steps else {}
+    config = TuneConfig.model_validate({**SIZES[size], **further, **asked, "seed": seed})
     work = folder or adapters_home().parent / "training" / f"{name}-{size}-{seed}"
     tuner = Tuner(base, Practice(make_world, levels, seed), config, work, begin=begins_from)
     if tuner.step:
@@ -63,6 +65,7 @@ def train_planner(
     last = losses(work)
     command = f"gedanken train --planner --size {size} --seed {seed}"
     before = {}
+    command += f" --steps {steps}" if steps else ""
     if begins_from:
         command += f" --begins-from {begins_from.name}"
         digest = hashlib.sha256((begins_from.path / WEIGHTS).read_bytes()).hexdigest()
@@ -76,13 +79,15 @@ def train_planner(
         {
             "prompt": PROMPT,
             "declines": True,
+            "supposes": True,
             **before,
             "base": HUB_NAME,
             "base_sha256": weights_digest(base),
             "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings; the rest"
             f" missions of {len(levels)} levels with the plans that follow from the scene, of these {OWN:.0%} in the"
             f" levels' own words, the others in training wordings, and {REVISED:.0%} with failed plans in the prompt;"
-            f" {UNMET:.0%} of all are goals that no plan meets",
+            f" {DOUBTED:.0%} with the right plan, failed by chance; {UNMET:.0%} of all are goals that no plan meets;"
+            f" besides, {CHANGES:.0%} are changes of inputs in words",
             "levels": list(levels),
             "seeds": f"environments from {FIRST_TRAINING_SEED} on; everything else {seed}",
             "loss": f"{sum(last) / len(last):.4f} nats a token of the plans, mean of the last {len(last)} steps",

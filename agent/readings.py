@@ -52,17 +52,13 @@ def readings_of(world: object, llm: LanguageModel, candidates: Iterable[Candidat
 def understood(match: GoalMatch, encoder: Encoder, plans: Sequence[Plan], readings: Sequence[Reading]) -> Tensor:
     """Return, for each plan [N], the probability that achieving its steps is what is meant.
 
-    Plans of a later round answer to what was found wrong with earlier ones, so each round's readings stand for
-    themselves, and the round in whose light a plan looks best counts.
+    The first round's readings say what that is: later plans answer to what was found wrong with those before. How much
+    a plan was believed in is told in its own round.
     """
-    met = torch.stack([match.probability(encoder, reading.text, plans) for reading in readings])  # [readings, N]
-    best = torch.zeros(len(plans))
-    rounds = {reading.round for reading in readings}
-    for round in rounds:
-        rows = [index for index, reading in enumerate(readings) if reading.round == round]
-        chances = torch.tensor([readings[index].log_probability for index in rows]).softmax(0)
-        best = torch.maximum(best, chances @ met[rows])
-    return best * torch.tensor([_belief(plan, readings) ** BELIEF for plan in plans])
+    first = [reading for reading in readings if reading.round == min(r.round for r in readings)]
+    chances = torch.tensor([reading.log_probability for reading in first]).softmax(0)
+    met = torch.stack([match.probability(encoder, reading.text, plans) for reading in first])  # [readings, N]
+    return chances @ met * torch.tensor([_belief(plan, readings) ** BELIEF for plan in plans])
 
 
 def _belief(plan: Plan, readings: Sequence[Reading]) -> float:

@@ -22,6 +22,7 @@ class State(TypedDict, total=False):
     revisions: int  # rounds of revision since the last (re)planning
     replans: int
     tokens: int
+    first: list[dict[str, Any]]  # candidates of the first round, which say what the goal is taken to mean
     candidates: list[dict[str, Any]]  # to rehearse next
     judged: list[dict[str, Any]]  # options since the last (re)planning
     attempts: list[dict[str, Any]]  # what reality refuted; `final`: carried out whole, and the goal was not met
@@ -43,6 +44,7 @@ def fresh(goal: str, *, execute: bool, began: float, given: str | None = None) -
         revisions=0,
         replans=0,
         tokens=0,
+        first=[],
         candidates=[],
         judged=[],
         attempts=[],
@@ -56,6 +58,11 @@ def fresh(goal: str, *, execute: bool, began: float, given: str | None = None) -
 def candidates_of(state: State) -> list[Candidate]:
     """Return the candidates to rehearse next."""
     return [Candidate.model_validate(item) for item in state["candidates"]]
+
+
+def first_of(state: State) -> list[Candidate]:
+    """Return the candidates of the first round."""
+    return [Candidate.model_validate(item) for item in state.get("first", [])]
 
 
 def options_of(state: State) -> list[Option]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from gedanken.agent.goals import check_goal
+from gedanken.agent.llm.protocol import training_of
 from gedanken.agent.verdict import Verdict
 from gedanken.prompts import STOP, render
 from gedanken.worlds.slots import LARK_AMOUNT
@@ -147,11 +148,18 @@ def ground(spec: WorldSpec, llm: LanguageModel, words: str, seed: int = 0) -> Gr
     """Have a language model say which change words mean. Raises SpecError for a world without inputs, and LLMError."""
     if not spec.exogenous:
         raise SpecError(f"{spec.name} has no exogenous variable, so nothing can be supposed; an adapter may name some")
-    prompt = render("whatif", examples=EXAMPLES, inputs=spec.exogenous, words=words)
+    training = training_of(llm)
+    taught = training is not None and training.supposes
+    prompt = whatif_prompt(spec.exogenous, words, () if taught else EXAMPLES)
     [[best, *_]] = llm.complete(
         [prompt], n=1, grammar=grammar(spec.exogenous), temperature=0.0, max_tokens=32, stop=STOP, seed=seed
     )
     return Grounding(best.text.strip(), best.log_probability)
+
+
+def whatif_prompt(inputs: Sequence[str], words: str, examples: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the prompt that asks which change of which input words mean; one that was taught needs no examples."""
+    return render("whatif", examples=examples, inputs=inputs, words=words)
 
 
 def understand(

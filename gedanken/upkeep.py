@@ -53,6 +53,7 @@ def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> i
 @click.option("--recipe", "recipe_name", type=click.Choice(["babyai", "rooms"]), default="babyai", show_default=True)
 @click.option("--size", type=click.Choice(["debug", "small", "base", "wide"]), help="[default: the recipe's own]")
 @click.option("--seed", type=click.IntRange(0, 19), default=0, show_default=True, help="Seed of everything.")
+@click.option("--steps", type=click.IntRange(1), help="With --planner: gradient steps.  [default: the size's own]")
 @click.option("--begins-from", metavar="ADAPTER", help="With --planner: go on with a planner there is.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that practise.")
 def train_command(
@@ -63,6 +64,7 @@ def train_command(
     recipe_name: str,
     size: str | None,
     seed: int,
+    steps: int | None,
     begins_from: str | None,
     workers: int,
 ) -> int:
@@ -71,9 +73,9 @@ def train_command(
     With --planner the embedded language model learns to write plans; `--llm embedded:planner` then uses the adapter.
     """
     if planner:
-        return _train_planner(name or "planner", folder, size or "small", seed, begins_from)
-    if begins_from:
-        raise click.UsageError("--begins-from takes a planner; say --planner as well")
+        return _train_planner(name or "planner", folder, size or "small", seed, begins_from, steps)
+    if begins_from or steps:
+        raise click.UsageError("--begins-from and --steps are a planner's; say --planner as well")
     name = name or recipe_name
     from gedanken.agent import llm, recipe
     from gedanken.agent.llm.protocol import Encoder
@@ -100,7 +102,9 @@ def need_peft() -> None:
         raise click.UsageError("training the language model needs peft: pip install 'gedanken[tune]'")
 
 
-def _train_planner(name: str, folder: Path | None, size: Any, seed: int, begins_from: str | None) -> int:
+def _train_planner(
+    name: str, folder: Path | None, size: Any, seed: int, begins_from: str | None, steps: int | None
+) -> int:
     need_peft()
     from gedanken.agent.llm.adapter import Adapter, resolve
     from gedanken.agent.planner import train_planner
@@ -114,6 +118,7 @@ def _train_planner(name: str, folder: Path | None, size: Any, seed: int, begins_
         size=size,
         seed=seed,
         begins_from=Adapter.open(resolve(begins_from)) if begins_from else None,
+        steps=steps,
         folder=folder,
         say=lambda line: click.echo(line, err=True),
     )

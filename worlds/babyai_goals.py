@@ -165,8 +165,20 @@ def _about_else(step: Step, pool: Sequence[Step], rng: np.random.Generator) -> S
 
 
 def as_mission(plan: Plan) -> str:
-    """Say a plan's steps in minigrid's words, one after the other: "pick up the red key, then open the red door"."""
-    return ", then ".join(_in_own_words(step) for step in plan.steps)
+    """Say a plan's steps in minigrid's words, one after the other: "open the red door, then go to the ball".
+
+    A key that is fetched for the door that is opened next is left out: that is how it is done, and not what for.
+    """
+    steps = plan.steps
+    said = [step for step, then in zip(steps, (*steps[1:], None), strict=True) if not _is_its_key(step, then)]
+    return ", then ".join(_in_own_words(step) for step in said)
+
+
+def _is_its_key(step: Step, then: Step | None) -> bool:
+    if then is None or step.skill != "pick_up" or then.skill != "open":
+        return False
+    (colour, kind, _), (door, _, _) = step.arguments[0], then.arguments[0]
+    return kind == "key" and (colour is None or door is None or colour == door)
 
 
 def _in_own_words(step: Step) -> str:

@@ -34,6 +34,12 @@ SHAPES = {"one": 0.45, "then": 0.2, "beside": 0.25, "rule": 0.06, "thrice": 0.04
 EXAMPLES = 6
 """Goals that a language model is shown that was not trained."""
 
+SHARE = 0.5
+"""Share of the changes that are said in per cent, of those that are no new value."""
+
+SHARES = (5, 8, 10, 12, 15, 20, 25, 30, 33, 40, 50, 60, 75, 80, 90, 100, 150, 200)
+PER_CENT = (" %", "%", " percent", " per cent")
+
 KINDS = {"reach": 0.4, "keep": 0.35, "optimize": 0.25}
 
 _SMALL = (
@@ -76,6 +82,20 @@ class SchemaGoal:
     def right(self, plan: Plan) -> bool:
         """Return whether a plan is the one that is meant, number for number."""
         return plan == self.plan
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """A change of one input of a made-up world in words, and as `agent.whatif` reads it: ``fuel_price up 20 %``."""
+
+    inputs: tuple[str, ...]
+    text: str
+    change: str
+
+
+def schema_change(split: Split, rng: np.random.Generator) -> SchemaChange:
+    """Draw a world, a few of its variables as inputs that nobody controls, and a change of one of them."""
+    return _Speaker(made_up(split, rng), rng).change()
 
 
 def schema_goal(split: Split, rng: np.random.Generator) -> SchemaGoal:
@@ -152,6 +172,20 @@ class _Speaker:
             self.traits.add("typo")
         plan = self.schema.spec.parse_plan("\n".join(steps))
         return SchemaGoal(self.schema, text, tuple(sorted(self.traits)), plan)
+
+    def change(self) -> SchemaChange:
+        count = int(self.rng.integers(1, min(4, len(self.schema.variables)) + 1))
+        inputs = [self.schema.variables[i] for i in self.rng.permutation(len(self.schema.variables))[:count]]
+        named, how = draw(self.rng, inputs), draw(self.rng, ["up", "down", "to"])
+        if how != "to" and self.rng.random() < SHARE:
+            number = float(draw(self.rng, SHARES))
+            amount, said = f"{_text(number)} %", f"{_text(number)}{draw(self.rng, PER_CENT)}"
+        else:
+            number = abs(self._number(named)) if how != "to" else self._number(named)
+            amount, said = _text(number), self._amount(number, named)
+        text = self._say(f"change_{how}", v=self._call(named), n=said)
+        text = text if self._commands(text) else self._say("suppose", g=text)  # "what if set it to 3" nobody says
+        return SchemaChange(tuple(n.name for n in inputs), text, f"{named.name} {how} {amount}")
 
     # ---- what is asked ---------------------------------------------------------------------------------------------
 

@@ -56,7 +56,9 @@ class Adapter:
             config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
             found = int(card["format"])
             scale = float(config["lora_alpha"]) / int(config["r"])
-            training = Training(str(card["prompt"]), bool(card.get("declines", False)))
+            training = Training(
+                str(card["prompt"]), bool(card.get("declines", False)), bool(card.get("supposes", False))
+            )
             adapter = cls(path, training, str(card["base_sha256"]), int(card["first_layer"]), scale, card)
         except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             raise AdapterError(

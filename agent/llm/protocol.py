@@ -64,10 +64,14 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """The prompt that a language model was trained on, by name; whether it was taught to say that no plan will do."""
+    """What a language model was trained on: the prompt for plans by its name, and what else it was taught.
+
+    One that `declines` can say that no plan will do; one that `supposes` knows the prompt `whatif` without examples.
+    """
 
     prompt: str
     declines: bool = False
+    supposes: bool = False
 
 
 @runtime_checkable

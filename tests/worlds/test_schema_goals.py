@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from gedanken.agent import whatif
 from gedanken.agent.llm.grammar import check
 from gedanken.worlds.objectives import objective_of
-from gedanken.worlds.schema_goals import SchemaGoal, in_words, schema_goal
+from gedanken.worlds.schema_goals import SchemaGoal, in_words, schema_change, schema_goal
 from gedanken.worlds.schemas import Split, vocabulary
 
 PATTERNS = sorted(k for k, v in vocabulary("training").items() if k not in ("domains", "letters"))
@@ -111,3 +112,17 @@ def test_numbers_in_words(number: float, words: str | None) -> None:
 def test_goals_differ() -> None:
     texts = [goal.text for goal in some("test", 200)]
     assert len(set(texts)) == 200 and [goal.text for goal in some("test", 20)] == texts[:20]
+
+
+@pytest.mark.parametrize("split", ["training", "test"])
+def test_changes_of_inputs_are_what_whatif_reads(split: Split) -> None:
+    seen = set()
+    for seed in range(150):
+        change = schema_change(split, np.random.default_rng(seed))
+        check(whatif.grammar(change.inputs), f"{change.change}\n")
+        name, how, number, *share = change.change.split(" ")
+        assert name in change.inputs and bool(re.search(r"%|percent|per cent", change.text)) >= bool(share)
+        if change.text.replace(",", "").count(number.lstrip("-")) == 0:
+            assert any(word in change.text for word in (in_words(float(number)) or "").split("-")), change
+        seen.add((how, bool(share)))
+    assert seen == {("up", True), ("up", False), ("down", True), ("down", False), ("to", False)}
