@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gedanken.agent.agent import Agent
-    from gedanken.agent.llm.protocol import LanguageModel
+    from gedanken.agent.llm.protocol import Completion, LanguageModel
     from gedanken.agent.session import Session
     from gedanken.worldmodel.rehearse import Rehearsal
 
@@ -148,13 +148,19 @@ def ground(spec: WorldSpec, llm: LanguageModel, words: str, seed: int = 0) -> Gr
     """Have a language model say which change words mean. Raises SpecError for a world without inputs, and LLMError."""
     if not spec.exogenous:
         raise SpecError(f"{spec.name} has no exogenous variable, so nothing can be supposed; an adapter may name some")
+    best = ask(spec.exogenous, llm, words, seed)
+    return Grounding(best.text.strip(), best.log_probability)
+
+
+def ask(inputs: Sequence[str], llm: LanguageModel, words: str, seed: int = 0) -> Completion:
+    """Ask a language model which change of which input words mean. Raises LLMError."""
     training = training_of(llm)
     taught = training is not None and training.supposes
-    prompt = whatif_prompt(spec.exogenous, words, () if taught else EXAMPLES)
+    prompt = whatif_prompt(inputs, words, () if taught else EXAMPLES)
     [[best, *_]] = llm.complete(
-        [prompt], n=1, grammar=grammar(spec.exogenous), temperature=0.0, max_tokens=32, stop=STOP, seed=seed
+        [prompt], n=1, grammar=grammar(inputs), temperature=0.0, max_tokens=32, stop=STOP, seed=seed
     )
-    return Grounding(best.text.strip(), best.log_probability)
+    return best
 
 
 def whatif_prompt(inputs: Sequence[str], words: str, examples: Sequence[tuple[str, str]] = ()) -> str:

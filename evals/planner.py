@@ -1,9 +1,9 @@
 """The suite `planner`: does the language model say the plan that a goal means? Nothing is rehearsed or carried out.
 
 Tasks: missions in the levels' own words, the same in words that no planner was trained on, plans that were tried in
-vain and have to be revised, goals that no plan meets, and goals for made-up worlds of numbers, in names and words that
-none was trained on. Every plan is decoded under its world's grammar. Scenes are what a look around shows. Which plans
-are right never follows from words.
+vain and have to be revised, goals that no plan meets, goals for made-up worlds of numbers, and changes of their inputs,
+in names and words that none was trained on. Every plan is decoded under its world's grammar. Scenes are what a look
+around shows. Which plans are right never follows from words.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from gedanken.agent import whatif
 from gedanken.agent.events import Proposed
 from gedanken.agent.goals import GoalError, check_goal
 from gedanken.agent.plan_practice import Task, Tasks, failed
@@ -28,17 +29,19 @@ from gedanken.evals.statistics import mean_interval, paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worlds.babyai_aims import LEVELS
 from gedanken.worlds.protocol import Wording
-from gedanken.worlds.schema_goals import schema_goal
+from gedanken.worlds.schema_goals import schema_change, schema_goal
 from gedanken.worlds.spec import Plan
 from gedanken.worlds.spoken import SpeakingWorld
 
 MISSIONS, PARAPHRASES, REVISED, UNMET, SCHEMAS = "missions", "paraphrases", "revised", "unmet", "schemas"
+CHANGES = "changes"
 WORDINGS: dict[str, Wording] = {
     MISSIONS: "own",
     PARAPHRASES: "test",
     UNMET: "test",
     SCHEMAS: "test",
     REVISED: "test",
+    CHANGES: "test",
 }
 """The words of each task; an added task goes last, for goals are drawn by a task's number."""
 
@@ -103,15 +106,22 @@ class PlannerSuite:
             for chunk in chunks(seeds, CHUNK):
                 both = [(seed, arm) for seed in chunk for arm in options.arms if self.plays(name, arm)]
                 left = [(seed, arm) for seed, arm in both if (name, seed, arm) not in done]
-                asked = {seed: self.asked(tasks, name, seed) for seed, _ in left}
-                works = [partial(_sample, parts, name, asked[seed], arm) for seed, arm in left]
+                if name == CHANGES:
+                    works = [partial(_changed, parts, seed, self.draw(name, seed)) for seed, _ in left]
+                else:
+                    asked = {seed: self.asked(tasks, name, seed) for seed, _ in left}
+                    works = [partial(_sample, parts, name, asked[seed], arm) for seed, arm in left]
                 yield from (
                     sample for _, sample in sorted(parts.together.run(works, width=CHUNK), key=lambda it: it[0])
                 )
 
+    def draw(self, name: str, seed: int) -> np.random.Generator:
+        """Return what draws the question of one sample."""
+        return np.random.default_rng((seed, list(WORDINGS).index(name), 11))
+
     def asked(self, tasks: Tasks, name: str, seed: int) -> Asked:
         """Return the question of one sample; the levels take turns until one has a goal that can be said."""
-        rng = np.random.default_rng((seed, list(WORDINGS).index(name), 11))
+        rng = self.draw(name, seed)
         if name == SCHEMAS:
             made_up = schema_goal("test", rng)
             return Asked(made_up, Task(made_up.spec.name, seed, made_up.scene, made_up), made_up.text)
@@ -243,6 +253,35 @@ def _sample(parts: Parts, name: str, asked: Asked, arm: str) -> dict[str, Any]:
         "declined": declined,
         "satisfies": meant,
         **_cost(proposed),
+    }
+
+
+def _changed(parts: Parts, seed: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Ask which change of which input words mean; it is right to the last digit or not."""
+    change = schema_change("test", rng)
+    said = whatif.ask(change.inputs, parts.together, change.text, parts.config.seed)
+    right = said.text.strip() == change.change
+    return {
+        "task": CHANGES,
+        "seed": seed,
+        "arm": LLM,
+        "level": "made up inputs",
+        "scene": ", ".join(change.inputs),
+        "goal": change.text,
+        "attempts": [],
+        "traits": [],
+        "plan": change.change,
+        "steps": 1,
+        "first": said.text.strip(),
+        "rank": 0 if right else None,
+        "right": right,
+        "declined": None,
+        "satisfies": None,
+        "plans": 1,
+        "log_probability": said.log_probability,
+        "tokens": said.completion_tokens,
+        "prompt_tokens": said.prompt_tokens,
+        "seconds": said.seconds,
     }
 
 

@@ -13,11 +13,12 @@ from gedanken.agent.plan_practice import Tasks
 from gedanken.evals.errors import EvalError
 from gedanken.evals.failures import worst
 from gedanken.evals.main import run_suite
-from gedanken.evals.planner import LLM, PARAPHRASES, REVISED, SCHEMAS, UNMET, UNTOLD, PlannerSuite
+from gedanken.evals.planner import CHANGES, LLM, PARAPHRASES, REVISED, SCHEMAS, UNMET, UNTOLD, PlannerSuite
 from gedanken.evals.suite import Options, Parts, keys
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 from gedanken.worlds.babyai_aims import LEVELS
+from gedanken.worlds.schema_goals import schema_change
 from gedanken.worlds.spec import Plan, SpecError
 
 FEW = ("BabyAI-UnlockLocal-v0", "BabyAI-GoToLocal-v0", "BabyAI-PutNextLocal-v0")
@@ -178,6 +179,23 @@ def test_who_is_told_what_failed_can_do_better(parts: Parts) -> None:
 def test_the_runner_runs_it(parts: Parts, tmp_path: Path) -> None:
     result = run_suite("planner", limit=1, seed=3, tasks=["missions", "unmet"], runs=tmp_path, parts=parts)
     assert [row["task"] for row in result["tasks"]] == ["missions", "unmet"]
+
+
+def test_a_change_is_right_to_the_last_digit_or_wrong(parts: Parts) -> None:
+    suite, limit = PlannerSuite([CHANGES]), 6
+    changes = [schema_change("test", suite.draw(CHANGES, seed)) for seed in range(limit)]
+    right = {change.text: change.change for change in changes}
+    off = {text: re.sub(r"\d(?=\D*$)", lambda m: str((int(m[0]) + 1) % 10), change) for text, change in right.items()}
+
+    def knows(prompt: str) -> list[str]:
+        text = prompt.rsplit("Words: ", 1)[1].splitlines()[0]
+        return [f"{(off if list(right).index(text) % 2 else right)[text]}\n"]
+
+    made = Parts(BabyAIWorld, parts.trained, parts.config, lambda: ScriptedModel(knows), None)
+    samples = list(suite.measure(made, Options(limit=limit, seed=0, arms=suite.arms), set()))
+    assert [sample["right"] for sample in samples] == [True, False] * (limit // 2)
+    assert len(samples) == suite.count(Options(limit=limit, seed=0, arms=suite.arms))
+    assert suite.summarise(samples)["tasks"][0]["first"]["value"] == 0.5
 
 
 def test_worlds_that_say_no_goals_are_an_error(parts: Parts) -> None:
