@@ -12,12 +12,14 @@ from gedanken.agent.mind import Mind, view_of
 from gedanken.agent.session import Session, spell
 from gedanken.agent.verdict import Verdict
 from gedanken.worlds.gym_world import ObjectiveWatch
+from gedanken.worlds.protocol import news_of
 from gedanken.worlds.spec import Plan
 
-Ending = Literal["done", "reached", "over", "timeout", "standstill", "surprise", "failed", "broken"]
-"""`failed` says that the step can't be achieved any more, `broken` that what was to be avoided happened."""
+Ending = Literal["done", "reached", "over", "timeout", "standstill", "surprise", "barred", "failed", "broken"]
+"""`barred` says that something was seen that the plan does not provide for, `failed` that the step can't be achieved
+any more, `broken` that what was to be avoided happened."""
 
-Result = Literal["achieved", "timeout", "standstill", "surprise", "failed", "over"]
+Result = Literal["achieved", "timeout", "standstill", "surprise", "barred", "failed", "over"]
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,20 @@ def came_of(verdict: Verdict, carried: Carried, session: Session) -> list[dict[s
     return [told | {"happened": carried.ending in ("done", "reached")}]
 
 
-def carry_out(mind: Mind, plan: Plan, first: int = 0) -> Carried:
+def carry_out(mind: Mind, plan: Plan, first: int = 0, scene: str = "") -> Carried:
     """Act from step `first` on until the plan is done, the environment ends, or reality differs too much from it.
 
-    A step is watched from where it begins, as it was in training; its places ("behind you") speak of where the goal was
-    given.
+    `scene` is what was known when the plan was made. A step is watched from where it begins, as it was in training; its
+    places ("behind you") speak of where the goal was given.
     """
     for index in range(first, len(plan.steps)):
-        carried = _pursue(mind, plan, index)
+        carried = _pursue(mind, plan, index, scene)
         if carried is not None:
             return carried
     return Carried("done", len(plan.steps) - 1, "every step was achieved")
 
 
-def _pursue(mind: Mind, plan: Plan, index: int) -> Carried | None:
+def _pursue(mind: Mind, plan: Plan, index: int, scene: str) -> Carried | None:
     """Pursue one step; return None when it was achieved and the episode goes on.
 
     An objective has its own time, and standing still may be what it asks for.
@@ -92,6 +94,9 @@ def _pursue(mind: Mind, plan: Plan, index: int) -> Carried | None:
         if objective and objective.failed:
             ended("failed", spent)
             return Carried("broken" if objective.broken else "failed", index, f"{step}: {objective.why()}")
+        if why := news_of(mind.world, step, now.observation, scene):
+            ended("barred", spent)
+            return Carried("barred", index, why)
         if now.surprise > config.surprise:
             ended("surprise", spent)
             why = f"{step}: the world surprised me ({now.surprise:.0f} nats), so I no longer trust the plan"

@@ -174,7 +174,7 @@ class StepEnded(_Event):
     kind: Literal["step_ended"] = "step_ended"
     index: int
     step: str
-    result: Literal["achieved", "timeout", "standstill", "surprise", "failed", "over"]
+    result: Literal["achieved", "timeout", "standstill", "surprise", "barred", "failed", "over"]
     actions: int
 
 

@@ -20,7 +20,7 @@ from gedanken.agent.session import known_to
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import STANDSTILL
 from gedanken.worldmodel.protocol import Belief
-from gedanken.worlds.protocol import DemonstratedWorld
+from gedanken.worlds.protocol import DemonstratedWorld, news_of
 from gedanken.worlds.spec import Plan
 
 PATIENCE = 48
@@ -29,12 +29,16 @@ PATIENCE = 48
 
 @dataclass(frozen=True)
 class Job:
-    """A plan to carry out from the beginning of a level, or after the actions `before`, which are repeated first."""
+    """A plan to carry out from the beginning of a level, or after the actions `before`, which are repeated first.
+
+    With the `scene` that it was made in, it is given up where something is seen that it could not provide for.
+    """
 
     world: str
     seed: int
     plan: Plan
     before: tuple[int, ...] = ()
+    scene: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Executed:
     """What really happened: `reached[k]` counts the actions until step k was achieved, -1 where it was not.
 
     `actions` are all that were taken, those repeated included; `over` says whether the level ended; `scene` is what was
-    known at the end, in words, where that was asked for. `seconds` is the time that acting took, its share of batches,
-    without what was repeated.
+    known at the end, in words, where that was asked for, and `why` what was seen for which the plan was given up.
+    `seconds` is the time that acting took, its share of batches, without what was repeated.
     """
 
     success: bool
@@ -52,6 +56,7 @@ class Executed:
     actions: tuple[int, ...] = ()
     over: bool = False
     scene: str | None = None
+    why: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -104,7 +109,7 @@ def execute_many(
         env = idle[job.world].pop() if idle[job.world] else worlds[job.world].make()
         digest = zlib.crc32(f"{job.world}\n{job.plan}".encode())
         rng = np.random.default_rng((seed, job.seed, digest))
-        return _Run(worlds[job.world], env, job.plan, job.seed, rng, patience, standstill, job.before)
+        return _Run(worlds[job.world], env, job.plan, job.seed, rng, patience, standstill, job.before, job.scene)
 
     waiting = iter(range(len(jobs)))
     started = [(index, begin(index)) for index in itertools.islice(waiting, batch)]
@@ -131,6 +136,7 @@ class _Run:
         patience: int,
         standstill: int,
         before: Sequence[int] = (),
+        planned_in: str | None = None,
     ) -> None:
         self.world, self.env, self.plan, self.rng = world, env, plan, rng
         self.patience, self.standstill, self.before = patience, standstill, tuple(before)
@@ -142,7 +148,9 @@ class _Run:
         self.taken: list[int] = []
         self.current = self.spent = self.still = self.action = 0
         self.success = self.ended = self.over = False
+        self.planned_in = planned_in
         self.scene: str | None = None
+        self.why: str | None = None
         self.seconds = 0.0
         if not self.before:
             self._watch()
@@ -178,7 +186,9 @@ class _Run:
             self.current += 1
             self.spent = self.still = 0
         done = self.current == len(self.codes)
-        failed = self.spent >= self.patience or self.still >= self.standstill
+        if not done and self.planned_in is not None:
+            self.why = news_of(self.world, self.plan.steps[self.current], self.observation, self.planned_in)
+        failed = self.spent >= self.patience or self.still >= self.standstill or self.why is not None
         self.over = self.success or self.ended or done or failed
         if not self.over and self.spent == 0:
             self._watch()
@@ -191,6 +201,7 @@ class _Run:
             actions=tuple(self.taken),
             over=self.success or self.ended,
             scene=self.scene,
+            why=self.why,
             seconds=self.seconds,
         )
 

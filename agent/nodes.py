@@ -183,7 +183,7 @@ def act(state: State, mind: Mind) -> tuple[Literal["perceive", "finish"], State]
             state, mind, Attempt(str(chosen.plan), "it was cut off"), "the run was cut off while acting", counts=0
         )
     mind.doing = state
-    carried = acting.carry_out(mind, chosen.plan, chosen.begin)
+    carried = acting.carry_out(mind, chosen.plan, chosen.begin, state["scene"])
     came = [*state.get("foretold", []), *acting.came_of(chosen.verdict, carried, mind.session)]
     next, changes = _after(state, mind, chosen.plan, carried)
     return next, {**changes, "foretold": came}

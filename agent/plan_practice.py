@@ -5,6 +5,7 @@ Pairs are made when they are asked for, from training seeds and training wording
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,9 @@ CHANGES = 0.08
 
 DOUBTED = 0.15
 """Share of plans for grids that are right and were found wanting by chance; the answer is the same plan again."""
+
+REALITY = 0.3
+"""Share of locked doors that a failed plan met in reality and not in rehearsal."""
 
 TRIES = 64
 """Seeds that belong to one example: the next is taken where a level's goal is none that can be said."""
@@ -125,6 +129,7 @@ class Practice:
             attempts, goal = failed(task, rng) if revised else ([], task.goal)
             if revised and not attempts and turn < TRIES // 2:  # nothing can go wrong with it: another goal
                 continue
+            attempts = [in_reality(attempt) if rng.random() < REALITY else attempt for attempt in attempts]
             if doubted:
                 attempts = [*attempts, by_chance(goal.plan, task.scene, rng)]
             prompt = render(PROMPT, scene=task.scene, goal=goal.text, attempts=attempts)
@@ -181,6 +186,16 @@ def failed(task: Task, rng: np.random.Generator) -> tuple[list[Attempt], SpokenG
     if goal.right(wrong):
         return [], goal
     return [Attempt(str(wrong), reasons(_verdict(wrong, None, 0, satisfies=0.1)))], goal
+
+
+def in_reality(attempt: Attempt) -> Attempt:
+    """Tell of a plan that met a locked door as it is told where that happened in reality; others stay as they are."""
+    door = re.search(r"a (locked \w+ door) ahead", attempt.reasons)
+    failing = re.match(r"step (\d) ", attempt.reasons)
+    if not door or not failing:
+        return attempt
+    step = attempt.plan.split("\n")[int(failing[1]) - 1]
+    return Attempt(attempt.plan, f"{step}: a {door[1]} is in the way, and the plan has nothing for it")
 
 
 def by_chance(plan: Plan, scene: str, rng: np.random.Generator) -> Attempt:

@@ -129,8 +129,13 @@ def _without_rehearsal(
         for _ in parts.together.run(asked, width=4 * SIDE_BY_SIDE):
             pass
         acting = [one for one in asking if one.plan is not None]
-        jobs = [Job(task, one.seed, one.plan, one.actions) for one in acting if one.plan is not None]
-        for one, done in zip(acting, _carried_out(parts, jobs, last=round == replans), strict=True):
+        last = round == replans
+        jobs = [
+            Job(task, one.seed, one.plan, one.actions, None if last else one.scene)
+            for one in acting
+            if one.plan is not None
+        ]
+        for one, done in zip(acting, _carried_out(parts, jobs, last=last), strict=True):
             one.learn_of(done)
         for one in asking:
             one.over |= one.plan is None or round == replans
@@ -170,6 +175,7 @@ class _Try:
         self.scene = done.scene or self.scene
         failed = next((step for step, at in zip(self.plan.steps, done.reached, strict=True) if at < 0), None)
         why = f"{failed} was not achieved" if failed else "the plan was carried out, but the goal was not met"
+        why = done.why or why
         self.attempts.append(Attempt(str(self.plan), why))
 
     def sample(self, task: str, arm: str) -> Sample:

@@ -292,6 +292,10 @@ class BabyAIWorld:
 
         return spoken_mission(_cast(env), rng, wording)
 
+    def barred(self, step: Step, seen: Observation) -> str | None:
+        """Say which locked door is in view that a step means to open, where the hand has no key for it."""
+        return locked_out(step, seen) if step.skill == "open" else None
+
     def say(self, plan: Plan) -> str:
         """Say a plan as a mission in minigrid's words."""
         from gedanken.worlds.babyai_goals import as_mission
@@ -346,6 +350,21 @@ def describe(grid: Observation, agent: tuple[int, ...]) -> str:
     held = grid[agent]
     hand = f"a {colours[held[1]]} {kinds[held[0]]}" if int(held[0]) not in SPEC.grid.background else "nothing"
     return f"You see {', '.join(phrases) if phrases else 'no objects'}. You carry {hand}."
+
+
+def locked_out(step: Step, grid: Observation) -> str | None:
+    """Name the locked door in an egocentric view that fits a step, with no key for it in the hand.
+
+    Where the step says no colour, another door might do: None as long as one is in view that is not locked.
+    """
+    kinds, colours, states = (channel.categories for channel in SPEC.grid.channels)
+    wanted = step.arguments[0][0]
+    doors = [(colours[c], states[s]) for k, c, s in grid.reshape(-1, grid.shape[-1]) if kinds[k] == "door"]
+    fitting = [(colour, state) for colour, state in doors if wanted in (None, colour)]
+    kind, held, _ = grid[SPEC.grid.agent]
+    if not fitting or any(state != "locked" or (kinds[kind], colours[held]) == ("key", c) for c, state in fitting):
+        return None
+    return f"locked {fitting[0][0]} door"
 
 
 def _direction(ahead: int, right: int) -> str:

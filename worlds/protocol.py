@@ -139,6 +139,21 @@ class DemonstratedWorld(World, Protocol):
 
 
 @runtime_checkable
+class WaryWorld(World, Protocol):
+    """A world that sees what a plan has to provide for."""
+
+    def barred(self, step: Step, seen: Observation) -> str | None:
+        """Say what in view keeps a step from being achieved as things stand, ``locked red door``; None for nothing."""
+        ...
+
+
+def news_of(world: object, step: Step, seen: Observation, scene: str) -> str | None:
+    """Say what bars a step that whoever planned it in `scene` could not know; None for nothing."""
+    bar = world.barred(step, seen) if isinstance(world, WaryWorld) else None
+    return f"{step}: a {bar} is in the way, and the plan has nothing for it" if bar and bar not in scene else None
+
+
+@runtime_checkable
 class SayingWorld(World, Protocol):
     """A world that says plans in its own words, as goals that they would meet."""
 
