@@ -107,3 +107,19 @@ def test_what_was_done_before_is_repeated_and_the_new_plan_reaches_the_goal(cont
     job = Job(LEVELS[2], 5, Plan(steps=right[1:]), tuple(actions[: ends[0]]))
     [done] = execute_many(BabyAIWorld, [job], told)  # type: ignore[arg-type]
     assert (done.success, done.over, done.actions, done.reached) == (True, True, tuple(actions), (ends[1],))
+
+
+def test_a_plan_is_given_up_where_a_locked_door_shows_that_it_does_not_provide_for(controller: Controller) -> None:
+    plan, level = Plan(steps=(SPEC.parse_step("open(door)"),)), "BabyAI-UnlockLocalDist-v0"
+    jobs = [Job(level, seed, plan, scene="You see no objects.") for seed in range(12)]
+    done = execute_many(BabyAIWorld, jobs, controller, patience=20, look=True)
+    barred = [one for one in done if one.why]
+    assert len(barred) >= 3
+    for one in barred:
+        assert one.why and one.scene and not one.success and one.steps <= 20
+        door = one.why.partition(": a ")[2].partition(" is in the way")[0]
+        assert door.startswith("locked ") and door in one.scene
+    known = [Job(level, job.seed, plan, scene=one.scene) for job, one in zip(jobs, done, strict=True) if one.why]
+    assert not any(one.why for one in execute_many(BabyAIWorld, known, controller, patience=20))
+    unplanned = [Job(level, job.seed, plan) for job in jobs]
+    assert not any(one.why for one in execute_many(BabyAIWorld, unplanned, controller, patience=20))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from doubles import LEVEL, QUICK, Stage, WordCritic, trained_for
 
+from gedanken.agent import act as acting
 from gedanken.agent import nodes
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Event
@@ -306,3 +307,15 @@ def test_choose_does_not_take_to_something_else_on_the_way(scene: Scene) -> None
     goto, changes = nodes.choose(state, mind)
     assert goto == "finish" and changes["outcome"]["status"] == "not_reached"
     assert "likely to be what you mean" in changes["outcome"]["message"]
+
+
+def test_a_step_ends_where_something_is_seen_that_the_plan_does_not_provide_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(scene.world), "barred", lambda *_: "locked red door", raising=False)
+    mind, plan = scene.mind(), scene.world.spec.parse_plan("go_to(red key)")
+    known = acting.carry_out(mind, plan, scene="You see a locked red door ahead. You carry nothing.")
+    assert known.ending != "barred"
+    carried = acting.carry_out(mind, plan, scene="You see no objects. You carry nothing.")
+    assert carried.ending == "barred" and "locked red door is in the way" in carried.why
+    assert [event.result for event in scene.heard if event.kind == "step_ended"][-1] == "barred"

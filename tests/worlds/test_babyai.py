@@ -7,6 +7,7 @@ import pytest
 from minigrid.core.world_object import Ball, Box, Door, Key
 
 from gedanken.worlds.babyai import PLACES, SPEC, BabyAIEnv, BabyAIWorld, level_ids
+from gedanken.worlds.protocol import news_of
 from gedanken.worlds.spec import SpecError
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE = range(6)
@@ -238,3 +239,46 @@ def test_a_hindered_level_begins_with_something_before_a_door() -> None:
     assert all(before_doors({"hindered": True}))
     assert before_doors({"hindered": False}) == before_doors({})
     assert sum(map(bool, before_doors({}))) <= 4
+
+
+def view_of(*things: tuple[str, str, str], held: tuple[str, str] | None = None) -> np.ndarray:
+    """Return a view with things (kind, colour, state) somewhere and one in the hand."""
+    kinds, colours, states = (channel.categories.index for channel in SPEC.grid.channels)
+    cells = np.zeros((SPEC.grid.height, SPEC.grid.width, 3), np.uint8)
+    cells[..., 0] = kinds("empty")
+    for column, (kind, colour, state) in enumerate(things):
+        cells[0, column] = kinds(kind), colours(colour), states(state)
+    if held:
+        cells[SPEC.grid.agent] = kinds(held[0]), colours(held[1]), 0
+    return cells
+
+
+LOCKED, SHUT = ("door", "red", "locked"), ("door", "red", "closed")
+
+
+@pytest.mark.parametrize(
+    ("step", "things", "held", "bar"),
+    [
+        ("open(red door)", [LOCKED], None, "locked red door"),
+        ("open(door)", [LOCKED], None, "locked red door"),
+        ("open(door)", [LOCKED, ("door", "blue", "closed")], None, None),
+        ("open(red door)", [LOCKED, ("door", "blue", "closed")], None, "locked red door"),
+        ("open(red door)", [LOCKED, SHUT], None, None),
+        ("open(blue door)", [LOCKED], None, None),
+        ("open(red door)", [SHUT], None, None),
+        ("open(red door)", [LOCKED], ("key", "red"), None),
+        ("open(red door)", [LOCKED], ("key", "blue"), "locked red door"),
+        ("open(red door)", [LOCKED], ("ball", "red"), "locked red door"),
+        ("go_to(red door)", [LOCKED], None, None),
+        ("open(red door)", [], None, None),
+    ],
+)
+def test_a_locked_door_in_view_bars_who_has_no_key(
+    step: str, things: list[tuple[str, str, str]], held: tuple[str, str] | None, bar: str | None
+) -> None:
+    world = BabyAIWorld("BabyAI-GoToLocal-v0")
+    parsed, view = SPEC.parse_step(step), view_of(*things, held=held)
+    assert world.barred(parsed, view) == bar
+    assert bool(news_of(world, parsed, view, "You see no objects.")) == bool(bar)
+    assert news_of(world, parsed, view, "You see a locked red door left. You carry nothing.") is None
+    assert news_of(object(), parsed, view, "") is None
