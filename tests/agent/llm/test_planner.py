@@ -1,5 +1,6 @@
 """The recipe of a planner, at its smallest: real goals, a tiny random model, an adapter that loads."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -50,6 +51,22 @@ def test_a_planner_is_trained_saved_listed_and_used(base: Path, capsys: pytest.C
     assert "embedded:mine" in {row["name"] for row in json.loads(capsys.readouterr().out)["language_models"]}
     with pytest.raises(TuningError, match="never overwritten"):
         train_planner(BabyAIWorld, LEVELS, name="mine", size="debug", base=base)
+
+
+def test_a_training_goes_on_from_an_adapter_and_says_so(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = train_planner(BabyAIWorld, LEVELS, name="first", size="debug", base=base, steps=2)
+    path = train_planner(
+        BabyAIWorld, LEVELS, name="second", size="debug", base=base, seed=1, steps=1, begins_from=Adapter.open(first)
+    )
+    card = json.loads((path / CARD).read_text())
+    assert card["command"] == "gedanken train --planner --size debug --seed 1 --steps 1 --begins-from first"
+    before = card["begins_from"]
+    assert before["sha256"] == hashlib.sha256((first / WEIGHTS).read_bytes()).hexdigest() and before["steps"] == 2
+    assert (card["steps"], card["training"]["steps"]) == (1, 1)
+    training = Adapter.open(path).training
+    assert training.prompt == PROMPT and training.declines and training.supposes
+    assert run(["train", "--begins-from", "first"]) == 2
+    assert "say --planner as well" in capsys.readouterr().err
 
 
 def test_names_of_adapters_that_are_not_there(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
