@@ -58,6 +58,7 @@ def understood(match: GoalMatch, encoder: Encoder, plans: Sequence[Plan], readin
     first = [reading for reading in readings if reading.round == min(r.round for r in readings)]
     chances = torch.tensor([reading.log_probability for reading in first]).softmax(0)
     met = torch.stack([match.probability(encoder, reading.text, plans) for reading in first])  # [readings, N]
+    met[torch.tensor([[plan == reading.plan for plan in plans] for reading in first])] = 1.0  # that is what it says
     return chances @ met * torch.tensor([_belief(plan, readings) ** BELIEF for plan in plans])
 
 

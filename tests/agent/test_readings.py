@@ -55,6 +55,16 @@ def test_a_plan_is_meant_as_much_as_the_model_believes_in_what_it_meets() -> Non
     assert meant.tolist() == pytest.approx([float(share[0]), float(share[1]) * 0.1353**BELIEF, 0.0], abs=1e-3)
 
 
+def test_a_plan_meets_its_own_reading_whatever_the_head_says() -> None:
+    class Deaf(Literal):
+        def probability(self, encoder: Any, goal: str, plans: Any) -> Tensor:
+            return torch.full((len(plans),), 0.3)
+
+    readings = readings_of(WORLD, Planner(), written((BALL, 0.0)))
+    meant = understood(Deaf(), Any, [BALL, BOX], readings)  # type: ignore[arg-type]
+    assert meant.tolist() == pytest.approx([1.0, 0.3])
+
+
 def test_revisions_change_nothing_of_what_is_meant_and_are_believed_in_as_told_in_their_own_round() -> None:
     first = written((BALL, -0.01), (BOX, -5.0))
     both = readings_of(WORLD, Planner(), [*first, *written((KEY, -0.01), (BALL, -4.01), round=1)])
