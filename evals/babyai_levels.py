@@ -1,7 +1,7 @@
 """The suites `babyai-levels`, BabyAI from one room to nine, and `balrog-babyai`, BALROG's five tasks.
 
-A full run of `babyai-levels` has 23 levels: the loop, which takes hours there, and `llm-replan`, which asks the
-language model up to four times an episode, play where they are named with --arm. BALROG's agents read a text and choose
+A full run of `babyai-levels` has 23 levels: the loop, which takes hours there, plays where it is named with --arm.
+BALROG's agents read a text and choose
 every action with a language model; here it writes plans, and a controller that sees the grid acts. Success means the
 same.
 """
@@ -35,7 +35,7 @@ class BabyAILevels(EpisodeSuite):
     name = "babyai-levels"
     default_limit = 512
     players = PLAYERS
-    default_arms = (ALONE, "oracle-plan", "bot", "random")
+    default_arms = (REPLAN, ALONE, "oracle-plan", "bot", "random")
     aims = {f"BabyAI-{level}-v0": aim for level, aim in AIMS.items()}
     levels = tuple(aims)
 
