@@ -20,7 +20,7 @@ from gedanken.agent.llm.protocol import Encoder, LanguageModel, training_of
 from gedanken.worlds.protocol import SayingWorld
 from gedanken.worlds.spec import Plan
 
-BELIEF = 0.25
+BELIEF = 1 / 16
 """Power of the language model's belief in a plan, next to its round's likeliest, by which that plan counts less.
 
 Found on goals of training seeds, see docs/log.md.
