@@ -86,7 +86,7 @@ def test_a_run_says_how_and_what_it_learned(tmp_path: Path, monkeypatch: pytest.
     answer = run_suite("control", limit=1, arms=["search", "no-op"], runs=tmp_path, parts=made)
     about = json.loads((tmp_path / answer["run"] / "run.json").read_text())
     weights = model_path("CartPole-v1", 0) / "model.safetensors"
-    assert about["checkpoints"] == {"control-CartPole-v1-0/model.safetensors": sha256(weights)}
+    assert about["checkpoints"]["control-CartPole-v1-0/model.safetensors"] == sha256(weights)
     assert about["config"]["learning"] == {"CartPole-v1": QUICK.plain()}
     weights.write_bytes(b"learned anew")
     with pytest.raises(RunError, match="begun with another control-CartPole-v1-0/model.safetensors"):

@@ -185,7 +185,7 @@ def test_an_adapter_is_found_by_name_or_path(saved: Path, monkeypatch: pytest.Mo
 
 def test_the_shipped_adapter_is_whole_and_fits_the_embedded_model() -> None:
     adapter = Adapter.open(SHIPPED / "planner")
-    assert adapter.training.prompt == "plan" and adapter.first_layer == 3
+    assert adapter.training == Training("plan", declines=True, supposes=True) and adapter.first_layer == 3
     tensors = load_file(adapter.path / WEIGHTS)
     assert len(tensors) == 2 * 7 * 27 and all(tensor.isfinite().all() for tensor in tensors.values())
     assert (adapter.path / WEIGHTS).stat().st_size < 16e6

@@ -87,7 +87,7 @@ def test_the_plain_model_is_shown_examples(address: str) -> None:
 def test_the_shipped_planner_plans_on_the_server(address: str) -> None:
     world, config = BabyAIWorld(WORLD), LoopConfig()
     with served(address, "planner") as llm:
-        assert training_of(llm) == Training("plan", declines=True)
+        assert training_of(llm) == Training("plan", declines=True, supposes=True)
         first = propose(world, llm, SCENE, "pick up the blue ball", config).candidates[0]
         assert first.plan == "pick_up(blue ball)"
         locked = propose(world, llm, SCENE, "open the red door", config)
