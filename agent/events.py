@@ -52,13 +52,15 @@ class Candidate(_Event):
 class Proposed(_Event):
     """The language model wrote plans; `merged` were duplicates, `unreadable` broke the grammar.
 
-    With none of them where it `declined`: it believes most that no plan will do.
+    With none of them where it `declined`: it believes most that no plan will do. Where it `holds` to plans that it was
+    told of, these are too unlikely to be rehearsed.
     """
 
     kind: Literal["proposed"] = "proposed"
     round: int
     candidates: list[Candidate]
     declined: bool = False
+    holds: bool = False
     merged: int
     unreadable: int
     prompt_tokens: int

@@ -89,8 +89,10 @@ def propose(state: State, mind: Mind) -> State:
         known=known,
         may_decline=mind.session.free and not attempts,
     )
+    if judged and deliberate.nothing_new(proposed, mind.llm):
+        proposed = proposed.model_copy(update={"holds": True})
     mind.emit(proposed)
-    candidates = [] if judged and deliberate.nothing_new(proposed, mind.llm) else list(proposed.candidates)
+    candidates = [] if proposed.holds else list(proposed.candidates)
     first = state.get("first") or [candidate.model_dump() for candidate in candidates]
     chosen = chosen_of(state)
     if state["replans"] and not judged and chosen and str(chosen.plan) not in {*known, *(c.plan for c in candidates)}:

@@ -64,10 +64,11 @@ class Story(Teller):
         bad = f", {event.unreadable} unreadable" if event.unreadable else ""
         plans = f"{len(event.candidates)} plan{'s' * (len(event.candidates) != 1)}"
         plans = "none, for no plan will do," if event.declined else plans
+        plans = "nothing better than it did," if event.holds else plans
         self._say(
             "Proposes", f"{plans} in {event.seconds:.1f} s, {event.tokens} tokens{merged}{bad} [dim]({event.model})[/]"
         )
-        for candidate in event.candidates:
+        for candidate in [] if event.holds else event.candidates:
             said = "" if candidate.log_probability is None else f"  [dim]{candidate.log_probability:.1f} nats[/]"
             self._more(f"· {escape(_line(candidate.plan))}{said}")
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,32 @@ def test_a_person_is_told_that_no_plan_will_do_and_a_mission_can_always_be_met(
     [proposed] = [event for event in scene.heard if event.kind == "proposed"]
     assert proposed.declined and not proposed.candidates
     assert "rehearsed" not in scene.kinds() and "no plan that would meet" in changes["outcome"]["message"]
+
+
+class Stubborn(Planner):
+    """Believes in what it writes as little as it is told to."""
+
+    def __init__(self, plan: str, belief: float) -> None:
+        super().__init__(lambda prompt: [plan])
+        self.belief = belief
+
+    def complete(self, *arguments: Any, **settings: Any) -> Any:
+        return [
+            [replace(c, log_probability=self.belief) for c in one] for one in super().complete(*arguments, **settings)
+        ]
+
+
+@pytest.mark.parametrize(("belief", "holds"), [(-3.0, True), (-1.0, False)])
+def test_a_revision_that_is_hardly_believed_in_is_not_rehearsed(scene: Scene, belief: float, holds: bool) -> None:
+    mind = scene.mind([scene.wrong], WordCritic(other=0.3))
+    mind.llm = Stubborn(scene.wrong, -3.0)
+    state = judged(scene, mind)
+    assert len(state["judged"]) == 1, "of a first round nothing is left out"
+    mind.llm = Stubborn(scene.right, belief)
+    state.update(nodes.propose(state, mind))
+    assert [event.holds for event in scene.heard if event.kind == "proposed"] == [False, holds]
+    assert bool(state["candidates"]) != holds
+    assert nodes.rehearse(state, mind)[0] == ("choose" if holds else "revise")
 
 
 def test_what_reality_refuted_is_no_reason_to_say_that_no_plan_will_do(tmp_path: Path) -> None:

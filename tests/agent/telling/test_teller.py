@@ -23,8 +23,11 @@ def test_that_no_plan_will_do_is_said() -> None:
     console = Console(file=io.StringIO(), width=100)
     numbers: Any = {"merged": 0, "unreadable": 0, "prompt_tokens": 9, "tokens": 2, "seconds": 0.1, "model": "double"}
     Story(SPEC, console)(Proposed(round=0, candidates=[], declined=True, **numbers))
+    candidate = Candidate(plan="go_to(ball)", log_probability=-3.0, round=1)
+    Story(SPEC, console)(Proposed(round=1, candidates=[candidate], holds=True, **numbers))
     file: Any = console.file
-    assert "none, for no plan will do" in file.getvalue()
+    assert "none, for no plan will do" in file.getvalue() and "nothing better than it did" in file.getvalue()
+    assert "go_to(ball)" not in file.getvalue()
 
 
 def test_what_is_imagined_is_beside_what_is() -> None:
