@@ -76,7 +76,7 @@ def propose(state: State, mind: Mind) -> State:
         return State(candidates=[candidate.model_dump()], round=1)
     judged = options_of(state)
     attempts = attempts_in(state) + deliberate.attempts_of(judged)
-    refuted = [item["plan"] for item in state["attempts"] if item["final"]]
+    refuted = _refuted(state)
     known = [str(option.plan) for option in judged] + refuted
     proposed = proposing.propose(
         mind.world,
@@ -224,6 +224,12 @@ def finish(state: State, mind: Mind) -> State:
         "seconds": time.time() - state["began"],
     }
     return State(outcome=state["outcome"] | told)
+
+
+def _refuted(state: State) -> list[str]:
+    """Return the plans that are not tried again: carried out in vain, or given up on the way for the second time."""
+    tried = [item["plan"] for item in state["attempts"]]
+    return [item["plan"] for item in state["attempts"] if item["final"] or tried.count(item["plan"]) > 1]
 
 
 def _given(state: State) -> bool:

@@ -242,6 +242,13 @@ def test_what_reality_refuted_is_no_reason_to_say_that_no_plan_will_do(tmp_path:
         nodes.propose(begin(scene="x", attempts=tried), mind)
 
 
+@pytest.mark.parametrize(("times", "plans"), [(1, ["go_to(red box)", "go_to(red key)"]), (2, ["go_to(red key)"])])
+def test_a_plan_that_was_given_up_twice_is_not_tried_again(scene: Scene, times: int, plans: list[str]) -> None:
+    tried = [{"plan": "go_to(red box)", "reasons": "nothing changed any more", "final": False}]
+    changes = nodes.propose(begin(scene="x", attempts=times * tried), scene.mind([scene.wrong, scene.right]))
+    assert [candidate["plan"] for candidate in changes["candidates"]] == plans
+
+
 def test_choose_stops_when_only_imagining(scene: Scene) -> None:
     mind = scene.mind([scene.right])
     state = judged(scene, mind)
