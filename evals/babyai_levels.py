@@ -1,9 +1,8 @@
 """The suites `babyai-levels`, BabyAI from one room to nine, and `balrog-babyai`, BALROG's five tasks.
 
 A full run of `babyai-levels` has 23 levels: the loop, which takes hours there, plays where it is named with --arm.
-BALROG's agents read a text and choose
-every action with a language model; here it writes plans, and a controller that sees the grid acts. Success means the
-same.
+BALROG's agents read a text and choose every action with a language model; here it writes plans, and a controller that
+sees the grid acts. Success means the same.
 """
 
 from __future__ import annotations

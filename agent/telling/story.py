@@ -62,13 +62,14 @@ class Story(Teller):
     def _proposed(self, event: Proposed) -> None:
         merged = f", {event.merged} merged as duplicates" if event.merged else ""
         bad = f", {event.unreadable} unreadable" if event.unreadable else ""
-        plans = f"{len(event.candidates)} plan{'s' * (len(event.candidates) != 1)}"
-        plans = "none, for no plan will do," if event.declined else plans
-        plans = "nothing better than it did," if event.holds else plans
+        shown = [] if event.holds else event.candidates
+        plans = f"{len(shown)} plan{'s' * (len(shown) != 1)}"
+        if event.declined or event.holds:
+            plans = "none, for no plan will do," if event.declined else "nothing better than it did,"
         self._say(
             "Proposes", f"{plans} in {event.seconds:.1f} s, {event.tokens} tokens{merged}{bad} [dim]({event.model})[/]"
         )
-        for candidate in [] if event.holds else event.candidates:
+        for candidate in shown:
             said = "" if candidate.log_probability is None else f"  [dim]{candidate.log_probability:.1f} nats[/]"
             self._more(f"· {escape(_line(candidate.plan))}{said}")
 
