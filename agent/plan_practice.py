@@ -20,7 +20,7 @@ from gedanken.agent.verdict import Verdict
 from gedanken.agent.whatif import whatif_prompt
 from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worlds.protocol import Observation, Wording
+from gedanken.worlds.protocol import Observation, Wording, in_the_way
 from gedanken.worlds.schema_goals import schema_change, schema_goal
 from gedanken.worlds.spec import NONE, Plan
 from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal
@@ -195,7 +195,7 @@ def in_reality(attempt: Attempt) -> Attempt:
     if not door or not failing:
         return attempt
     step = attempt.plan.split("\n")[int(failing[1]) - 1]
-    return Attempt(attempt.plan, f"{step}: a {door[1]} is in the way, and the plan has nothing for it")
+    return Attempt(attempt.plan, in_the_way(step, door[1]))
 
 
 def by_chance(plan: Plan, scene: str, rng: np.random.Generator) -> Attempt:

@@ -19,6 +19,7 @@ from gedanken.worlds.protocol import (
     Expert,
     Observation,
     SayingWorld,
+    WaryWorld,
     Watch,
     Wording,
     World,
@@ -109,6 +110,10 @@ class TaskWorld:
     def describe(self, observation: Observation, agent: tuple[int, ...]) -> str:
         """See `World.describe`."""
         return self.world.describe(observation, agent)
+
+    def barred(self, step: Step, seen: Observation) -> str | None:
+        """See `WaryWorld.barred`; a world that is not wary sees nothing."""
+        return self.world.barred(step, seen) if isinstance(self.world, WaryWorld) else None
 
     def say(self, plan: Plan) -> str:
         """See `SayingWorld.say`; a plan's own text where the world has no words for it."""

@@ -150,7 +150,12 @@ class WaryWorld(World, Protocol):
 def news_of(world: object, step: Step, seen: Observation, scene: str) -> str | None:
     """Say what bars a step that whoever planned it in `scene` could not know; None for nothing."""
     bar = world.barred(step, seen) if isinstance(world, WaryWorld) else None
-    return f"{step}: a {bar} is in the way, and the plan has nothing for it" if bar and bar not in scene else None
+    return in_the_way(step, bar) if bar and bar not in scene else None
+
+
+def in_the_way(step: object, bar: str) -> str:
+    """Put into words that a step is barred."""
+    return f"{step}: a {bar} is in the way, and the plan has nothing for it"
 
 
 @runtime_checkable

@@ -139,6 +139,16 @@ def test_a_condition_reads_the_numbers_of_the_world() -> None:
     assert [env.step(0)[1:4] for _ in range(3)] == [(0.0, False, False), (0.0, False, False), (0.0, False, True)]
 
 
+def test_a_task_says_and_sees_what_its_world_does() -> None:
+    world = BabyAIWorld("BabyAI-UnlockLocal-v0")
+    task, env = TaskWorld(world, "mine"), world.make()
+    step, plan = world.spec.parse_step("open(door)"), world.spec.parse_plan("pick_up(key)\nopen(door)")
+    seen = [world.observation(env.reset(seed=seed)[0]) for seed in range(20)]
+    assert task.say(plan) == world.say(plan) == "open the door"
+    assert [task.barred(step, view) for view in seen] == [world.barred(step, view) for view in seen]
+    assert any(task.barred(step, view) for view in seen)
+
+
 def test_a_mission_is_said_in_other_words() -> None:
     own, other = (TaskWorld(BabyAIWorld("BabyAI-PutNextLocal-v0"), "t", words=words) for words in ("own", "test"))  # type: ignore[arg-type]
     said = []
