@@ -99,11 +99,25 @@ def _pursue(mind: Mind, plan: Plan, index: int, scene: str) -> Carried | None:
             return Carried("barred", index, why)
         if now.surprise > config.surprise:
             ended("surprise", spent)
-            why = f"{step}: the world surprised me ({now.surprise:.0f} nats), so I no longer trust the plan"
-            return Carried("surprise", index, why)
+            return Carried("surprise", index, surprised(step, now.surprise))
         still, before = (still + 1 if np.array_equal(before, now.observation) else 0), now.observation
         if still >= config.standstill and not objective:
             ended("standstill", spent)
-            return Carried("standstill", index, f"{step}: nothing changed any more, {still} actions long")
+            return Carried("standstill", index, stood_still(step, still))
     ended("timeout", most)
-    return Carried("timeout", index, f"{step} was not achieved in {most} actions")
+    return Carried("timeout", index, not_achieved(step, most))
+
+
+def not_achieved(step: object, actions: int) -> str:
+    """Put into words that a step took too long."""
+    return f"{step} was not achieved in {actions} actions"
+
+
+def stood_still(step: object, actions: int) -> str:
+    """Put into words that what was done for a step did nothing any more."""
+    return f"{step}: nothing changed any more, {actions} actions long"
+
+
+def surprised(step: object, nats: float) -> str:
+    """Put into words that a step met what the world model does not know."""
+    return f"{step}: the world surprised me ({nats:.0f} nats), so I no longer trust the plan"

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from gedanken.agent.act import not_achieved, stood_still, surprised
 from gedanken.agent.critic import reasons
 from gedanken.agent.goals import LONGEST_GOAL
 from gedanken.agent.propose import Attempt
@@ -22,7 +23,7 @@ from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.protocol import Observation, Wording, in_the_way
 from gedanken.worlds.schema_goals import schema_change, schema_goal
-from gedanken.worlds.spec import NONE, Plan
+from gedanken.worlds.spec import NONE, Plan, WorldSpec
 from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal
 
 PROMPT = "plan"
@@ -49,6 +50,12 @@ DOUBTED = 0.15
 
 REALITY = 0.3
 """Share of locked doors that a failed plan met in reality and not in rehearsal."""
+
+MISTAKEN = 0.1
+"""Share of plans for grids that took a wrong key to a locked door; what is seen and held then is told with them."""
+
+WAYS = ("ahead", "ahead", "left", "right", "behind")
+"""Where that door is by then."""
 
 TRIES = 64
 """Seeds that belong to one example: the next is taken where a level's goal is none that can be said."""
@@ -115,7 +122,8 @@ class Practice:
             asked = schema_goal("training", rng)
             text = self._unmet(self._level(rng), rng) if unmet else asked.text
             return render(PROMPT, scene=asked.schema.scene, goal=text), f"{NONE if unmet else asked.plan}\n"
-        revised, doubted = bool(rng.random() < REVISED), bool(rng.random() < DOUBTED)
+        mistake = bool(rng.random() < MISTAKEN)
+        revised, doubted = mistake or bool(rng.random() < REVISED), bool(rng.random() < DOUBTED)
         for turn in range(TRIES):
             level = self._level(rng)
             wording: Wording = "own" if rng.random() < OWN else "training"
@@ -130,9 +138,15 @@ class Practice:
             if revised and not attempts and turn < TRIES // 2:  # nothing can go wrong with it: another goal
                 continue
             attempts = [in_reality(attempt) if rng.random() < REALITY else attempt for attempt in attempts]
+            scene = task.scene
+            if mistake:
+                tried = mistaken(attempts, goal.plan, scene, self._tasks.world(level).spec, rng)
+                if tried is None and turn < TRIES // 2:
+                    continue
+                attempts, scene = tried or (attempts, scene)
             if doubted:
-                attempts = [*attempts, by_chance(goal.plan, task.scene, rng)]
-            prompt = render(PROMPT, scene=task.scene, goal=goal.text, attempts=attempts)
+                attempts = [*attempts, by_chance(goal.plan, scene, rng)]
+            prompt = render(PROMPT, scene=scene, goal=goal.text, attempts=attempts)
             return prompt, f"{goal.plan}\n"
         raise RuntimeError(f"none of {TRIES} seeds gave a goal; are the levels right? {', '.join(self._levels)}")
 
@@ -198,21 +212,58 @@ def in_reality(attempt: Attempt) -> Attempt:
     return Attempt(attempt.plan, in_the_way(step, door[1]))
 
 
+def mistaken(
+    attempts: Sequence[Attempt], right: Plan, scene: str, spec: WorldSpec, rng: np.random.Generator
+) -> tuple[list[Attempt], str] | None:
+    """Take a wrong key to the locked door that was met last; return what was tried, and what is seen and held then.
+
+    None where no locked door was met, or none for which the right plan fetches the key.
+    """
+    door = re.search(r"a (locked (\w+) door) ", attempts[-1].reasons) if attempts else None
+    if door is None or (key := f"{door[2]} key") not in str(right):
+        return None
+    colours = [value for a in spec.attributes if door[2] in a.values for value in a.values if value != door[2]]
+    in_sight = [colour for colour in colours if f"a {colour} key" in scene]
+    taken = in_sight if in_sight and rng.random() < 0.6 else colours
+    held = f"{taken[int(rng.integers(len(taken)))]} key"
+    wrong = spec.parse_plan(str(right).replace(key, held))
+    fetching = next(i for i, step in enumerate(wrong.steps) if held in str(step))
+    at = min(fetching + 1, len(wrong.steps) - 1)
+    opening = str(wrong.steps[at])
+    if rng.random() < 0.3:  # it was only imagined
+        verdict = _verdict(wrong, at, int(rng.integers(9, FUTURES + 1)), satisfies=0.9)
+        view = f"You see a {door[1]} ahead. You carry a {held}."
+        return [*attempts, Attempt(str(wrong), reasons(verdict, view))], scene
+    barred = bool(rng.random() < 0.6)
+    tried = [Attempt(str(wrong), in_the_way(opening, door[1]))] if barred else list(attempts[-1:])
+    for _ in range(int(rng.integers(0 if barred else 1, 3))):
+        tried.append(Attempt(str(wrong), _on_the_way(opening, rng)))
+    seen, _, _ = scene.removeprefix("You see ").partition(". You carry")
+    things = [thing for thing in seen.split(", ") if thing != "no objects" and door[1] not in thing]
+    things.insert(int(rng.integers(len(things) + 1)), f"a {door[1]} {WAYS[int(rng.integers(len(WAYS)))]}")
+    return tried, f"You see {', '.join(things)}. You carry a {held}."
+
+
 def by_chance(plan: Plan, scene: str, rng: np.random.Generator) -> Attempt:
     """Tell of a plan that it failed in some futures, or on the way in reality, which says nothing against it."""
     step = plan.steps[at := int(rng.integers(len(plan.steps)))]
-    told = (
-        f"{step} was not achieved in {int(rng.integers(3, 20)) * 4} actions",
-        f"{step}: nothing changed any more, {int(rng.integers(4, 13))} actions long",
-        f"{step}: the world surprised me ({int(rng.integers(8, 60))} nats), so I no longer trust the plan",
-    )
     if rng.random() < 0.4:
-        return Attempt(str(plan), told[int(rng.integers(len(told)))])
+        return Attempt(str(plan), _on_the_way(str(step), rng))
     seen = scene.removeprefix("You see ").partition(". You carry")[0].split(", ")
     things = [words.rpartition(" ")[0] for words in seen if words.startswith("a ") and "locked" not in words]
     view = f"{things[int(rng.integers(len(things)))]} ahead" if things and rng.random() < 0.7 else "no objects"
     verdict = _verdict(plan, at, int(rng.integers(4, FUTURES + 1)), satisfies=0.9)
     return Attempt(str(plan), reasons(verdict, f"You see {view}. You carry nothing."))
+
+
+def _on_the_way(step: str, rng: np.random.Generator) -> str:
+    """Say how a step failed in reality, without a reason that could be seen."""
+    told = (
+        not_achieved(step, int(rng.integers(3, 20)) * 4),
+        stood_still(step, int(rng.integers(4, 13))),
+        surprised(step, float(rng.integers(8, 60))),
+    )
+    return told[int(rng.integers(len(told)))]
 
 
 def _locked_out(task: Task, rng: np.random.Generator) -> tuple[list[Attempt], SpokenGoal]:

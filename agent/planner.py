@@ -10,7 +10,7 @@ from typing import Literal
 from gedanken.agent.llm.adapter import WEIGHTS, Adapter, adapters_home
 from gedanken.agent.llm.fetch import HUB_NAME, fetch, weights_digest
 from gedanken.agent.llm.tune import TuneConfig, Tuner, TuningError, losses
-from gedanken.agent.plan_practice import CHANGES, DOUBTED, OWN, PROMPT, REVISED, SCHEMAS, UNMET, Practice
+from gedanken.agent.plan_practice import CHANGES, DOUBTED, MISTAKEN, OWN, PROMPT, REVISED, SCHEMAS, UNMET, Practice
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.spoken import SpeakingWorld
 
@@ -86,8 +86,8 @@ def train_planner(
             "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings; the rest"
             f" missions of {len(levels)} levels with the plans that follow from the scene, of these {OWN:.0%} in the"
             f" levels' own words, the others in training wordings, and {REVISED:.0%} with failed plans in the prompt;"
-            f" {DOUBTED:.0%} with the right plan, failed by chance; {UNMET:.0%} of all are goals that no plan meets;"
-            f" besides, {CHANGES:.0%} are changes of inputs in words",
+            f" {DOUBTED:.0%} with the right plan, failed by chance, {MISTAKEN:.0%} with a wrong key at a locked door;"
+            f" {UNMET:.0%} of all are goals that no plan meets; besides, {CHANGES:.0%} are changes of inputs in words",
             "levels": list(levels),
             "seeds": f"environments from {FIRST_TRAINING_SEED} on; everything else {seed}",
             "loss": f"{sum(last) / len(last):.4f} nats a token of the plans, mean of the last {len(last)} steps",

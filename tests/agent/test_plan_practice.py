@@ -12,7 +12,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Proposed
 from gedanken.agent.llm.protocol import Completion, Training
 from gedanken.agent.llm.scripted import ScriptedModel
-from gedanken.agent.plan_practice import PROMPT, Practice, Tasks, failed, surroundings
+from gedanken.agent.plan_practice import PROMPT, Practice, Tasks, failed, mistaken, surroundings
 from gedanken.agent.propose import Attempt, propose, propose_prompt, propose_request
 from gedanken.prompts import render
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
@@ -202,3 +202,26 @@ def test_a_way_that_is_locked_is_met_and_then_opened() -> None:
         assert str(goal.plan.steps[-1]) == "pick_up(ball)" and goal.right(goal.plan)
         lengths.add(len(goal.plan.steps))
     assert lengths == {3, 5}
+
+
+def test_a_wrong_key_is_taken_and_what_is_seen_then_says_why_it_was_wrong() -> None:
+    scene = "You see a grey key left, a red box ahead. You carry nothing."
+    right = SPEC.parse_plan("pick_up(red key)\nopen(red door)")
+    met = [
+        Attempt("open(red door)", "open(red door): a locked red door is in the way, and the plan has nothing for it")
+    ]
+    kinds = set()
+    for seed in range(40):
+        tried = mistaken(met, right, scene, SPEC, np.random.default_rng(seed))
+        assert tried is not None
+        attempts, seen = tried
+        colour = SPEC.parse_plan(attempts[-1].plan).line().removeprefix("pick_up(").split()[0]
+        assert attempts[-1].plan == f"pick_up({colour} key)\nopen(red door)" and colour != "red"
+        if "futures" in attempts[-1].reasons:
+            assert seen == scene and f"You carry a {colour} key" in attempts[-1].reasons
+        else:
+            assert seen.count("a locked red door") == 1 and seen.endswith(f". You carry a {colour} key.")
+        kinds.add(("futures" in attempts[-1].reasons, colour == "grey", len(attempts)))
+    assert len(kinds) > 5
+    assert mistaken([], right, scene, SPEC, np.random.default_rng(0)) is None
+    assert mistaken(met, SPEC.parse_plan("open(red door)"), scene, SPEC, np.random.default_rng(0)) is None
