@@ -102,6 +102,10 @@ SPEC = WorldSpec(
 )
 
 
+_PLACES = 1000
+"""Cells tried for the agent, one after the other, before a level is drawn anew."""
+
+
 class _Nothing(Instr):
     """A mission that never ends, for environments whose goals come from a person."""
 
@@ -119,6 +123,9 @@ class BabyAIEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._free = free
         self.places: dict[str, list[Any]] = {}
+        self._in_vain, base = 0, env.unwrapped
+        self._place: Any = base.place_obj  # type: ignore[attr-defined]
+        base.place_obj = self._place_obj  # type: ignore[attr-defined]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the level; what minigrid prints while it rejects samples is dropped.
@@ -136,6 +143,18 @@ class BabyAIEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             raw = {**raw, "mission": ""}
         self.note_places()
         return raw, info
+
+    def _place_obj(self, obj: WorldObj | None, *args: Any, **more: Any) -> Any:
+        """Place a thing, or the agent (None), as minigrid does, but not for ever.
+
+        Where every free cell of a small room faces a thing, minigrid's `place_agent` asks for another cell without end;
+        the RecursionError is what its levels take for a sample to be rejected.
+        """
+        self._in_vain = 0 if obj is not None else self._in_vain + 1
+        if self._in_vain > _PLACES:
+            self._in_vain = 0
+            raise RecursionError("the agent has no place in its room")
+        return self._place(obj, *args, **more)
 
     def _put_in_the_way(self) -> bool:
         base: Any = self.unwrapped

@@ -282,3 +282,9 @@ def test_a_locked_door_in_view_bars_who_has_no_key(
     assert bool(news_of(world, parsed, view, "You see no objects.")) == bool(bar)
     assert news_of(world, parsed, view, "You see a locked red door left. You carry nothing.") is None
     assert news_of(object(), parsed, view, "") is None
+
+
+def test_a_level_in_which_the_agent_has_no_place_is_drawn_anew() -> None:
+    env = BabyAIWorld("BabyAI-SynthS5R2-v0").make()
+    env.reset(seed=1097545407)  # where minigrid alone looks for a place without end
+    assert env.unwrapped.mission  # type: ignore[attr-defined]
