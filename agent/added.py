@@ -5,17 +5,22 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pydantic import ValidationError
 
-from gedanken.worldmodel.checkpoint import home
+from gedanken.agent.objective_critic import calibrated, pairs_of
+from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.checkpoint import TrainedDynamics, home
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worldmodel.fit import startling
+from gedanken.worldmodel.trying import IMAGINED, Apprentice
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
 from gedanken.worlds.logs import LogWorld, Piece, Repairs, read_log, read_log_spec
@@ -104,6 +109,28 @@ def _keep(id: str, kept: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"id": id, **kept}, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def keep_learned(
+    apprentice: Apprentice, lived: Sequence[Episode], path: Path, card: Mapping[str, Any]
+) -> TrainedDynamics:
+    """Write what was learned by trying as a checkpoint, its calibration by what was foretold among it.
+
+    `card` says more about it. Raises CheckpointError.
+    """
+    config = apprentice.config
+    acting = {"search": config.search} if config.acting == "search" else {"policy": config.policy}
+    told = {
+        "plan": ";".join(map(str, apprentice.plan.steps)),
+        "seed": config.seed,
+        **{key: value.model_dump(mode="json") for key, value in acting.items()},
+        "horizon": IMAGINED,
+        "surprise": startling(cast(EnsembleModel, apprentice.model), lived),
+        "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
+    }
+    trained = TrainedDynamics(apprentice.model, path.name, path, {**told, **card}, apprentice.policies)
+    checkpoint.save(trained, path)
+    return trained
 
 
 def added() -> dict[str, WorldSpec]:

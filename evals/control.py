@@ -1,4 +1,4 @@
-"""The suite `control`: classic control by a learned model and search, from few real steps; and goals for it in words.
+"""The suite `control`: classic control in a learned model's imagination, from few real steps; and goals in words.
 
 Returns are those of whole episodes of the environments as they are. Goals in words are pursued without their step limit
 and reward, and checked on real observations. World models are learned when they are first asked for, one for each of
@@ -41,6 +41,7 @@ from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import mean_interval, wilson
 from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
 from gedanken.worldmodel.checkpoint import TrainedDynamics
+from gedanken.worldmodel.objective_actor import ObjectiveActor
 from gedanken.worldmodel.search import Search
 from gedanken.worldmodel.trying import pursue
 from gedanken.worlds.gym_world import random_action
@@ -50,11 +51,17 @@ TRAINING_SEEDS = 3
 
 BLIND = ("random", "no-op")
 
-RETURNS = ("search", *BLIND, *PEERS)
+LEARNED = ("policy", "search")
+"""Arms that act by the learned model: as was practised in it, or by a search in it before every action."""
+
+RETURNS = (*LEARNED, *BLIND, *PEERS)
 """Arms whose episodes are paid by the environment."""
 
 WORDS = ("words", "words-alone", "words-right")
-"""Arms that are told a goal: the loop, the language model's first plan without rehearsal, the right plan by search."""
+"""Arms that are told a goal: the loop, the language model's first plan without rehearsal, the right plan.
+
+Each carries its plan out by policies that are practised in imagination.
+"""
 
 
 class ControlSuite:
@@ -76,8 +83,8 @@ class ControlSuite:
 
     @property
     def default_arms(self) -> tuple[str, ...]:
-        """Return all arms that can play here."""
-        return tuple(arm for arm in self.arms if arm not in PEERS or not peers_missing())
+        """Return all arms that can play here, but the search, which takes many times as long as all others."""
+        return tuple(arm for arm in self.arms if arm != "search" and (arm not in PEERS or not peers_missing()))
 
     @property
     def learning(self) -> dict[str, Any]:
@@ -170,11 +177,9 @@ class _Play:
         learner = seed % TRAINING_SEEDS
         if arm in WORDS:
             return {**self._words(arm, seed, self.model(learner)), "training_seed": learner, **self._cost(learner)}
-        if arm == "search":
-            trained = self.model(learner)
-            search = Search(trained.model, self.setting.search)
-            env, rng = self.world.make(), np.random.default_rng(seed)
-            tried = pursue(self.world, env, self.world.spec.parse_plan(REWARD), seed, search, rng)
+        if arm in LEARNED:
+            actor, env, rng = self._actor(arm, learner), self.world.make(), np.random.default_rng(seed)
+            tried = pursue(self.world, env, self.world.spec.parse_plan(REWARD), seed, actor, rng)
             env.close()
             paid = {"return": tried.reward, "steps": len(tried.episode)}
             return paid | {"training_seed": learner, **self._cost(learner)}
@@ -183,6 +188,13 @@ class _Play:
             return self._live(seed, policy.act) | {"training_seed": learner, "real_steps": policy.real_steps}
         rng, idle = np.random.default_rng(seed), self._idle()
         return self._live(seed, lambda _: idle if arm == "no-op" else random_action(self.world.spec, rng))
+
+    def _actor(self, arm: str, learner: int) -> ObjectiveActor:
+        trained = self.model(learner)
+        if arm == "policy":
+            return trained.objective_actor
+        search = Search(trained.model, self.setting.config(learner).search)
+        return ObjectiveActor(trained.model, search, search)
 
     def _cost(self, learner: int) -> dict[str, Any]:
         return {"real_steps": int(self.model(learner).card["real_steps"])}
@@ -217,7 +229,7 @@ class _Play:
         if plan is None:
             return _told(goal, None, False, 0)
         env, rng = self.world.make(free=True), np.random.default_rng(seed)
-        tried = pursue(self.world, env, plan, seed, Search(trained.model, self.setting.search), rng)
+        tried = pursue(self.world, env, plan, seed, trained.objective_actor, rng)
         env.close()
         episode = tried.episode
         fine = met(self.world.spec, goal.plan, episode.observations, episode.rewards.tolist())

@@ -64,6 +64,16 @@ def add_command(environment: str, adapter: Path | None, id: str | None, as_json:
 @click.option("--steps", type=click.IntRange(1), default=5000, show_default=True, help="Real actions in all.")
 @click.option("--random", type=click.IntRange(1), default=500, show_default=True, help="So many at random, first.")
 @click.option("--plan", "text", default="maximize(reward, for 9999)", show_default=True, help="Steps, joined by ';'.")
+@click.option(
+    "--acting",
+    type=click.Choice(["policy", "search"]),
+    default="policy",
+    show_default=True,
+    help="Practise a policy in imagination, or search before every action.",
+)
+@click.option(
+    "--explored", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Share that seeks the unknown."
+)
 @click.option("--method", type=click.Choice(["cem", "mppi"]), default="cem", show_default=True, help="How to search.")
 @click.option("--horizon", type=click.IntRange(1, 500), default=20, show_default=True, help="Actions imagined ahead.")
 @click.option("--candidates", type=click.IntRange(2, 10_000), default=64, show_default=True, help="Tried in a round.")
@@ -87,6 +97,8 @@ def learn_command(
     steps: int,
     random: int,
     text: str,
+    acting: str,
+    explored: float,
     method: str,
     horizon: int,
     candidates: int,
@@ -96,7 +108,10 @@ def learn_command(
     test: int,
     as_json: bool,
 ) -> int:
-    """Learn WORLD by trying: at random first, then by searching for what serves a plan; keep a checkpoint.
+    """Learn WORLD by trying: at random first, then what the model knows least, then what serves a plan.
+
+    A policy is practised in imagination meanwhile, or with --acting search actions are searched for. The model and what
+    was practised are kept as a checkpoint.
 
     A world of logs is learned from its logs alone, and --steps counts gradient steps.
 
@@ -112,15 +127,12 @@ def learn_command(
     import numpy as np
     import torch
 
-    from gedanken.agent.added import load_added, slug
+    from gedanken.agent.added import keep_learned, load_added, slug
     from gedanken.agent.loading import places
-    from gedanken.agent.objective_critic import calibrated, pairs_of
     from gedanken.worldmodel import checkpoint
     from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
     from gedanken.worldmodel.experience import ExperienceStore
-    from gedanken.worldmodel.fit import fit, startling
-    from gedanken.worldmodel.search import Search, SearchConfig
-    from gedanken.worldmodel.trying import IMAGINED, TryConfig, pursue, try_out
+    from gedanken.worldmodel.trying import POLICIES, Apprentice, TryConfig, pursue, try_out
     from gedanken.worlds.logs import LogWorld
     from gedanken.worlds.spec import SpecError
 
@@ -128,43 +140,34 @@ def learn_command(
     if world is None:
         raise SpecError(f"no world {world_id!r} was added; `gedanken worlds add {world_id}` does that")
     plan = world.spec.parse_plan(text.replace(";", "\n"))
-    members = SIZES[size].members
-    how = SearchConfig.model_validate(
-        {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds, "futures": members}
+    how = {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds}
+    config = TryConfig.model_validate(
+        {"steps": steps, "random": random, "explored": explored, "acting": acting, "seed": seed}
+        | {"search": how | {"futures": SIZES[size].members}, "policy": POLICIES[size]}
     )
-    config = TryConfig(steps=steps, random=random, search=how, seed=seed)
     torch.manual_seed(seed)
-    model, began = EnsembleModel(world.spec, SIZES[size]), time.perf_counter()
+    apprentice, began = Apprentice(EnsembleModel(world.spec, SIZES[size]), plan, config), time.perf_counter()
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         taken, rewards = sum(map(len, past)), list[float]()
         offline = isinstance(world, LogWorld)
         what = "logged transitions" if offline else "real actions"
         if offline:
-            fit(model, past, steps=steps, seed=seed)
-        for tried in () if offline else try_out(world, model, plan, config, past):
+            apprentice.learn(past, seed, steps=steps)
+        for tried in () if offline else try_out(world, apprentice, past):
             store.append(tried.episode)
             taken, rewards = taken + len(tried.episode), [*rewards, tried.reward]
             source = tried.episode.source
             click.echo(f"{taken:>7} steps  {source:<6}  {tried.ending:<8}  reward {tried.reward:.1f}", err=True)
         lived = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
-        card = {
-            "data": f"{taken} {what}",
-            "plan": text,
-            "seed": seed,
-            "search": how.model_dump(mode="json"),
-            "horizon": IMAGINED,
-            "surprise": startling(model, lived),
-            "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
-        }
         path = checkpoint.next_path(slug(world.id))
-        checkpoint.save(checkpoint.TrainedDynamics(model, path.name, path, card), path)  # type: ignore[arg-type]
+        trained = keep_learned(apprentice, lived, path, {"data": f"{taken} {what}"})
     answer = {"world": world.id, "steps": taken, "checkpoint": str(path), "seconds": time.perf_counter() - began}
     answer["rewards"] = rewards
     ends = []
     for number in range(0 if offline else test):
         env = world.make()
-        ends.append(pursue(world, env, plan, number, Search(model, how), np.random.default_rng(number)))  # type: ignore[arg-type]
+        ends.append(pursue(world, env, plan, number, trained.objective_actor, np.random.default_rng(number)))
         env.close()
         click.echo(f"test seed {number}: {ends[-1].ending}, reward {ends[-1].reward:.1f}", err=True)
     answer["test"] = [{"seed": e.episode.seed, "ending": e.ending, "reward": e.reward} for e in ends]

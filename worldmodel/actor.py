@@ -1,6 +1,6 @@
 """What the loop asks of whoever carries plans out, really and in imagination; and the cloned controller as one.
 
-Two do: `Cloned` where a demonstrator was imitated, `searched.Searched` where actions are found by search.
+Two do: `Cloned` where a demonstrator was imitated, `objective_actor.ObjectiveActor` where the world shows numbers.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from platformdirs import user_data_dir
 from pydantic import ValidationError
@@ -20,8 +21,13 @@ from torch import Tensor, nn
 
 from gedanken.worldmodel.actor import Actor, Cloned
 from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.protocol import Batch, VectorDynamics, WorldModel
+from gedanken.worldmodel.tasks import tasks_of
 from gedanken.worlds.spec import GridField, WorldSpec
+
+if TYPE_CHECKING:
+    from gedanken.worldmodel.objective_actor import ObjectiveActor
 
 FORMAT = 1
 """Changes when what lies in a checkpoint means something else than before; names and shapes are compared anyway."""
@@ -63,25 +69,44 @@ class Trained:
 
 @dataclass(frozen=True)
 class TrainedDynamics:
-    """A world model without a learned controller: what to do is found by search."""
+    """A world model without a controller that imitates; `policies` are those of the plan that it was tried with.
+
+    Its steps were practised in imagination; others are when they are first asked for. Without any policy, what to do is
+    found by search.
+    """
 
     model: VectorDynamics
     name: str
     path: Path | None = None
     card: dict[str, Any] = field(default_factory=dict)
+    policies: tuple[Policy, ...] = ()
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """Return the network by name."""
-        return {"model": cast(nn.Module, self.model)}
+        """Return the networks by name."""
+        policies = {f"policy{number}": policy for number, policy in enumerate(self.policies)}
+        return {"model": cast(nn.Module, self.model), **policies}
 
     @property
     def actor(self) -> Actor:
-        """Return who carries plans out: a search, as the card says it was learned with."""
-        from gedanken.worldmodel.search import SearchConfig
-        from gedanken.worldmodel.searched import Searched
+        """Return who carries plans out."""
+        return self.objective_actor
 
-        return Searched(self.model, SearchConfig.model_validate(self.card.get("search", {})))
+    @cached_property
+    def objective_actor(self) -> ObjectiveActor:
+        """Return the same: policies, or a search as the card says it was learned with."""
+        from gedanken.worldmodel.objective_actor import ObjectiveActor
+        from gedanken.worldmodel.practised import Policies, Repertoire
+        from gedanken.worldmodel.search import Search, SearchConfig
+
+        if not self.policies:
+            search = SearchConfig.model_validate(self.card.get("search", {}))
+            return ObjectiveActor(self.model, Search(self.model, search), Search(self.model, search.lighter()))
+        tasks = tasks_of(self.model.spec, self.model.spec.parse_plan(self.card["plan"].replace(";", "\n")))
+        known = dict(zip(tasks, self.policies, strict=True))
+        config = PolicyConfig.model_validate(self.card["policy"])
+        acting = Policies(self.model, Repertoire(self.model, config, known=known))
+        return ObjectiveActor(self.model, acting, acting)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the model's losses of a batch by name."""
@@ -275,9 +300,18 @@ def load_dynamics(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Tra
     """Load a checkpoint without a controller; raises as `load` does."""
     path, config = _fitting(name, spec)
     model = _built(path, lambda: build_dynamics(spec, config["family"], config["config"]))
-    trained = TrainedDynamics(model, path.name, path, config["card"])
+    policies = _built(path, lambda: _policies(model, config["card"]))
+    trained = TrainedDynamics(model, path.name, path, config["card"], policies)
     _fill(path, trained.parts, device)
     return trained
+
+
+def _policies(model: VectorDynamics, card: Mapping[str, Any]) -> tuple[Policy, ...]:
+    """Make the untrained policies of the plan that a card tells of; none where it tells of no practice."""
+    if "policy" not in card:
+        return ()
+    config, features = PolicyConfig.model_validate(card["policy"]), model.features(model.initial(1)).shape[1]
+    return tuple(Policy(model.spec, features, config) for _ in card["plan"].split(";"))
 
 
 def _fitting(name: str | Path, spec: WorldSpec) -> tuple[Path, dict[str, Any]]:

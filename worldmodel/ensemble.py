@@ -30,15 +30,17 @@ class EnsembleConfig(BaseModel):
         members: networks side by side.
         hidden: features of each hidden layer.
         layers: hidden layers.
+        moments: of what was really seen, so many are remembered.
     """
 
     members: int = 5
     hidden: int = 128
     layers: int = 2
+    moments: int = 2048
 
 
 SIZES = {
-    "debug": EnsembleConfig(members=3, hidden=32),
+    "debug": EnsembleConfig(members=3, hidden=32, moments=64),
     "small": EnsembleConfig(),
     "base": EnsembleConfig(hidden=256, layers=3),
 }
@@ -88,6 +90,9 @@ class EnsembleModel(nn.Module):
             self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
         self.register_buffer("change", torch.ones(numbers))
         self.register_buffer("pay", torch.tensor([0.0, 1.0]))  # mean and standard deviation of rewards
+        self.register_buffer(
+            "seen", torch.zeros(config.moments, len(variables) + 1)
+        )  # and the reward that came with it
         axes = spec.controls
         self.register_buffer("centre", torch.tensor([(a.low + a.high) / 2 for a in axes]), persistent=False)
         self.register_buffer("reach", torch.tensor([max((a.high - a.low) / 2, 1e-6) for a in axes]), persistent=False)
@@ -98,6 +103,7 @@ class EnsembleModel(nn.Module):
     high: Tensor
     change: Tensor
     pay: Tensor
+    seen: Tensor
     centre: Tensor
     reach: Tensor
 
@@ -114,7 +120,19 @@ class EnsembleModel(nn.Module):
         self.low.copy_(everything.amin(0) - margin)
         self.high.copy_(everything.amax(0) + margin)
         self.change.copy_(_deviation((after - values).double()[:, self.numbers]))
-        self.pay.copy_(torch.stack([reward.double().mean(), _deviation(reward.double()[:, None])[0]]))
+        self.pay.copy_(torch.stack([reward.double().mean(), reward.double().std(unbiased=False)]))
+
+    @torch.no_grad()
+    def remember(self, values: Tensor, reward: Tensor, first: Tensor, generator: torch.Generator) -> None:
+        """Remember some of the moments from which it went on: values [n, variables], reward [n], first [n] bool.
+
+        A quarter of them are beginnings.
+        """
+        beginnings, count = first.nonzero().squeeze(1), len(self.seen)
+        anywhere = torch.randint(len(values), (count,), generator=generator)
+        begins = beginnings[torch.randint(len(beginnings), (count // 4,), generator=generator)]
+        picked = torch.cat([begins, anywhere])[:count]
+        self.seen.copy_(torch.cat([values, reward[:, None]], 1)[picked])
 
     # ---- beliefs ---------------------------------------------------------------------------------------------------
 
@@ -150,6 +168,10 @@ class EnsembleModel(nn.Module):
                 raise SpecError(f"{self.spec.name} has no exogenous variable {name!r}; it has {known}")
             values[:, names.index(name)] = value
         return replace(belief, values=values)
+
+    def moments(self) -> EnsembleBelief:
+        """Return beliefs of moments that were really seen and went on; means and zeros before anything was."""
+        return replace(self.initial(len(self.seen)), values=self.seen[:, :-1], reward=self.seen[:, -1])
 
     # ---- imagination -----------------------------------------------------------------------------------------------
 
@@ -195,6 +217,10 @@ class EnsembleModel(nn.Module):
             - torch.logsumexp(self._likelihood(said, belief.values, seen), 0)
             + torch.tensor(float(self.config.members)).log()
         )
+
+    def features(self, belief: EnsembleBelief) -> Tensor:
+        """Return what a policy acts on, [B, F]: numbers in standard deviations, categories one-hot."""
+        return self._shown(belief.values)
 
     # ---- networks --------------------------------------------------------------------------------------------------
 
@@ -263,7 +289,7 @@ class EnsembleModel(nn.Module):
         every = (self.config.members, -1, -1)
         said = self._split(self.net(inputs.expand(*every)))
         signals = self.signals(torch.cat([inputs, self._shown(after)], -1).expand(*every))  # [E, n, 2]
-        paid = ((reward - self.pay[0]) / self.pay[1]).expand_as(signals[..., 0])
+        paid = ((reward - self.pay[0]) / self.pay[1].clamp(min=1e-6)).expand_as(signals[..., 0])
         losses = {
             "change": -self._likelihood(said, before, after).mean(),
             "reward": F.mse_loss(signals[..., 0], paid),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
+import torch
+
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.data import Replay
@@ -35,6 +37,9 @@ def fit(model: EnsembleModel, episodes: Sequence[Episode], *, steps: int, seed: 
     inside = ~columns["is_first"][1:]
     seen, reward = columns["observation"], columns["reward"]
     model.measure(seen[:-1][inside], seen[1:][inside], reward[1:][inside])
+    went_on = columns["continues"] > 0
+    seen_then, came_with, first = (columns[name][went_on] for name in ("observation", "reward", "is_first"))
+    model.remember(seen_then.float(), came_with.float(), first, torch.Generator().manual_seed(seed))
     config = TrainConfig(
         steps=steps, batch=32, time=8, anywhere=True, learning_rate=5e-3, clip=CLIP, warmup=20, seed=seed
     )

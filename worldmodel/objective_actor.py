@@ -1,4 +1,4 @@
-"""Search as an actor: objectives pursued by model-predictive control, really and in every imagined future.
+"""An actor for objectives: what a search finds or a policy says is done, really and in every imagined future.
 
 A future is imagined with its own member of the ensemble, and acts on what a search in all members finds: what the agent
 will do without knowing which member is right.
@@ -17,22 +17,20 @@ from gedanken.worldmodel.actor import Pursuit, remaining
 from gedanken.worldmodel.episode import Action
 from gedanken.worldmodel.protocol import Belief, Dynamics, VectorDynamics
 from gedanken.worldmodel.rehearse import Rehearsal
-from gedanken.worldmodel.search import Search, SearchConfig, Task
-from gedanken.worlds.objectives import objective_of, outcome, standing
+from gedanken.worldmodel.tasks import Finder, Task, tasks_of
+from gedanken.worlds.objectives import outcome
 from gedanken.worlds.spec import Plan
 
 
-class Searched:
-    """A model and how to search in it, as an `Actor`; `imagined` is the lighter search inside of futures."""
+class ObjectiveActor:
+    """A model, and who says what to do, as an `Actor`; `imagined` says so inside of futures, and may be lighter."""
 
-    def __init__(self, model: VectorDynamics, acting: SearchConfig, imagined: SearchConfig | None = None) -> None:
-        self.model = model
-        self.search = Search(model, acting)
-        self.imagined = Search(model, imagined or acting.lighter())
+    def __init__(self, model: VectorDynamics, acting: Finder, imagined: Finder) -> None:
+        self.model, self.acting, self.imagined = model, acting, imagined
 
     def pursue(self, plan: Plan, index: int) -> Pursuit:
         """See `Actor`."""
-        return _SearchedPursuit(self.search, tasks_of(self.model, plan)[index])
+        return _Pursuit(self.acting, tasks_of(self.model.spec, plan)[index])
 
     @torch.no_grad()
     def rehearse(
@@ -56,7 +54,7 @@ class Searched:
         if not plans:
             raise ValueError("no plans to rehearse")
         model, rows = self.model, len(plans) * samples
-        tasks = [tasks_of(model, plan)[begin:] for plan, begin in zip(plans, begins, strict=True)]
+        tasks = [tasks_of(model.spec, plan)[begin:] for plan, begin in zip(plans, begins, strict=True)]
         longest = max(map(len, tasks))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -68,10 +66,10 @@ class Searched:
             reached = torch.full((rows, longest), -1)
             ends = model.readout(state).observation.clone()  # [N·S, variables]
             frames, tracks = [ends[::samples].clone()], []
-            alive, proposal = np.arange(rows), self.imagined.fresh(rows)
+            alive, memory = np.arange(rows), self.imagined.fresh(rows)
             for now in range(1, horizon * longest + 1):
                 pursued = [replace(tasks[r // samples][current[r]], spent=int(spent[r])) for r in alive]
-                found = self.imagined(state, pursued, proposal, generator)
+                found = self.imagined(state, pursued, memory, generator)
                 doubt = model.disagreement(state, found.action)
                 state = model.imagine(state, found.action)
                 said, spent[alive] = model.readout(state), spent[alive] + 1
@@ -91,11 +89,11 @@ class Searched:
                 spent[alive[done]] = 0
                 left = np.array([current[r] < len(tasks[r // samples]) for r in alive])
                 going = left & ~failed & (said.continues > 0.5).numpy()
-                proposal = found.proposal
-                proposal[torch.from_numpy(done)] = self.imagined.fresh(int(done.sum()))
+                memory = found.memory
+                memory[torch.from_numpy(done)] = self.imagined.fresh(int(done.sum()))
                 if not going.all():
                     kept = torch.from_numpy(going)
-                    state, proposal, alive = state[kept], proposal[kept], alive[going]
+                    state, memory, alive = state[kept], memory[kept], alive[going]
                 if not len(alive):
                     break
         shape = (len(plans), samples)
@@ -111,26 +109,20 @@ class Searched:
         )
 
 
-class _SearchedPursuit:
-    """A step under way; each search begins with the last one's proposal."""
+class _Pursuit:
+    """A step under way; what was remembered is asked with every time."""
 
-    def __init__(self, search: Search, task: Task) -> None:
-        self.search, self.task = search, task
-        self.proposal: Tensor | None = None
+    def __init__(self, finder: Finder, task: Task) -> None:
+        self.finder, self.task = finder, task
+        self.memory: Tensor | None = None
 
     def decide(self, belief: Belief, generator: torch.Generator, *, greedy: bool) -> Action:
         with torch.random.fork_rng(devices=[]):  # futures draw from torch's own generator
             torch.manual_seed(int(torch.randint(1 << 31, (), generator=generator)))
-            found = self.search(belief, [self.task], self.proposal, generator)
-        self.proposal = found.proposal
+            found = self.finder(belief, [self.task], self.memory, generator)
+        self.memory = found.memory
         self.task = replace(self.task, spent=self.task.spent + 1)
-        return found.action[0].numpy().astype(np.float32) if not self.search.discrete else int(found.action[0])
-
-
-def tasks_of(model: Dynamics, plan: Plan) -> list[Task]:
-    """Return what a search has to serve at each step of a plan, before its first action."""
-    spec, steps = model.spec, plan.steps
-    return [Task(objective_of(spec, step), standing(spec, steps[: k + 1])) for k, step in enumerate(steps)]
+        return found.action[0].numpy().astype(np.float32) if found.action.dim() > 1 else int(found.action[0])
 
 
 def _judged(

@@ -132,6 +132,14 @@ class VectorDynamics(Dynamics, Protocol):
         """Set exogenous variables. Raises SpecError for a name that is none of them."""
         ...
 
+    def moments(self) -> Belief:
+        """Return beliefs of moments that were really seen and went on, with the rewards that came with them."""
+        ...
+
+    def features(self, belief: Belief) -> Tensor:
+        """Return what a policy acts on, [B, F]."""
+        ...
+
 
 class WorldModel(Dynamics, Protocol):
     """Dynamics with features on which a learned controller acts, and judges what it has done."""

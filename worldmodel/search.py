@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from gedanken.worldmodel.protocol import Belief, Dynamics
+from gedanken.worldmodel.tasks import Found, Task
 from gedanken.worlds.objectives import Avoid, Objective, Optimize, outcome
 
 _SPOILT = 100.0  # standard deviations of loss that failing at once counts as, half of it when failing last
@@ -53,20 +54,9 @@ class SearchConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Task:
-    """What one search serves: an objective, `spent` actions after it began, and what must never happen meanwhile."""
+class Searched(Found):
+    """What a search found; `memory` are its proposals, [B, H, A] probabilities, or means in -1…1."""
 
-    objective: Objective
-    standing: tuple[Avoid, ...] = ()
-    spent: int = 0
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found for B searches; `proposal` warm-starts the next search, one action on."""
-
-    action: Tensor  # [B] int64, or [B, A] controls in their units
-    proposal: Tensor  # [B, H, A] probabilities, or means in -1…1
     spoilt: Tensor  # [B] how much the best candidate's futures are spoilt: 0 none, 1 all of them at once
 
 
@@ -82,11 +72,11 @@ class Search:
 
     @torch.no_grad()
     def __call__(
-        self, belief: Belief, tasks: Sequence[Task], proposal: Tensor | None, generator: torch.Generator
-    ) -> Found:
-        """Search from B beliefs for as many tasks; `proposal` is the last search's, None for the first."""
+        self, belief: Belief, tasks: Sequence[Task], memory: Tensor | None, generator: torch.Generator
+    ) -> Searched:
+        """Search from B beliefs for as many tasks; `memory` is the last search's proposal, None for the first."""
         c, problems = self.config, len(tasks)
-        middle = self.fresh(problems) if proposal is None else self._shifted(proposal)
+        middle = self.fresh(problems) if memory is None else self._shifted(memory)
         width = torch.ones_like(middle)
         rows = belief.repeat(c.candidates * c.futures)
         rows = self.model.suppose(rows, torch.zeros(problems * c.candidates * c.futures, 0, 0))
@@ -104,7 +94,7 @@ class Search:
             width = (weights * (candidates - middle[:, None]) ** 2).sum(1).sqrt().clamp(min=_NARROWEST)
         share = spoilt.gather(1, score.argmin(1, keepdim=True)).squeeze(1)
         first = middle[:, 0]
-        return Found(first.argmax(-1) if self.discrete else self._natural(first), middle, share)
+        return Searched(first.argmax(-1) if self.discrete else self._natural(first), middle, share)
 
     # ---- proposals -------------------------------------------------------------------------------------------------
 

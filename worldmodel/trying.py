@@ -1,6 +1,7 @@
-"""Learning a world of numbers by trying: random episodes first, then searched ones, the model fitted in between.
+"""Learning a world of numbers by trying: at random first, then where the model knows least, then for a plan.
 
-Knows no words but plans, and no storage: episodes are yielded as they happen.
+The model is fitted in between, and policies are practised in it. Knows no words but plans, and no storage: episodes are
+yielded as they happen.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import AGENT, Episode
 from gedanken.worldmodel.fit import fit
+from gedanken.worldmodel.objective_actor import ObjectiveActor
+from gedanken.worldmodel.policy import Policy, PolicyConfig
+from gedanken.worldmodel.policy_practice import Practice
+from gedanken.worldmodel.practised import Policies
 from gedanken.worldmodel.protocol import Belief, VectorDynamics
 from gedanken.worldmodel.search import Search, SearchConfig
-from gedanken.worldmodel.searched import Searched
+from gedanken.worldmodel.tasks import tasks_of
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
 from gedanken.worlds.objectives import Optimize, objective_of
 from gedanken.worlds.spec import Plan
@@ -32,7 +37,15 @@ IMAGINED = 500
 RANDOM = "random"
 """Source of an episode in which actions were drawn."""
 
+POLICIES = {
+    "debug": PolicyConfig(hidden=16, rows=60, rounds=4),
+    "small": PolicyConfig(),
+    "base": PolicyConfig(hidden=128, rows=960),
+}
+"""How policies are practised, by the size of the model."""
+
 Ending = Literal["achieved", "failed", "over"]
+Acting = Literal["policy", "search"]
 
 
 class TryConfig(BaseModel):
@@ -41,18 +54,28 @@ class TryConfig(BaseModel):
     Attributes:
         steps: real actions in all.
         random: how many of them are drawn at random, before anything is known.
-        first: gradient steps after those.
-        then: gradient steps after each later episode.
-        search: how actions are found.
+        explored: share of all that go where the model knows least, after those; only by policies.
+        every: real actions after which the model is fitted anew, at the end of an episode.
+        first: gradient steps after the random ones.
+        then: gradient steps each later time.
+        acting: whether a policy that is practised in imagination says what to do, or a search.
+        policy: how a policy is practised.
+        rounds: rounds of practice each time that the model was fitted, three times as many the first time.
+        search: how actions are searched for.
         seed: seed of everything.
-        foretold: futures imagined before a searched episode whose plan can fail, so that what comes true of it can be
-            counted; 0 imagines none.
+        foretold: futures imagined before an episode whose plan can fail, so that what comes true of it can be counted;
+            0 imagines none.
     """
 
     steps: int = Field(default=5000, ge=1)
     random: int = Field(default=500, ge=1)
+    explored: float = Field(default=0.2, ge=0, le=1)
+    every: int = Field(default=1000, ge=1)
     first: int = Field(default=600, ge=1)
     then: int = Field(default=300, ge=1)
+    acting: Acting = "policy"
+    policy: PolicyConfig = PolicyConfig()
+    rounds: int = Field(default=40, ge=1)
     search: SearchConfig = SearchConfig()
     seed: int = Field(default=0, ge=0)
     foretold: int = Field(default=10, ge=0)
@@ -72,36 +95,82 @@ class Tried:
         return float(self.episode.rewards.sum())
 
 
-def try_out(
-    world: GymWorld, model: EnsembleModel, plan: Plan, config: TryConfig, past: Sequence[Episode] = ()
-) -> Iterator[Tried]:
+class Apprentice:
+    """A model that is being learned by trying a plan, and who acts meanwhile.
+
+    `policies` are those of the plan's steps; none where actions are searched for.
+    """
+
+    def __init__(self, model: EnsembleModel, plan: Plan, config: TryConfig) -> None:
+        self.model, self.plan, self.config = cast(VectorDynamics, model), plan, config
+        self.tasks = tasks_of(model.spec, plan) if config.acting == "policy" else []
+        self._fitted, self._model = 0, model
+        self._practices: list[Practice] = []
+        self._curious: Practice | None = None
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the policies of the plan's steps, in order; none before the first fit."""
+        return tuple(practice.policy for practice in self._practices)
+
+    def learn(self, episodes: Sequence[Episode], seed: int, steps: int | None = None) -> None:
+        """Fit the model to all episodes, by the config's gradient steps or so many, and practise in it."""
+        c = self.config
+        fit(self._model, episodes, steps=steps or (c.then if self._fitted else c.first), seed=seed)
+        rounds = c.rounds if self._fitted else 3 * c.rounds
+        if self.tasks and not self._fitted:
+            self._practices = [Practice(self.model, task, c.policy, seed=c.seed) for task in self.tasks]
+            if c.explored:
+                self._curious = Practice(self.model, self.tasks[0], c.policy, seed=c.seed + 1, curiosity=1.0)
+        self._fitted += 1
+        exploring = sum(map(len, episodes)) < c.random + c.explored * c.steps
+        for practice in [*self._practices, *([self._curious] if self._curious and exploring else [])]:
+            practice.begin()
+            for _ in range(rounds):
+                practice.round()
+
+    def actor(self, taken: int) -> ObjectiveActor:
+        """Return who acts after so many real actions."""
+        c, model = self.config, self.model
+        if not self.tasks:
+            return ObjectiveActor(model, Search(model, c.search), Search(model, c.search.lighter()))
+        known = dict(zip(self.tasks, self.policies, strict=True))
+        done = Policies(model, known.__getitem__)
+        if self._curious is not None and taken < c.random + c.explored * c.steps:
+            curious = self._curious.policy
+            return ObjectiveActor(model, Policies(model, lambda _: curious, drawn=True), done)
+        return ObjectiveActor(model, Policies(model, known.__getitem__, drawn=True), done)
+
+
+def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = ()) -> Iterator[Tried]:
     """Learn in place, yielding episodes, the first ones random; `past` episodes count as steps already taken.
 
-    The model is fitted before every searched episode and at the end; a new model is fitted to `past` episodes one after
-    the other, as when they happened, so that a learning that was cut off comes to the same. Exogenous variables are
-    drawn anew for each. Raises WorldError and TrainingError; what was yielded before is sound.
+    The model is fitted after the random ones, now and then later, and at the end; a new one is fitted to `past`
+    episodes in the same turns, as when they happened, so that a learning that was cut off comes to the same. Exogenous
+    variables are drawn anew for each. Raises WorldError and TrainingError; what was yielded before is sound.
     """
+    config, plan = apprentice.config, apprentice.plan
     known, episodes, env = deque(past), list[Episode](), world.make()
-    seed, steps = FIRST_TRAINING_SEED, config.first
+    seed, due = FIRST_TRAINING_SEED, config.random
     try:
         while (taken := sum(map(len, episodes))) < config.steps or known:
             rng = np.random.default_rng((config.seed, seed))
-            search = None
-            if taken >= config.random:
-                fit(model, episodes, steps=steps, seed=seed % (1 << 30))
-                steps, search = config.then, Search(cast(VectorDynamics, model), config.search)
+            if taken >= due:
+                apprentice.learn(episodes, seed % (1 << 30))
+                due = taken + config.every
             if known:
                 episodes.append(known.popleft())
                 seed = max(seed, episodes[-1].seed) + 1
                 continue
+            actor = apprentice.actor(taken) if taken >= config.random else None
             inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
             most = config.steps - taken
-            tried = pursue(world, env, plan, seed, search, rng, inputs, most=most, foretold=config.foretold)
+            tried = pursue(world, env, plan, seed, actor, rng, inputs, most=most, foretold=config.foretold)
             episodes.append(tried.episode)
             seed += 1
             yield tried
         if episodes:
-            fit(model, episodes, steps=steps, seed=seed % (1 << 30))
+            apprentice.learn(episodes, seed % (1 << 30))
     finally:
         env.close()
 
@@ -111,28 +180,27 @@ def pursue(
     env: GymEnv,
     plan: Plan,
     seed: int,
-    search: Search | None,
+    actor: ObjectiveActor | None,
     rng: np.random.Generator,
     inputs: dict[str, float] | None = None,
     *,
     most: int = 1_000_000,
     foretold: int = 0,
 ) -> Tried:
-    """Live through one episode of at most `most` actions: search for what serves the plan, or act at random.
+    """Live through one episode of at most `most` actions: do what an actor does for the plan, or act at random.
 
-    It ends with the environment; a searched one also when the plan is achieved or has failed. With `foretold` futures
-    imagined at the beginning, the episode's record says what they foretold, and what came of it where that is known.
+    It ends with the environment; unless it is random, also when the plan is achieved or has failed. With `foretold`
+    futures imagined at the beginning, its record says what they foretold, and what came of it where that is known.
     """
     seen = [env.reset(seed=seed, options={"exogenous": inputs or {}})[0]]
     actions: list[Any] = []
     rewards: list[float] = []
-    actor = Searched(cast(VectorDynamics, search.model), search.config) if search else None
     watches, doing = world.watch(env, plan.steps), actor.pursue(plan, 0) if actor else None
     patience, current, held = rng.uniform(0, 0.8), 0, None
     generator = torch.Generator().manual_seed(seed)
     ending: Ending = "over"
     over = terminated = False
-    told = _foretell(search, plan, seen[0], foretold, seed) if search and foretold else None
+    told = _foretell(actor, plan, seen[0], foretold, seed) if actor and foretold else None
     while not over and len(actions) < most:
         if actor is None or doing is None:
             action = held if held is not None and rng.random() < patience else random_action(world.spec, rng)
@@ -156,16 +224,16 @@ def pursue(
     record: dict[str, Any] = {}
     if told and (terminated or ending != "over"):  # one that was only cut off proves nothing
         record = {"foretold": [told | {"happened": ending == "achieved"}]}
-    episode = _episode(world, plan, seed, search is None, seen, actions, rewards, terminated, record)
+    episode = _episode(world, plan, seed, actor is None, seen, actions, rewards, terminated, record)
     return Tried(episode, ending, current)
 
 
-def _foretell(search: Search, plan: Plan, seen: Any, futures: int, seed: int) -> dict[str, Any] | None:
+def _foretell(actor: ObjectiveActor, plan: Plan, seen: Any, futures: int, seed: int) -> dict[str, Any] | None:
     """Say in how many futures a plan is carried out, as verdicts do; None for a plan that can't fail."""
-    model = cast(VectorDynamics, search.model)
+    model = actor.model
     if all(isinstance(objective_of(model.spec, step), Optimize) for step in plan.steps):
         return None
-    rehearsal = Searched(model, search.config).rehearse(
+    rehearsal = actor.rehearse(
         _believed(model, seen),
         [plan],
         [0],

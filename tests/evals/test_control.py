@@ -24,10 +24,11 @@ from gedanken.evals.run_folder import sha256
 from gedanken.evals.suite import Options, Parts, keys
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worldmodel.search import SearchConfig
 from gedanken.worldmodel.trying import IMAGINED, try_out
 
-QUICK = Setting(60, 0, SearchConfig(horizon=3, candidates=8, futures=3, rounds=1), random=60, size="debug", first=20)
+SEARCH = {"horizon": 3, "candidates": 8, "futures": 3, "rounds": 1}
+CHANGES = {"random": 60, "first": 20, "rounds": 2, "explored": 0.0, "search": SEARCH}
+QUICK = Setting(60, 0, size="debug", changes=CHANGES)
 KEEP = "keep(angle, -0.2..0.2, for 3)"
 
 
@@ -43,12 +44,12 @@ def test_returns_and_goals_in_words_are_measured_on_one_learned_model(monkeypatc
     judge = control.load_judge
     monkeypatch.setattr(control, "load_judge", lambda *given: judged.append(given[-1]) or judge(*given))
     suite = ControlSuite(["CartPole-v1"], {"CartPole-v1": QUICK})
-    options = Options(1, 0, ("search", "random", "no-op", "words", "words-alone", "words-right"))
+    options = Options(1, 0, ("policy", "search", "random", "no-op", "words", "words-alone", "words-right"))
     samples = list(suite.measure(parts(KEEP), options, set()))
-    assert len(samples) == suite.count(options) == 6
+    assert len(samples) == suite.count(options) == 7
     assert keys(suite, options) == [(s["task"], s["seed"], s["arm"]) for s in samples]
     by_arm = {sample["arm"]: sample for sample in samples}
-    assert by_arm["search"]["real_steps"] == by_arm["words"]["real_steps"] == 60
+    assert by_arm["policy"]["real_steps"] == by_arm["search"]["real_steps"] == by_arm["words"]["real_steps"] == 60
     assert 8 <= by_arm["no-op"]["return"] == by_arm["no-op"]["steps"] <= 11  # falls over to one side
     assert by_arm["words-right"]["right_plan"] and by_arm["words"]["plan"] == KEEP
     assert [config.horizon for config in judged] == [IMAGINED], "what another checkpoint's card says does not count"
@@ -56,11 +57,11 @@ def test_returns_and_goals_in_words_are_measured_on_one_learned_model(monkeypatc
         assert by_arm[arm]["steps"] >= 1 and isinstance(by_arm[arm]["success"], bool)
     key = ("CartPole-v1", 0, "random")
     again = [sample["arm"] for sample in suite.measure(parts(KEEP), options, {key})]
-    assert "random" not in again and len(again) == 5  # and the model was found where it was kept
+    assert "random" not in again and len(again) == 6  # and the model was found where it was kept
     results = suite.summarise(samples)
-    assert [row["arm"] for row in results["arms"]][:2] == ["search", "random"]
+    assert [row["arm"] for row in results["arms"]][:3] == ["policy", "search", "random"]
     returns, words = suite.tables(results)
-    assert len(returns.rows) == len(words.rows) == 3 and returns.rows[0][4] == "60"
+    assert len(returns.rows) == 4 and len(words.rows) == 3 and returns.rows[0][4] == "60"
 
 
 def test_two_who_ask_for_a_model_wait_for_one_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +77,7 @@ def test_two_who_ask_for_a_model_wait_for_one_training(monkeypatch: pytest.Monke
         first, second = both.map(lambda _: learned("CartPole-v1", QUICK, 0), range(2))
     assert len(trainings) == 1 and first.card == second.card and first.card["setting"] == QUICK.plain()
     with pytest.raises(EvalError, match="was learned otherwise \\(first 20\\); move it"):
-        learned("CartPole-v1", replace(QUICK, first=21), 0)
+        learned("CartPole-v1", replace(QUICK, changes={**CHANGES, "first": 21}), 0)
 
 
 def test_a_run_says_how_and_what_it_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

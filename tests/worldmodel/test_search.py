@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numbers_world as numbers
 
 from gedanken.worldmodel.protocol import Belief, Readout
-from gedanken.worldmodel.search import Search, SearchConfig, Task
+from gedanken.worldmodel.search import Search, SearchConfig
+from gedanken.worldmodel.tasks import Task
 from gedanken.worlds.objectives import objective_of, standing
 from gedanken.worlds.spec import WorldSpec
 
@@ -62,7 +63,7 @@ def pursue(
     for spent in range(actions):
         task = Task(objective_of(spec, steps[-1]), standing(spec, steps), spent)
         found = search(now, [task], proposal, generator)
-        now, proposal = model.imagine(now, found.action), found.proposal
+        now, proposal = model.imagine(now, found.action), found.memory
         path.append((float(now.values[0, 0]), float(now.values[0, 1])))
     return path
 
@@ -105,7 +106,7 @@ def test_many_searches_advance_together(method: str) -> None:
     texts = ["reach(x, 1 ± 0.1, within 40)", "reach(x, -1 ± 0.1, within 40)", "minimize(energy, for 40)"] * 4
     tasks = [Task(objective_of(spec, spec.parse_step(text))) for text in texts]
     found = search(state(*[(0.0, 0.5)] * 12), tasks, None, torch.Generator().manual_seed(0))
-    assert found.action.shape == (12, 1) and found.proposal.shape == (12, 12, 1) and found.spoilt.shape == (12,)
+    assert found.action.shape == (12, 1) and found.memory.shape == (12, 12, 1) and found.spoilt.shape == (12,)
     assert model.calls == QUICK.rounds * QUICK.horizon  # whatever the number of searches
     ways = found.action[:, 0].view(4, 3)
     assert (ways[:, 0] > 1).all() and (ways[:, 1] < -1).all() and (ways[:, 2] < -1).all()
@@ -117,11 +118,11 @@ def test_a_search_begins_where_the_last_one_ended() -> None:
     poor = SearchConfig(horizon=12, candidates=20, futures=1, rounds=1)
     generator, search = torch.Generator().manual_seed(1), Search(model, poor)
     found = search(state((0, 0)), task, None, generator)
-    warm = search._shifted(found.proposal)
-    assert torch.equal(warm[:, :-1], found.proposal[:, 1:]) and torch.equal(warm[:, -1], torch.zeros(1, 1))
+    warm = search._shifted(found.memory)
+    assert torch.equal(warm[:, :-1], found.memory[:, 1:]) and torch.equal(warm[:, -1], torch.zeros(1, 1))
     first = search.fresh(1)
     for _ in range(3):  # one round each, each from where the last one ended, but always for the same moment
-        first = search(state((0, 0)), task, torch.cat([first[:, :1], first[:, :-1]], 1), generator).proposal
+        first = search(state((0, 0)), task, torch.cat([first[:, :1], first[:, :-1]], 1), generator).memory
     rows, loss = state((0, 0)).repeat(20), []
     for middle in (search.fresh(1), first):
         loss.append(float(search._rehearse(rows, task, middle[:, None].expand(-1, 20, -1, -1))[0].mean()))
