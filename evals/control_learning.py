@@ -73,7 +73,7 @@ SETTINGS = {
     "LunarLander-v3": Setting(
         100_000,
         0,
-        changes={"random": 4000, "every": 4000, "then": 800, "rounds": 80, "explored": 0.0, "search": _search(40)},
+        changes={"random": 4000, "every": 4000, "then": 800, "rounds": 40, "explored": 0.0, "search": _search(40)},
     ),
 }
 """The budgets of real steps are at most those that the suite's aims allow; they were tried out on training seeds."""

@@ -41,9 +41,9 @@ class PolicyConfig(BaseModel):
     clip: float = Field(default=0.2, gt=0)
     entropy: float = Field(default=0.003, ge=0)
     rate: float = Field(default=1e-3, gt=0)
-    epochs: int = Field(default=3, ge=1)
-    batches: int = Field(default=4, ge=1)
-    rounds: int = Field(default=60, ge=0)
+    epochs: int = Field(default=5, ge=1)
+    batches: int = Field(default=8, ge=1)
+    rounds: int = Field(default=40, ge=0)
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ class Policy(nn.Module):
 
 
 def _layers(sizes: list[int], last: float) -> nn.Sequential:
-    """Return linear layers with tanh between them, orthogonal; `last` scales the outputs' weights."""
+    """Return linear layers with SiLU between them, orthogonal; `last` scales the outputs' weights."""
     layers: list[nn.Module] = []
     for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
         linear = nn.Linear(inputs, outputs)
         nn.init.orthogonal_(linear.weight, last if number == len(sizes) - 1 else 2**0.5)
         nn.init.zeros_(linear.bias)
-        layers += [linear, nn.Tanh()]
+        layers += [linear, nn.SiLU()]
     return nn.Sequential(*layers[:-1])

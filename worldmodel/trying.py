@@ -75,7 +75,7 @@ class TryConfig(BaseModel):
     then: int = Field(default=300, ge=1)
     acting: Acting = "policy"
     policy: PolicyConfig = PolicyConfig()
-    rounds: int = Field(default=40, ge=1)
+    rounds: int = Field(default=20, ge=1)
     search: SearchConfig = SearchConfig()
     seed: int = Field(default=0, ge=0)
     foretold: int = Field(default=10, ge=0)
