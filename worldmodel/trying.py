@@ -38,7 +38,7 @@ RANDOM = "random"
 """Source of an episode in which actions were drawn."""
 
 POLICIES = {
-    "debug": PolicyConfig(hidden=16, rows=60, rounds=4),
+    "debug": PolicyConfig(hidden=32, rows=120, life=32, rate=3e-3, epochs=3),
     "small": PolicyConfig(),
     "base": PolicyConfig(hidden=128, rows=960),
 }
