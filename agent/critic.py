@@ -31,6 +31,8 @@ FEATURES = ("carried_out", "satisfies", "doubt")
 FORMAT = 1
 """Of critic.json and critic.safetensors; a file that names none has format 1."""
 
+NOT_ASKED = "its steps can be done, but they are not what the goal asks for"
+
 Z90 = 1.645
 
 
@@ -221,7 +223,7 @@ def reasons(verdict: Verdict, state: str = "") -> str:
         words = f"step {verdict.failing_step + 1} {step} fails in {times} of {futures} futures"
         words += f", for example like this: {state.removesuffix('.')}" if state else ""
     elif verdict.satisfies is not None and verdict.satisfies < 0.5:
-        words = "its steps can be done, but they are not what the goal asks for"
+        words = NOT_ASKED
     else:
         words = f"all steps achieved in {round(verdict.carried_out * futures)} of {futures} futures"
         words += f", in about {verdict.steps:.0f} actions" if verdict.steps is not None else ""

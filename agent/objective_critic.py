@@ -1,7 +1,8 @@
-"""The critic of worlds that show numbers: will a plan of objectives be carried out? What words mean it does not judge.
+"""The critic of worlds that show numbers: will a plan of objectives be carried out, and is it still what was asked for?
 
 Success is the share of futures in which the plan was carried out, calibrated on what was foretold and then happened,
-where there are enough of such pairs.
+where there are enough of such pairs. What words mean, only a language model that was trained to plan can say here:
+where one wrote the plans, a later one counts as much as it holds what the first ones ask for.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 
-from gedanken.agent.critic import Z90, Describe, Evidence, evidence_of
-from gedanken.agent.readings import Reading
+from gedanken.agent.critic import NOT_ASKED, Z90, Describe, Evidence, evidence_of
+from gedanken.agent.readings import Reading, kept_to
 from gedanken.agent.verdict import Verdict
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.rehearse import Rehearsal
@@ -58,13 +59,16 @@ class ObjectiveCritic:
         describe: Describe | None = None,
         readings: Sequence[Reading] = (),
     ) -> list[Verdict]:
-        """Return one verdict per plan, in the rehearsal's order; the goal is not read, however it may be meant."""
+        """Return one verdict per plan, in the rehearsal's order; without `readings`, what is meant is not judged."""
         evidence = evidence_of(rehearsal, torch.ones(len(rehearsal.plans)))
-        return [self._verdict(rehearsal, evidence, index) for index in range(len(rehearsal.plans))]
+        meant: Sequence[float | None] = (
+            kept_to(rehearsal.plans, readings) if readings else [None] * len(rehearsal.plans)
+        )
+        return [self._verdict(rehearsal, evidence, index, satisfies) for index, satisfies in enumerate(meant)]
 
-    def _verdict(self, rehearsal: Rehearsal, evidence: Evidence, index: int) -> Verdict:
+    def _verdict(self, rehearsal: Rehearsal, evidence: Evidence, index: int, satisfies: float | None) -> Verdict:
         plan, futures, share = rehearsal.plans[index], evidence.futures, float(evidence.carried_out[index])
-        success = self.calibration(share, futures)
+        success = self.calibration(share, futures) * (1.0 if satisfies is None else satisfies)
         ended = (rehearsal.reached[index, :, : len(plan.steps)] >= 0).sum(1)  # steps achieved in each future
         failed = torch.bincount(ended, minlength=len(plan.steps) + 1)[: len(plan.steps)]
         failing = int(failed.argmax()) if int(failed.sum()) else None
@@ -76,13 +80,15 @@ class ObjectiveCritic:
             ends = rehearsal.ends[index][ended == failing].cpu().numpy()
             words = f"step {failing + 1} {plan.steps[failing]} fails in {int(failed[failing])} of {futures} futures: "
             words += self._shortfall(plan, failing, ends)
+        elif satisfies is not None and satisfies < 0.5:
+            words = NOT_ASKED
         words += self._unseen(plan)
         return Verdict(
             plan=plan,
             success=success,
             low=max(0.0, success - spread),
             high=min(1.0, success + spread),
-            satisfies=None,
+            satisfies=satisfies,
             carried_out=share,
             steps=None if actions != actions else actions,
             failing_step=failing,

@@ -1,5 +1,6 @@
 """What a goal is taken to mean follows from the plans of a model that was trained to plan, and its belief in them."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from gedanken.agent.events import Candidate
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig
 from gedanken.agent.llm.protocol import Training
 from gedanken.agent.llm.scripted import ScriptedModel
-from gedanken.agent.readings import BELIEF, Reading, readings_of, understood
+from gedanken.agent.readings import BELIEF, Reading, kept_to, readings_of, understood
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worlds.gym_world import GymWorld
 
 WORLD = BabyAIWorld("BabyAI-GoToLocal-v0")
 BALL, BOX, KEY = (SPEC.parse_plan(text) for text in ("go_to(red ball)", "go_to(red box)", "go_to(red key)"))
@@ -45,7 +47,8 @@ def test_readings_are_a_trained_models_plans_in_the_worlds_words() -> None:
     readings = readings_of(WORLD, Planner(), written((BALL, -0.1), (BOX, -2.0), (KEY, None)))
     assert readings == (Reading(BALL, "go to the red ball", 0, -0.1), Reading(BOX, "go to the red box", 0, -2.0))
     assert readings_of(WORLD, ScriptedModel(lambda _: []), written((BALL, -0.1))) == ()
-    assert readings_of(object(), Planner(), written((BALL, -0.1))) == ()
+    silent: Any = SimpleNamespace(spec=SPEC)
+    assert readings_of(silent, Planner(), written((BALL, -0.1))) == ()
 
 
 def test_a_plan_is_meant_as_much_as_the_model_believes_in_what_it_meets() -> None:
@@ -90,3 +93,23 @@ def test_the_critic_reads_a_goal_as_it_was_said_where_nobody_was_trained_to_read
     readings = readings_of(WORLD, Planner(), written((BALL, 0.0)))
     assert critic.satisfies("nudge the crimson orb", [BALL, BOX], readings) == [1.0, 0.0]
     assert "nudge the crimson orb" not in match.asked[1:]
+
+
+def test_in_a_world_of_numbers_a_plan_holds_what_was_asked_for_or_is_not_meant() -> None:
+    world = GymWorld("CartPole-v1")
+    plans = [
+        world.spec.parse_plan(text)
+        for text in (
+            "keep(obs[0], 0..1, for 20)",
+            "keep(obs[0], 0..1, for 30)",
+            "keep(obs[0], -9..9, for 20)",
+            "avoid(obs[1] > 2)\nreach(obs[0], 0.5 ± 0.1, within 9)\nkeep(obs[0], 0..1, for 20)",
+        )
+    ]
+    first = readings_of(world, Planner(), written((plans[0], -0.1), (plans[1], -2.1)))
+    later = readings_of(world, Planner(), written((plans[2], -0.1), (plans[3], -0.3), round=1))
+    share = torch.tensor([-0.1, -2.1]).softmax(0).tolist()
+    assert kept_to(plans, [*first, *later]) == pytest.approx([share[0], share[1], 0.0, share[0]])
+    two = world.spec.parse_plan("avoid(obs[1] > 2)\nkeep(obs[0], 0..1, for 20)")
+    turned = world.spec.parse_plan("keep(obs[0], 0..1, for 20)\navoid(obs[1] > 2)")
+    assert kept_to([turned, two], readings_of(world, Planner(), written((two, 0.0)))) == [0.0, 1.0]
