@@ -62,13 +62,13 @@ def _search(horizon: int, candidates: int = 64, rounds: int = 2) -> dict[str, in
 
 
 SETTINGS = {
-    "CartPole-v1": Setting(5_000, 0, changes={"explored": 0.0, "search": _search(20)}),
+    "CartPole-v1": Setting(5_000, 0, changes={"explored": 0.0, "policy": {"discount": 0.995}, "search": _search(20)}),
     "Pendulum-v1": Setting(
         10_000,
         0.0,
         changes={"random": 1000, "explored": 0.0, "policy": {"discount": 0.97}, "search": _search(20, 100, 3)},
     ),
-    "Acrobot-v1": Setting(20_000, 1, changes={"random": 2000, "every": 2000, "explored": 0.0, "search": _search(40)}),
+    "Acrobot-v1": Setting(20_000, 1, changes={"random": 2000, "every": 2000, "explored": 0.2, "search": _search(40)}),
     "MountainCarContinuous-v0": Setting(10_000, 0.0, changes={"random": 1000, "explored": 0.3, "search": _search(80)}),
     "LunarLander-v3": Setting(
         100_000,

@@ -141,8 +141,10 @@ def learn_command(
         raise SpecError(f"no world {world_id!r} was added; `gedanken worlds add {world_id}` does that")
     plan = world.spec.parse_plan(text.replace(";", "\n"))
     how = {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds}
+    offline = isinstance(world, LogWorld)
+    tries = {"random": 1, "explored": 0.0} if offline else {"random": random, "explored": explored}
     config = TryConfig.model_validate(
-        {"steps": steps, "random": random, "explored": explored, "acting": acting, "seed": seed}
+        {"steps": steps, "acting": acting, "seed": seed, **tries}
         | {"search": how | {"futures": SIZES[size].members}, "policy": POLICIES[size]}
     )
     torch.manual_seed(seed)
@@ -150,7 +152,6 @@ def learn_command(
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         taken, rewards = sum(map(len, past)), list[float]()
-        offline = isinstance(world, LogWorld)
         what = "logged transitions" if offline else "real actions"
         if offline:
             apprentice.learn(past, seed, steps=steps)

@@ -71,6 +71,11 @@ class Policy(nn.Module):
     centre: Tensor
     reach: Tensor
 
+    @property
+    def acting(self) -> list[nn.Parameter]:
+        """Return the parameters that say what to do; the others say what it is worth."""
+        return [*self.actor.parameters(), self.width]
+
     def value(self, features: Tensor) -> Tensor:
         """Return how good it is to be there, [B], from features [B, F]; the unit is the practice's."""
         value: Tensor = self.critic(features).squeeze(-1)

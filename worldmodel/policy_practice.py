@@ -97,7 +97,8 @@ class Practice:
                 loss = -(least + c.entropy * entropy).mean() + 0.5 * missed.mean()
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 0.5)
+                for part in (self.policy.acting, self.policy.critic.parameters()):  # values may be of any size
+                    torch.nn.utils.clip_grad_norm_(part, 0.5)
                 self.optimizer.step()
                 told = entropy.detach().mean()
         ended = float(frames.over.float().mean())

@@ -26,7 +26,7 @@ from gedanken.worldmodel.policy_practice import Practice
 from gedanken.worldmodel.practised import Policies
 from gedanken.worldmodel.protocol import Belief, VectorDynamics
 from gedanken.worldmodel.search import Search, SearchConfig
-from gedanken.worldmodel.tasks import tasks_of
+from gedanken.worldmodel.tasks import Task, tasks_of
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
 from gedanken.worlds.objectives import Optimize, objective_of
 from gedanken.worlds.spec import Plan
@@ -60,7 +60,7 @@ class TryConfig(BaseModel):
         then: gradient steps each later time.
         acting: whether a policy that is practised in imagination says what to do, or a search.
         policy: how a policy is practised.
-        rounds: rounds of practice each time that the model was fitted, three times as many the first time.
+        rounds: rounds of practice each time that the model was fitted, three times as many the first and the last time.
         search: how actions are searched for.
         seed: seed of everything.
         foretold: futures imagined before an episode whose plan can fail, so that what comes true of it can be counted;
@@ -75,7 +75,7 @@ class TryConfig(BaseModel):
     then: int = Field(default=300, ge=1)
     acting: Acting = "policy"
     policy: PolicyConfig = PolicyConfig()
-    rounds: int = Field(default=20, ge=1)
+    rounds: int = Field(default=30, ge=1)
     search: SearchConfig = SearchConfig()
     seed: int = Field(default=0, ge=0)
     foretold: int = Field(default=10, ge=0)
@@ -114,32 +114,45 @@ class Apprentice:
         return tuple(practice.policy for practice in self._practices)
 
     def learn(self, episodes: Sequence[Episode], seed: int, steps: int | None = None) -> None:
-        """Fit the model to all episodes, by the config's gradient steps or so many, and practise in it."""
-        c = self.config
-        fit(self._model, episodes, steps=steps or (c.then if self._fitted else c.first), seed=seed)
-        rounds = c.rounds if self._fitted else 3 * c.rounds
-        if self.tasks and not self._fitted:
-            self._practices = [Practice(self.model, task, c.policy, seed=c.seed) for task in self.tasks]
-            if c.explored:
-                self._curious = Practice(self.model, self.tasks[0], c.policy, seed=c.seed + 1, curiosity=1.0)
-        self._fitted += 1
-        exploring = sum(map(len, episodes)) < c.random + c.explored * c.steps
-        for practice in [*self._practices, *([self._curious] if self._curious and exploring else [])]:
-            practice.begin()
-            for _ in range(rounds):
-                practice.round()
+        """Fit the model to all episodes, by the config's gradient steps or so many, and practise in it.
 
-    def actor(self, taken: int) -> ObjectiveActor:
-        """Return who acts after so many real actions."""
+        While the model explores, only what is curious is practised: a policy that has learned to do nothing, because
+        nothing was known to pay, would go on doing nothing.
+        """
+        c, taken = self.config, sum(map(len, episodes))
+        fit(self._model, episodes, steps=steps or (c.then if self._fitted else c.first), seed=seed)
+        self._fitted += 1
+        if not self.tasks:
+            return
+        if self._explores(taken):
+            curious, self._curious = bool(self._curious), self._curious or self._practice(self.tasks[0], curiosity=1.0)
+            _practise([self._curious], c.rounds if curious else 3 * c.rounds)
+            return
+        again = bool(self._practices) and taken < c.steps
+        self._practices = self._practices or [self._practice(task) for task in self.tasks]
+        _practise(self._practices, c.rounds if again else 3 * c.rounds)
+
+    def _explores(self, taken: int) -> bool:
+        return taken < min(self.config.random + self.config.explored * self.config.steps, self.config.steps)
+
+    def _practice(self, task: Task, curiosity: float = 0.0) -> Practice:
+        return Practice(self.model, task, self.config.policy, seed=self.config.seed, curiosity=curiosity)
+
+    def actor(self) -> ObjectiveActor:
+        """Return who acts next."""
         c, model = self.config, self.model
         if not self.tasks:
             return ObjectiveActor(model, Search(model, c.search), Search(model, c.search.lighter()))
-        known = dict(zip(self.tasks, self.policies, strict=True))
-        done = Policies(model, known.__getitem__)
-        if self._curious is not None and taken < c.random + c.explored * c.steps:
-            curious = self._curious.policy
-            return ObjectiveActor(model, Policies(model, lambda _: curious, drawn=True), done)
-        return ObjectiveActor(model, Policies(model, known.__getitem__, drawn=True), done)
+        known = dict.fromkeys(self.tasks, self._curious.policy) if self._curious is not None else {}
+        known |= dict(zip(self.tasks, self.policies, strict=False))
+        return ObjectiveActor(model, Policies(model, known.__getitem__, drawn=True), Policies(model, known.__getitem__))
+
+
+def _practise(practices: Sequence[Practice], rounds: int) -> None:
+    for practice in practices:
+        practice.begin()
+        for _ in range(rounds):
+            practice.round()
 
 
 def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = ()) -> Iterator[Tried]:
@@ -162,10 +175,11 @@ def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = (
                 episodes.append(known.popleft())
                 seed = max(seed, episodes[-1].seed) + 1
                 continue
-            actor = apprentice.actor(taken) if taken >= config.random else None
+            actor = apprentice.actor() if taken >= config.random else None
             inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
             most = config.steps - taken
-            tried = pursue(world, env, plan, seed, actor, rng, inputs, most=most, foretold=config.foretold)
+            foretold = config.foretold if apprentice.policies or config.acting == "search" else 0
+            tried = pursue(world, env, plan, seed, actor, rng, inputs, most=most, foretold=foretold)
             episodes.append(tried.episode)
             seed += 1
             yield tried

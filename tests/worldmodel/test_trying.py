@@ -55,6 +55,6 @@ def test_an_episode_does_not_depend_on_what_was_drawn_before(acting: Acting) -> 
     lived = []
     for before in (1, 2):
         torch.manual_seed(before)
-        lived.append(pursue(WORLD, env, PLAN, 3, new.actor(90), np.random.default_rng(3)).episode.actions.tolist())
+        lived.append(pursue(WORLD, env, PLAN, 3, new.actor(), np.random.default_rng(3)).episode.actions.tolist())
         assert torch.initial_seed() == before
     assert lived[0] == lived[1]
