@@ -123,7 +123,7 @@ class Story(Teller):
         super()._step_ended(event)
         if not self.console.is_terminal:  # where the list of the plan shows it
             mark = "[green]✓[/]" if event.result == "achieved" else f"[red]✗ {event.result}[/]"
-            self._say("Acts", f"{escape(event.step)} {mark} [dim]{event.actions} actions: {_runs(self._path)}[/]")
+            self._say("Acts", f"{escape(event.step)} {mark} [dim]{_counted(event.actions)}: {_runs(self._path)}[/]")
 
     def _replanning(self, event: Replanning) -> None:
         self._say("Replans", f"[yellow]{escape(event.why)}[/]")
@@ -145,7 +145,7 @@ class Story(Teller):
         self._more(f"[dim]{', '.join(numbers)}, {event.tokens} tokens, {event.seconds:.1f} s[/]")
 
     def _stored(self, event: Stored) -> None:
-        self._say("Stores", f"episode {event.episode}, {event.steps} actions")
+        self._say("Stores", f"episode {event.episode}, {_counted(event.steps)}")
 
     def _learned(self, event: Learned) -> None:
         before, after = sum(event.before.values()), sum(event.after.values())
@@ -203,6 +203,10 @@ def _percent(share: float) -> str:
 
 def _line(plan: str) -> str:
     return " → ".join(plan.split("\n"))
+
+
+def _counted(actions: int) -> str:
+    return f"{actions} action{'s' * (actions != 1)}"
 
 
 def _runs(actions: Sequence[str]) -> str:
