@@ -42,6 +42,7 @@ HEADINGS = {
     "world-model": "Open-loop prediction",
     "planner": "Does the language model say what a goal means?",
     "loop-ablation": "What each part of the loop is worth",
+    "control": "Worlds of numbers",
     "speed": "Speed and cost",
 }
 WORST = {"world-model": "What surprised most"}

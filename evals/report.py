@@ -70,9 +70,10 @@ def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
         parts.append(f"## {heading}")
         for summary in found[suite]:
             if len(found[suite]) > 1:
-                parts.append(
-                    f"### Checkpoint `{summary['config']['checkpoint']}`: {', '.join(summary['config']['arms'])}"
-                )
+                config = summary["config"]
+                several = len({other["config"]["checkpoint"] for other in found[suite]}) > 1
+                which = f"Checkpoint `{config['checkpoint']}`: " if several else ""
+                parts.append(f"### {which}{', '.join(config['arms'])}")
             try:
                 measured = load_suite(suite)
                 parts += [markdown(table) for table in measured.tables(summary["results"])]

@@ -36,6 +36,8 @@ from gedanken.agent.verdict import Verdict
 from gedanken.worlds.spec import WorldSpec
 
 INDENT = 10
+LONGEST_PATH = 24
+"""Actions of a step that are all told, those of one kind in a row counted as one."""
 
 
 class Story(Teller):
@@ -210,11 +212,12 @@ def _counted(actions: int) -> str:
 
 
 def _runs(actions: Sequence[str]) -> str:
-    """Shorten a path: forward ×3, left, pickup."""
+    """Shorten a path: forward ×3, left, pickup; of a very long one the middle is left out."""
     runs: list[tuple[str, int]] = []
     for action in actions:
         if runs and runs[-1][0] == action:
             runs[-1] = (action, runs[-1][1] + 1)
         else:
             runs.append((action, 1))
-    return ", ".join(action if count == 1 else f"{action} ×{count}" for action, count in runs)
+    words = [action if count == 1 else f"{action} ×{count}" for action, count in runs]
+    return ", ".join(words if len(words) <= LONGEST_PATH else [*words[: LONGEST_PATH // 2], "…", *words[-3:]])
