@@ -90,9 +90,7 @@ class EnsembleModel(nn.Module):
             self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
         self.register_buffer("change", torch.ones(numbers))
         self.register_buffer("pay", torch.tensor([0.0, 1.0]))  # mean and standard deviation of rewards
-        self.register_buffer(
-            "seen", torch.zeros(config.moments, len(variables) + 1)
-        )  # and the reward that came with it
+        self.register_buffer("seen", torch.zeros(config.moments, len(variables) + 1))  # moments, and their rewards
         axes = spec.controls
         self.register_buffer("centre", torch.tensor([(a.low + a.high) / 2 for a in axes]), persistent=False)
         self.register_buffer("reach", torch.tensor([max((a.high - a.low) / 2, 1e-6) for a in axes]), persistent=False)
@@ -170,7 +168,7 @@ class EnsembleModel(nn.Module):
         return replace(belief, values=values)
 
     def moments(self) -> EnsembleBelief:
-        """Return beliefs of moments that were really seen and went on; means and zeros before anything was."""
+        """Return beliefs of moments that were really seen and went on; zeros before anything was."""
         return replace(self.initial(len(self.seen)), values=self.seen[:, :-1], reward=self.seen[:, -1])
 
     # ---- imagination -----------------------------------------------------------------------------------------------

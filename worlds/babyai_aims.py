@@ -14,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr, Instr
 
-from gedanken.worlds.babyai import COLOURS, PLACES, BabyAIEnv
+from gedanken.worlds.babyai import COLOURS
+from gedanken.worlds.babyai_env import PLACES, BabyAIEnv
 from gedanken.worlds.babyai_goals import Clause
 from gedanken.worlds.babyai_tasks import steps_of
 from gedanken.worlds.babyai_wordings import Said, Speaker

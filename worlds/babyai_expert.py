@@ -9,7 +9,8 @@ from minigrid.envs.babyai.core.verifier import GoToInstr, ObjDesc
 from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError, DropSubgoal, GoNextToSubgoal
 from numpy.typing import NDArray
 
-from gedanken.worlds.babyai import BabyAIEnv, held, instruction_of
+from gedanken.worlds.babyai import held, instruction_of
+from gedanken.worlds.babyai_env import BabyAIEnv
 from gedanken.worlds.spec import Step
 
 

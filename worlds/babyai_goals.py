@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from minigrid.envs.babyai.core.verifier import AfterInstr, AndInstr, BeforeInstr
 
-from gedanken.worlds.babyai import BabyAIEnv, instruction_of
+from gedanken.worlds.babyai import instruction_of
+from gedanken.worlds.babyai_env import BabyAIEnv
 from gedanken.worlds.babyai_tasks import sample_steps
 from gedanken.worlds.spec import Phrase, Plan, Step
 

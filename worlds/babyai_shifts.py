@@ -8,7 +8,8 @@ from typing import Any
 import gymnasium
 from minigrid.core.actions import Actions
 
-from gedanken.worlds.babyai import BabyAIEnv, BabyAIWorld
+from gedanken.worlds.babyai import BabyAIWorld
+from gedanken.worlds.babyai_env import BabyAIEnv
 from gedanken.worlds.spec import SpecError
 
 Env = gymnasium.Env[Any, Any]

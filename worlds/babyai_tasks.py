@@ -18,7 +18,7 @@ from minigrid.envs.babyai.core.verifier import (
     PutNextInstr,
 )
 
-from gedanken.worlds.babyai import PLACES, BabyAIEnv
+from gedanken.worlds.babyai_env import PLACES, BabyAIEnv
 from gedanken.worlds.spec import Phrase, SpecError, Step
 
 _PLACE_WORDS = {place: words for words, place in PLACES.items()}

@@ -10,7 +10,8 @@ from gedanken.agent.situations import situations
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.spatial import SIZES, SpatialModel
-from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worlds.babyai_env import BabyAIEnv
 from gedanken.worlds.spec import Plan, Step
 
 LEVELS = [f"BabyAI-{name}-v0" for name in ("GoToLocal", "PutNextLocal", "UnlockLocalDist", "PickupLoc")]

@@ -1,10 +1,13 @@
 """A world of numbers with known laws, for tests of models and searches: a cart on a line, with a switch and wind."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from gedanken.worldmodel.episode import AGENT, Episode
+from gedanken.worldmodel.protocol import Belief
 from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.spec import Axis, Variable, VectorField, WorldSpec
 
@@ -27,6 +30,15 @@ DISCRETE = WorldSpec(
     exogenous=("wind",),
 )
 CONTROLS = DISCRETE.model_copy(update={"name": "cart of controls", "actions": (Axis(name="push", low=-2, high=2),)})
+
+
+@dataclass(frozen=True)
+class State(Belief):
+    """What a model that is always right believes."""
+
+    values: Tensor
+    reward: Tensor
+    continues: Tensor
 
 
 def after(state: Any, push: float) -> Any:

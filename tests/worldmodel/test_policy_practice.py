@@ -1,7 +1,6 @@
 """Practice in imagination, in models that are always right: what is learned is what was asked for."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 import numbers_world as numbers
+from numbers_world import State
 
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics
@@ -20,20 +20,13 @@ from gedanken.worldmodel.fit import fit
 from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.policy_practice import Practice
 from gedanken.worldmodel.practised import Policies, Repertoire
-from gedanken.worldmodel.protocol import Belief, Readout
+from gedanken.worldmodel.protocol import Readout
 from gedanken.worldmodel.tasks import Task, tasks_of
 from gedanken.worlds.spec import WorldSpec
 
 BRIEF = PolicyConfig(hidden=32, rows=90, rate=5e-3, life=30, epochs=3)
 ROUNDS = 30
 CARTS = pytest.mark.parametrize("spec", [numbers.DISCRETE, numbers.CONTROLS], ids=["discrete", "controls"])
-
-
-@dataclass(frozen=True)
-class State(Belief):
-    values: Tensor
-    reward: Tensor
-    continues: Tensor
 
 
 class Truth:

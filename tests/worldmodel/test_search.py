@@ -1,5 +1,4 @@
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 import numbers_world as numbers
+from numbers_world import State
 
-from gedanken.worldmodel.protocol import Belief, Readout
+from gedanken.worldmodel.protocol import Readout
 from gedanken.worldmodel.search import Search, SearchConfig
 from gedanken.worldmodel.tasks import Task
 from gedanken.worlds.objectives import objective_of, standing
@@ -18,13 +18,6 @@ from gedanken.worlds.spec import WorldSpec
 
 METHODS = ("cem", "mppi")
 QUICK = SearchConfig(horizon=12, candidates=60, futures=1, rounds=2)
-
-
-@dataclass(frozen=True)
-class State(Belief):
-    values: Tensor
-    reward: Tensor
-    continues: Tensor
 
 
 class Truth:

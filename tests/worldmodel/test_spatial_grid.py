@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid, place_mask
-from gedanken.worlds.babyai import PLACES, SPEC
+from gedanken.worlds.babyai import SPEC
+from gedanken.worlds.babyai_env import PLACES
 
 GRID = Grid(SPEC, 6)
 KINDS, COLOURS, STATES = (channel.categories for channel in SPEC.observation.channels)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from minigrid.core.world_object import WorldObj
 
-from gedanken.worlds.babyai import BabyAIEnv, BabyAIWorld
+from gedanken.worlds.babyai import BabyAIWorld
+from gedanken.worlds.babyai_env import BabyAIEnv
 
 Room = Callable[..., BabyAIEnv]
 CarryOut = Callable[..., list[int]]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from minigrid.core.world_object import Ball, Box, Door, Key
 
-from gedanken.worlds.babyai import PLACES, SPEC, BabyAIEnv, BabyAIWorld, level_ids
+from gedanken.worlds.babyai import SPEC, BabyAIWorld, level_ids
+from gedanken.worlds.babyai_env import PLACES, BabyAIEnv
 from gedanken.worlds.protocol import news_of
 from gedanken.worlds.spec import SpecError
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from minigrid.core.world_object import Ball, Box, Door, Key
 
-from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
 from gedanken.worlds.babyai_aims import LEVELS, Aim, mission_aim, spoken_mission
 from gedanken.worlds.babyai_aims import Key as Marker
+from gedanken.worlds.babyai_env import BabyAIEnv
 from gedanken.worlds.babyai_goals import Clause
 
 Room = Callable[..., BabyAIEnv]

@@ -5,8 +5,9 @@ from typing import Any
 import gymnasium
 import pytest
 
-from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld, level_ids
+from gedanken.worlds.babyai import SPEC, BabyAIWorld, level_ids
 from gedanken.worlds.babyai_balrog import DOORS, HELD_OUT, TASKS, level_id, register
+from gedanken.worlds.babyai_env import BabyAIEnv
 
 LIMITS = {"goto": 64, "pickup": 64, "open": 128, "putnext": 128, "pick_up_seq_go_to": 128}
 SEEDS = range(40)

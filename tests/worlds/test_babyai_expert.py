@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from minigrid.core.world_object import Ball, Door, Key
 
-from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worlds.babyai_env import BabyAIEnv
 
 TOGGLE = 5
 Room = Callable[..., BabyAIEnv]

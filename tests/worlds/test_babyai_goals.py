@@ -7,7 +7,8 @@ import pytest
 from minigrid.core.world_object import Ball, Box, Key
 
 from gedanken.worlds import babyai_goals
-from gedanken.worlds.babyai import SPEC, BabyAIEnv, BabyAIWorld
+from gedanken.worlds.babyai import SPEC, BabyAIWorld
+from gedanken.worlds.babyai_env import BabyAIEnv
 from gedanken.worlds.babyai_goals import VERBS, Clause, Goal
 from gedanken.worlds.babyai_wordings import wordings
 
