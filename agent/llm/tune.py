@@ -173,7 +173,9 @@ class Tuner:
             row = self._packer.row(self.seen)
             for group in self._optimizer.param_groups:
                 group["lr"] = self.config.rate * _schedule(self.step, self.config)
-            loss = self.loss(row)
+            rounds = self._inner.dtype == torch.bfloat16
+            with torch.autocast(self._inner.device.type, torch.bfloat16, enabled=rounds):  # the matrices, too
+                loss = self.loss(row)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)

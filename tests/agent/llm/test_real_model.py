@@ -4,8 +4,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from gedanken.agent.llm import Encoder, LanguageModel, ModelUnavailable, load
+from gedanken.agent.llm.embedded import EmbeddedModel
+from gedanken.agent.llm.fetch import model_folder
 from gedanken.agent.llm.grammar import matches
 
 pytestmark = [pytest.mark.llm, pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
@@ -57,3 +60,10 @@ def test_it_is_an_encoder_too(model: LanguageModel) -> None:
     features, mask = model.embed(["open the red door", "go"], layer=3)
     assert features.shape == (2, 4, 576)
     assert mask.sum(1).tolist() == [4, 1]
+
+
+def test_it_plans_where_thirty_layers_round_to_bfloat16(model: LanguageModel, grammar: str) -> None:
+    rounded = EmbeddedModel.from_folder(model_folder(), dtype=torch.bfloat16)
+    prompt = f"{SHARED}Goal: open the blue door\nPlan:\n"
+    [completions] = rounded.complete([prompt], n=2, grammar=grammar, **ASKED)
+    assert "open(blue door)\n" in [c.text for c in completions]
