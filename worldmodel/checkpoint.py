@@ -23,8 +23,8 @@ from gedanken.worldmodel.actor import Actor, Cloned
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.protocol import Batch, VectorDynamics, WorldModel
-from gedanken.worldmodel.tasks import tasks_of
-from gedanken.worlds.spec import GridField, WorldSpec
+from gedanken.worldmodel.tasks import practised_for
+from gedanken.worlds.spec import GridField, Plan, WorldSpec
 
 if TYPE_CHECKING:
     from gedanken.worldmodel.objective_actor import ObjectiveActor
@@ -102,7 +102,7 @@ class TrainedDynamics:
         if not self.policies:
             search = SearchConfig.model_validate(self.card.get("search", {}))
             return ObjectiveActor(self.model, Search(self.model, search), Search(self.model, search.lighter()))
-        tasks = tasks_of(self.model.spec, self.model.spec.parse_plan(self.card["plan"].replace(";", "\n")))
+        tasks = practised_for(self.model.spec, _plan_of(self.model.spec, self.card))
         known = dict(zip(tasks, self.policies, strict=True))
         config = PolicyConfig.model_validate(self.card["policy"])
         acting = Policies(self.model, Repertoire(self.model, config, known=known))
@@ -306,12 +306,16 @@ def load_dynamics(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Tra
     return trained
 
 
+def _plan_of(spec: WorldSpec, card: Mapping[str, Any]) -> Plan:
+    return spec.parse_plan(card["plan"].replace(";", "\n"))
+
+
 def _policies(model: VectorDynamics, card: Mapping[str, Any]) -> tuple[Policy, ...]:
     """Make the untrained policies of the plan that a card tells of; none where it tells of no practice."""
     if "policy" not in card:
         return ()
     config, features = PolicyConfig.model_validate(card["policy"]), model.features(model.initial(1)).shape[1]
-    return tuple(Policy(model.spec, features, config) for _ in card["plan"].split(";"))
+    return tuple(Policy(model.spec, features, config) for _ in practised_for(model.spec, _plan_of(model.spec, card)))
 
 
 def _fitting(name: str | Path, spec: WorldSpec) -> tuple[Path, dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 A belief is what was seen last, so the observation has to say all that matters. Each future keeps to one member: where
 they differ, futures differ. Chua et al., "Deep reinforcement learning in a handful of trials", 2018 (PETS).
+
+A reward and whether the episode goes on are foretold together, as chances of bins (Hafner et al., 2023), once for
+either: where one is said without the other, policies learn to be paid for the same end again and again.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
+from gedanken.worldmodel.rssm_nets import symexp, symlog, two_hot
 from gedanken.worldmodel.spatial_nets import EnsembleLinear
 from gedanken.worlds.spec import SpecError, WorldSpec
 
 _FURTHEST = 10.0  # standard deviations from the mean at which an input is cut off
+_BINS = 41  # of rewards, from the least to the most that were seen, even on the symlog scale
+_RAREST = 0.01  # chance of an end; a smaller one is taken for a network's error
 _SHARPEST, _VAGUEST = -7.0, 2.0  # logarithms of a predicted variance; sharper ones were false on new episodes
 
 
@@ -52,7 +58,7 @@ class EnsembleBelief(Belief):
 
     values: Tensor  # [B, variables] float32, in the world's units
     reward: Tensor  # [B] of the last imagined transition, 0 where the last one was real
-    continues: Tensor  # [B] probability that the episode went on after it
+    continues: Tensor  # [B] 1 where the episode went on after it, 0 where it ended
     member: Tensor  # [B] 0…E - 1
 
 
@@ -85,11 +91,11 @@ class EnsembleModel(nn.Module):
         shown = len(self._plain) + sum(v.categories or 0 for v in variables)
         inputs = shown + len(spec.actions)
         self.net = _layers(config.members, [inputs, *[hidden] * config.layers, 2 * numbers + categories])
-        self.signals = _layers(config.members, [inputs + shown, hidden, 2])
+        self.signals = _layers(config.members, [inputs + shown, hidden, 2 * _BINS])
         for name in ("mean", "scale", "low", "high"):
             self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
         self.register_buffer("change", torch.ones(numbers))
-        self.register_buffer("pay", torch.tensor([0.0, 1.0]))  # mean and standard deviation of rewards
+        self.register_buffer("bins", torch.zeros(_BINS))  # rewards
         self.register_buffer("seen", torch.zeros(config.moments, len(variables) + 1))  # moments, and their rewards
         axes = spec.controls
         self.register_buffer("centre", torch.tensor([(a.low + a.high) / 2 for a in axes]), persistent=False)
@@ -100,7 +106,7 @@ class EnsembleModel(nn.Module):
     low: Tensor
     high: Tensor
     change: Tensor
-    pay: Tensor
+    bins: Tensor
     seen: Tensor
     centre: Tensor
     reach: Tensor
@@ -118,7 +124,8 @@ class EnsembleModel(nn.Module):
         self.low.copy_(everything.amin(0) - margin)
         self.high.copy_(everything.amax(0) + margin)
         self.change.copy_(_deviation((after - values).double()[:, self.numbers]))
-        self.pay.copy_(torch.stack([reward.double().mean(), reward.double().std(unbiased=False)]))
+        ends = symlog(reward.double()).aminmax()
+        self.bins.copy_(symexp(torch.linspace(float(ends.min), float(ends.max), _BINS, dtype=torch.float64)))
 
     @torch.no_grad()
     def remember(self, values: Tensor, reward: Tensor, first: Tensor, generator: torch.Generator) -> None:
@@ -187,11 +194,15 @@ class EnsembleModel(nn.Module):
         if self._exogenous:
             values[:, self._exogenous] = belief.values[:, self._exogenous]
         signals = self._own(self.signals, torch.cat([inputs, self._shown(values)], -1), belief.member)
-        reward = signals[:, 0] * self.pay[1] + self.pay[0]
-        return replace(belief, values=values, reward=reward, continues=signals[:, 1].sigmoid())
+        chances = signals.view(-1, 2, _BINS).softmax(-1)  # of bins, where it ends and where it goes on
+        ends = (signals[:, :_BINS].logsumexp(-1) - signals[:, _BINS:].logsumexp(-1)).sigmoid()
+        over = torch.rand_like(ends) < ends * (ends > _RAREST)
+        chances = torch.where(over[:, None], chances[:, 0], chances[:, 1])
+        reward = (chances * (self.bins - self.bins[0])).sum(-1) + self.bins[0]  # exact where all are the same
+        return replace(belief, values=values, reward=reward, continues=(~over).float())
 
     def readout(self, belief: EnsembleBelief) -> Readout:
-        """Return the values as they are, and the reward and chance to go on of the last imagined transition."""
+        """Return the values as they are, and the reward of the last imagined transition and whether it went on."""
         return Readout(belief.values, belief.reward, belief.continues)
 
     @torch.no_grad()
@@ -286,12 +297,13 @@ class EnsembleModel(nn.Module):
         inputs = self._inputs(before, action)
         every = (self.config.members, -1, -1)
         said = self._split(self.net(inputs.expand(*every)))
-        signals = self.signals(torch.cat([inputs, self._shown(after)], -1).expand(*every))  # [E, n, 2]
-        paid = ((reward - self.pay[0]) / self.pay[1].clamp(min=1e-6)).expand_as(signals[..., 0])
+        signals = self.signals(torch.cat([inputs, self._shown(after)], -1).expand(*every))  # [E, n, 2 · bins]
+        low, high = symlog(self.bins[[0, -1]])
+        place = (symlog(reward.float()).clamp(low, high) - low) / (high - low).clamp(min=1e-9) * (_BINS - 1)
+        place = (place + _BINS * continues).clamp(max=2 * _BINS - 1)
         losses = {
             "change": -self._likelihood(said, before, after).mean(),
-            "reward": F.mse_loss(signals[..., 0], paid),
-            "continues": F.binary_cross_entropy_with_logits(signals[..., 1], continues.expand_as(paid)),
+            "reward and end": two_hot(signals, place.expand(signals.shape[:-1])).mean(),
         }
         seen = batch.observation.flatten(0, 1).float()
         return losses, replace(self.initial(len(seen)), values=seen)

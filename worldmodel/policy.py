@@ -43,7 +43,7 @@ class PolicyConfig(BaseModel):
     rate: float = Field(default=1e-3, gt=0)
     epochs: int = Field(default=5, ge=1)
     batches: int = Field(default=8, ge=1)
-    rounds: int = Field(default=40, ge=0)
+    rounds: int = Field(default=60, ge=0)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ for keeping to what is asked; what is achieved pays 1 for ever after, what has f
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,9 @@ from gedanken.worlds.objectives import Optimize, Reach, outcome
 
 _STRANGEST = 10.0
 """Most that an unknown transition pays, in means of those that were imagined."""
+
+_LOOKS = 2.0
+"""How far ahead a policy is judged, in 1 / (1 - discount) actions; what comes later is worth an eighth of all."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Practice:
             torch.manual_seed(seed)
             self.policy = Policy(model.spec, model.features(model.initial(1)).shape[1], config)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.rate, eps=1e-5)
-        self.strange = 0.0
+        self.strange, self._rounds = 0.0, 0
         self.begin()
 
     def begin(self) -> None:
@@ -69,6 +73,37 @@ class Practice:
         self.unit, self.worst = (unit if unit > 1e-6 else 1.0), float(loss.quantile(0.95))
         self.starts, self.count = starts, len(loss)
         self.rows = self.model.suppose(self._fresh(self.config.rows), torch.zeros(self.config.rows, 0, 0))
+
+    def practise(self, rounds: int, *, settling: bool = False) -> None:
+        """Begin all futures anew and do so many rounds; `settling`, the rate falls to nothing over them.
+
+        A policy that is practised on and on is lost now and then: a step was too large, or the model was fitted anew.
+        After settling, it is what it was before where that earns more.
+        """
+        self.begin()
+        before = (self.worth(), copy.deepcopy(self.policy.state_dict())) if settling and self._rounds else None
+        for done in range(rounds):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.rate * (1 - done / rounds if settling else 1)
+            self.round()
+        self._rounds += rounds
+        if before and before[0] > self.worth():
+            self.policy.load_state_dict(before[1])
+
+    @torch.no_grad()
+    def worth(self) -> float:
+        """Return what the policy's likeliest actions earn in imagination, discounted, a mean over futures."""
+        c, earned = self.config, torch.zeros(self.config.rows)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the same futures' noise for all that are compared
+            picked = torch.randint(self.count, (c.rows,))
+            rows, going = self.model.suppose(self.starts[picked], torch.zeros(c.rows, 0, 0)), torch.ones(c.rows)
+            for at in range(round(_LOOKS / (1 - c.discount))):
+                rows = self.model.imagine(rows, self.policy.likeliest(self.model.features(rows)))
+                pay, over = self._worth(rows)
+                earned += c.discount**at * going * pay
+                going = going * ~over
+        return float(earned.mean())
 
     @torch.enable_grad()
     def round(self) -> dict[str, float]:

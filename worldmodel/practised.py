@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,8 +29,7 @@ class Repertoire:
         """Return a task's policy."""
         if task not in self.policies:
             practice = Practice(self.model, task, self.config, seed=self.seed)
-            for _ in range(self.config.rounds):
-                practice.round()
+            practice.practise(self.config.rounds, settling=True)
             self.policies[task] = practice.policy
         return self.policies[task]
 
@@ -53,7 +51,7 @@ class Policies:
         """See `Finder`; a task's policy is the same however long ago it began."""
         groups: dict[Task, list[int]] = {}
         for row, task in enumerate(tasks):
-            groups.setdefault(replace(task, spent=0), []).append(row)
+            groups.setdefault(task.practised, []).append(row)
         features, actions = self.model.features(belief), torch.zeros(0)
         for task, rows in groups.items():
             policy, seen = self.policy(task), features[rows]

@@ -200,15 +200,19 @@ class TwoHot(nn.Module):
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the cross-entropy [N] of logits [N, bins] with numbers [N]."""
         low, high = self.bins[0].item(), self.bins[-1].item()
-        position = (symlog(target.float()).clamp(low, high) - low) / self.step
-        below = position.floor().clamp(max=len(self.bins) - 2).long()
-        share, each = position - below, logits.float().log_softmax(-1)
-        at = each.gather(1, torch.stack([below, below + 1], 1))
-        return -(at * torch.stack([1.0 - share, share], 1)).sum(1)
+        return two_hot(logits, (symlog(target.float()).clamp(low, high) - low) / self.step)
 
     def mean(self, logits: Tensor) -> Tensor:
         """Return the numbers [N] that logits [N, bins] mean."""
         return symexp((logits.float().softmax(-1) * self.bins).sum(-1))
+
+
+def two_hot(logits: Tensor, place: Tensor) -> Tensor:
+    """Return the cross-entropy […] of logits […, bins] with places […] between bins, each split to two neighbours."""
+    below = place.floor().clamp(max=logits.shape[-1] - 2).long()
+    share, each = place - below, logits.float().log_softmax(-1)
+    at = each.gather(-1, torch.stack([below, below + 1], -1))
+    return -(at * torch.stack([1.0 - share, share], -1)).sum(-1)
 
 
 def symlog(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -16,11 +16,20 @@ from gedanken.worlds.spec import Plan, WorldSpec
 
 @dataclass(frozen=True)
 class Task:
-    """An objective, `spent` actions after it began, and what must never happen meanwhile."""
+    """An objective, `spent` actions after it began, and what must never happen meanwhile.
+
+    What is to be avoided begins with an action, too: what that is done for, says the next task, `then`.
+    """
 
     objective: Objective
     standing: tuple[Avoid, ...] = ()
     spent: int = 0
+    then: Task | None = None
+
+    @property
+    def practised(self) -> Task:
+        """Return the task for whose sake one acts, however long ago it began: what there are policies for."""
+        return self.then.practised if self.then else replace(self, spent=0)
 
 
 @dataclass(frozen=True)
@@ -47,5 +56,14 @@ class Finder(Protocol):
 
 def tasks_of(spec: WorldSpec, plan: Plan) -> list[Task]:
     """Return what has to be done at each step of a plan, before its first action."""
-    steps = plan.steps
-    return [Task(objective_of(spec, step), standing(spec, steps[: k + 1])) for k, step in enumerate(steps)]
+    steps, tasks, after = plan.steps, list[Task](), None
+    for k in reversed(range(len(steps))):
+        objective = objective_of(spec, steps[k])
+        after = Task(objective, standing(spec, steps[: k + 1]), then=after if isinstance(objective, Avoid) else None)
+        tasks.append(after)
+    return tasks[::-1]
+
+
+def practised_for(spec: WorldSpec, plan: Plan) -> list[Task]:
+    """Return what has to be practised for a plan, each task once, in the order of its steps."""
+    return list(dict.fromkeys(task.practised for task in tasks_of(spec, plan)))

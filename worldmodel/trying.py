@@ -26,7 +26,7 @@ from gedanken.worldmodel.policy_practice import Practice
 from gedanken.worldmodel.practised import Policies
 from gedanken.worldmodel.protocol import Belief, VectorDynamics
 from gedanken.worldmodel.search import Search, SearchConfig
-from gedanken.worldmodel.tasks import Task, tasks_of
+from gedanken.worldmodel.tasks import Task, practised_for
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
 from gedanken.worlds.objectives import Optimize, objective_of
 from gedanken.worlds.spec import Plan
@@ -60,7 +60,8 @@ class TryConfig(BaseModel):
         then: gradient steps each later time.
         acting: whether a policy that is practised in imagination says what to do, or a search.
         policy: how a policy is practised.
-        rounds: rounds of practice each time that the model was fitted, three times as many the first and the last time.
+        rounds: rounds of practice each time that the model was fitted, three times as many the first and the last time;
+            then as many from nothing, too, and what earns more in imagination is kept.
         search: how actions are searched for.
         seed: seed of everything.
         foretold: futures imagined before an episode whose plan can fail, so that what comes true of it can be counted;
@@ -98,19 +99,19 @@ class Tried:
 class Apprentice:
     """A model that is being learned by trying a plan, and who acts meanwhile.
 
-    `policies` are those of the plan's steps; none where actions are searched for.
+    `policies` are those that are practised for the plan, `tasks` in their order; none where actions are searched for.
     """
 
     def __init__(self, model: EnsembleModel, plan: Plan, config: TryConfig) -> None:
         self.model, self.plan, self.config = cast(VectorDynamics, model), plan, config
-        self.tasks = tasks_of(model.spec, plan) if config.acting == "policy" else []
+        self.tasks = practised_for(model.spec, plan) if config.acting == "policy" else []
         self._fitted, self._model = 0, model
         self._practices: list[Practice] = []
         self._curious: Practice | None = None
 
     @property
     def policies(self) -> tuple[Policy, ...]:
-        """Return the policies of the plan's steps, in order; none before the first fit."""
+        """Return the policies of the tasks, in order; none before the first fit."""
         return tuple(practice.policy for practice in self._practices)
 
     def learn(self, episodes: Sequence[Episode], seed: int, steps: int | None = None) -> None:
@@ -126,11 +127,20 @@ class Apprentice:
             return
         if self._explores(taken):
             curious, self._curious = bool(self._curious), self._curious or self._practice(self.tasks[0], curiosity=1.0)
-            _practise([self._curious], c.rounds if curious else 3 * c.rounds)
+            self._curious.practise(c.rounds if curious else 3 * c.rounds)
             return
-        again = bool(self._practices) and taken < c.steps
+        again, last = bool(self._practices), taken >= c.steps
         self._practices = self._practices or [self._practice(task) for task in self.tasks]
-        _practise(self._practices, c.rounds if again else 3 * c.rounds)
+        for practice in self._practices:
+            practice.practise(c.rounds if again and not last else 3 * c.rounds, settling=last)
+        if last and again:
+            self._practices = [self._anew(practice) for practice in self._practices]
+
+    def _anew(self, practice: Practice) -> Practice:
+        """Practise a task from nothing in the model as it is now; return what earns more, that or the given one."""
+        other = Practice(self.model, practice.task, self.config.policy, seed=self.config.seed + 1)
+        other.practise(3 * self.config.rounds, settling=True)
+        return other if other.worth() > practice.worth() else practice
 
     def _explores(self, taken: int) -> bool:
         return taken < min(self.config.random + self.config.explored * self.config.steps, self.config.steps)
@@ -146,13 +156,6 @@ class Apprentice:
         known = dict.fromkeys(self.tasks, self._curious.policy) if self._curious is not None else {}
         known |= dict(zip(self.tasks, self.policies, strict=False))
         return ObjectiveActor(model, Policies(model, known.__getitem__, drawn=True), Policies(model, known.__getitem__))
-
-
-def _practise(practices: Sequence[Practice], rounds: int) -> None:
-    for practice in practices:
-        practice.begin()
-        for _ in range(rounds):
-            practice.round()
 
 
 def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = ()) -> Iterator[Tried]:

@@ -21,11 +21,11 @@ from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.policy_practice import Practice
 from gedanken.worldmodel.practised import Policies, Repertoire
 from gedanken.worldmodel.protocol import Readout
-from gedanken.worldmodel.tasks import Task, tasks_of
+from gedanken.worldmodel.tasks import Task, practised_for, tasks_of
 from gedanken.worlds.spec import WorldSpec
 
 BRIEF = PolicyConfig(hidden=32, rows=90, rate=5e-3, life=30, epochs=3)
-ROUNDS = 30
+ROUNDS = 50
 CARTS = pytest.mark.parametrize("spec", [numbers.DISCRETE, numbers.CONTROLS], ids=["discrete", "controls"])
 
 
@@ -66,8 +66,7 @@ class Truth:
 def practised(spec: WorldSpec, plan: str, rounds: int = ROUNDS, **more: Any) -> Practice:
     model: Any = Truth(spec)
     practice = Practice(model, tasks_of(spec, spec.parse_plan(plan))[-1], BRIEF, seed=0, **more)
-    for _ in range(rounds):
-        practice.round()
+    practice.practise(rounds, settling=True)
     return practice
 
 
@@ -112,6 +111,34 @@ class TestWhatIsPractisedIsWhatWasAsked:
         assert path(practised(spec, "minimize(x, for 99)"), (0.0, 0.0), 25)[-1][0] < -0.5
 
 
+def test_settling_loses_no_policy_and_practising_on_may() -> None:
+    def wild() -> Practice:
+        practice = practised(numbers.CONTROLS, "maximize(v, for 9)", rounds=0)
+        practice.practise(ROUNDS)
+        for group in practice.optimizer.param_groups:
+            group["eps"] = 1e-12
+        practice.config = practice.config.model_copy(update={"rate": 1.0, "epochs": 1})
+        return practice
+
+    lost, kept = wild(), wild()
+    before = kept.worth()
+    assert before > practised(numbers.CONTROLS, "maximize(v, for 9)", rounds=0).worth()
+    lost.practise(3)
+    kept.practise(3, settling=True)
+    assert lost.worth() < before - 0.1 * abs(before)
+    assert kept.worth() == before
+
+
+def test_what_is_done_while_avoiding_is_done_for_the_next_step() -> None:
+    spec = numbers.CONTROLS
+    plan = spec.parse_plan("avoid(v > 5)\nreach(x, 1 ± 0.1, within 9)\navoid(x > 2)\nkeep(x, 0..2, for 9)")
+    tasks = tasks_of(spec, plan)
+    assert [task.practised for task in tasks] == [tasks[1], tasks[1], tasks[3], tasks[3]]
+    assert practised_for(spec, plan) == [tasks[1], tasks[3]]
+    only = spec.parse_plan("avoid(v > 5)")
+    assert practised_for(spec, only) == tasks_of(spec, only), "nothing else is asked for"
+
+
 def test_the_same_seed_makes_the_same_policy_whatever_else_is_drawn() -> None:
     weights = []
     for before in (1, 2):
@@ -145,7 +172,7 @@ def test_policies_are_kept_with_the_model_that_they_were_practised_in(spec: Worl
     fit(model, numbers.episodes(spec, 20), steps=5, seed=0)
     config = PolicyConfig(hidden=8, rows=30, rounds=2)
     text = "avoid(v > 5);maximize(reward, for 9)"
-    tasks = tasks_of(spec, spec.parse_plan(text.replace(";", "\n")))
+    tasks = practised_for(spec, spec.parse_plan(text.replace(";", "\n")))
     policies = tuple(Practice(model, task, config, seed=1).policy for task in tasks)
     card = {"plan": text, "policy": config.model_dump(mode="json")}
     folder = checkpoint.save(TrainedDynamics(model, "cart", None, card, policies), tmp_path / "cart")
