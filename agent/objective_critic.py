@@ -78,8 +78,7 @@ class ObjectiveCritic:
         words += "" if actions != actions else f", in about {actions:.0f} actions"
         if failing is not None:
             ends = rehearsal.ends[index][ended == failing].cpu().numpy()
-            words = f"step {failing + 1} {plan.steps[failing]} fails in {int(failed[failing])} of {futures} futures: "
-            words += self._shortfall(plan, failing, ends)
+            words = told_failing(plan, failing, int(failed[failing]), futures, self._shortfall(plan, failing, ends))
         elif satisfies is not None and satisfies < 0.5:
             words = NOT_ASKED
         words += self._unseen(plan)
@@ -115,6 +114,11 @@ class ObjectiveCritic:
         objectives = [(step, objective_of(self.spec, step)) for step in plan.steps]
         long = [step for step, objective in objectives if max(objective.earliest, objective.grace) > self.horizon]
         return "".join(f"; of {step} only the first {self.horizon} actions were imagined" for step in long)
+
+
+def told_failing(plan: Plan, index: int, failed: int, futures: int, why: str) -> str:
+    """Say which step of a plan fails, in how many futures, and how a typical one of these ended."""
+    return f"step {index + 1} {plan.steps[index]} fails in {failed} of {futures} futures: {why}"
 
 
 def calibrated(pairs: Sequence[Mapping[str, Any]]) -> Calibration:

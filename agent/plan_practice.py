@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from gedanken.agent import schema_practice
 from gedanken.agent.act import not_achieved, stood_still, surprised
 from gedanken.agent.critic import reasons
 from gedanken.agent.goals import LONGEST_GOAL
@@ -27,11 +28,11 @@ from gedanken.worlds.spec import NONE, Plan, WorldSpec
 from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal
 
 PROMPT = "plan"
-SCHEMAS = 0.3
+SCHEMAS = 0.35
 """Share of goals for made-up worlds of numbers."""
 
 OWN, LOOKED, REVISED = 0.25, 0.6, 0.15
-"""Shares of the others: in the world's own words, after a look around, with prompts that tell of a failed plan."""
+"""Shares of the others: in the world's own words, after a look around; and of all that tell of a failed plan."""
 
 FUTURES = 16
 """Of a rehearsal that a failed plan is said to have had."""
@@ -120,8 +121,11 @@ class Practice:
         unmet = bool(rng.random() < UNMET)
         if rng.random() < SCHEMAS:
             asked = schema_goal("training", rng)
-            text = self._unmet(self._level(rng), rng) if unmet else asked.text
-            return render(PROMPT, scene=asked.schema.scene, goal=text), f"{NONE if unmet else asked.plan}\n"
+            if unmet:
+                text = self._unmet(self._level(rng), rng)
+                return render(PROMPT, scene=asked.schema.scene, goal=text), f"{NONE}\n"
+            attempts, plan = schema_practice.tried(asked, rng) if rng.random() < REVISED else ([], asked.plan)
+            return render(PROMPT, scene=asked.schema.scene, goal=asked.text, attempts=attempts), f"{plan}\n"
         mistake = bool(rng.random() < MISTAKEN)
         revised, doubted = mistake or bool(rng.random() < REVISED), bool(rng.random() < DOUBTED)
         for turn in range(TRIES):
