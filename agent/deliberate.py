@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Candidate, Forecast, Imagining, Judged, Proposed, Rehearsed, View
+from gedanken.agent.events import Candidate, Forecast, Imagining, Judged, Practising, Proposed, Rehearsed, View
 from gedanken.agent.llm.protocol import LanguageModel, training_of
 from gedanken.agent.mind import Describe, Judge, Sink, view_of
 from gedanken.agent.propose import Attempt
@@ -27,6 +27,9 @@ from gedanken.worlds.spec import Plan
 NEW = 0.1
 """Least probability of all new plans together for which a revision is rehearsed."""
 
+BARELY = 0.1
+"""Least probability that a plan is what is meant for which it is rehearsed, where the critic knows that beforehand."""
+
 FRAMES = 8
 """Imagined frames that an event shows."""
 
@@ -37,6 +40,15 @@ class Listener(Protocol):
 
     def satisfies(self, goal: str, plans: Sequence[Plan]) -> list[float]:
         """Return, for each plan, the probability that achieving its steps meets the goal."""
+        ...
+
+
+@runtime_checkable
+class Sieve(Protocol):
+    """A critic that knows before anything is imagined which plans cannot be what is meant."""
+
+    def could_mean(self, plans: Sequence[Plan], readings: Sequence[Reading]) -> list[float]:
+        """Return, for each plan, the probability that it holds what is meant."""
         ...
 
 
@@ -60,6 +72,17 @@ class Option:
         return Candidate(plan=str(self.plan), log_probability=self.log_probability, round=self.round)
 
 
+def worth_rehearsing(
+    critic: object, candidates: Sequence[Candidate], plans: Sequence[Plan], readings: Sequence[Reading]
+) -> list[Candidate]:
+    """Return the candidates without those that are hardly meant; at least the one that is most of all."""
+    if not readings or not isinstance(critic, Sieve):
+        return list(candidates)
+    meant = critic.could_mean(plans, readings)
+    least = min(BARELY, max(meant))
+    return [candidate for candidate, chance in zip(candidates, meant, strict=True) if chance >= least]
+
+
 def imagine(
     actor: Actor,
     belief: Belief,
@@ -74,11 +97,13 @@ def imagine(
 
     Where first steps were achieved already, the plan is rehearsed without them as well as whole: whether they still
     hold shows in what is imagined. The rehearsal that is returned speaks of whole plans: steps left out are reached
-    after 0 actions. `emit` hears of every moment of the first plan's first future in which something changes. `inputs`
-    sets exogenous variables for all futures.
+    after 0 actions. `emit` hears of what has to be practised first, and of every moment of the first plan's first
+    future in which something changes. `inputs` sets exogenous variables for all futures.
     """
-    began = time.perf_counter()
     shown: list[View] = []
+    for step in actor.prepare(plans):
+        emit(Practising(round=round, step=step))
+    began = time.perf_counter()
 
     def show(views: Tensor) -> None:
         view = view_of(views[0])

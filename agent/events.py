@@ -77,6 +77,14 @@ class Forecast(_Event):
     actions: float | None
 
 
+class Practising(_Event):
+    """A step that nobody knows how to do yet is about to be practised in imagination, before plans are rehearsed."""
+
+    kind: Literal["practising"] = "practising"
+    round: int
+    step: str
+
+
 class Imagining(_Event):
     """A moment of the first plan's first future, while plans are being rehearsed."""
 
@@ -269,6 +277,7 @@ Event = Annotated[
     | Perceived
     | Proposed
     | Imagining
+    | Practising
     | Rehearsed
     | Judged
     | Revising

@@ -111,15 +111,17 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
     mind.heed()
     candidates, judged = candidates_of(state), options_of(state)
     if candidates:
-        number = state["round"] - 1
-        plans = [mind.world.spec.parse_plan(candidate.plan) for candidate in candidates]
+        number, spec = state["round"] - 1, mind.world.spec
+        written = [*first_of(state), *(option.candidate for option in judged), *candidates]
+        readings = readings_of(mind.world, mind.llm, written)
+        plans = [spec.parse_plan(candidate.plan) for candidate in candidates]
+        candidates = deliberate.worth_rehearsing(mind.critic, candidates, plans, readings)
+        plans = [spec.parse_plan(candidate.plan) for candidate in candidates]
         achieved = mind.session.achieved_steps()
         rehearsal, begins, rehearsed = deliberate.imagine(
             mind.trained.actor, mind.session.belief, plans, achieved, mind.config, number, mind.emit
         )
         mind.emit(rehearsed)
-        written = [*first_of(state), *(option.candidate for option in judged), *candidates]
-        readings = readings_of(mind.world, mind.llm, written)
         verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number, readings)
         mind.emit(verdicts)
         judged = judged + deliberate.options(candidates, verdicts.verdicts, begins)

@@ -52,6 +52,10 @@ class ObjectiveCritic:
         self.spec, self.horizon = spec, horizon
         self.calibration = calibration or Calibration()
 
+    def could_mean(self, plans: Sequence[Plan], readings: Sequence[Reading]) -> list[float]:
+        """See `deliberate.Sieve`."""
+        return kept_to(plans, readings)
+
     def judge(
         self,
         goal: str,
@@ -62,7 +66,7 @@ class ObjectiveCritic:
         """Return one verdict per plan, in the rehearsal's order; without `readings`, what is meant is not judged."""
         evidence = evidence_of(rehearsal, torch.ones(len(rehearsal.plans)))
         meant: Sequence[float | None] = (
-            kept_to(rehearsal.plans, readings) if readings else [None] * len(rehearsal.plans)
+            self.could_mean(rehearsal.plans, readings) if readings else [None] * len(rehearsal.plans)
         )
         return [self._verdict(rehearsal, evidence, index, satisfies) for index, satisfies in enumerate(meant)]
 

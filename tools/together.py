@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
@@ -131,12 +131,22 @@ class SharedActor:
     """
 
     def __init__(self, actor: Actor, floor: threading.Lock | None = None) -> None:
-        self.actor = actor
-        self._gathered = Gathered(self._answer, floor)
+        self.actor, self._floor = actor, floor or threading.Lock()
+        self._gathered = Gathered(self._answer, self._floor)
 
     def pursue(self, plan: Plan, index: int) -> Pursuit:
         """See `Actor`."""
         return self.actor.pursue(plan, index)
+
+    def prepare(self, plans: Sequence[Plan]) -> Iterator[str]:
+        """See `Actor`; what one practises, the others need not, and rehearse when it is done."""
+        steps = self.actor.prepare(plans)
+        while True:
+            with self._floor:
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
 
     def rehearse(
         self,

@@ -5,7 +5,7 @@ Two do: `Cloned` where a demonstrator was imitated, `objective_actor.ObjectiveAc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -31,6 +31,10 @@ class Actor(Protocol):
 
     def pursue(self, plan: Plan, index: int) -> Pursuit:
         """Begin a step of a plan in reality."""
+        ...
+
+    def prepare(self, plans: Sequence[Plan]) -> Iterator[str]:
+        """Practise in imagination what plans ask for and nobody knows how to do; yield each such step before it is."""
         ...
 
     def rehearse(
@@ -64,6 +68,10 @@ class Cloned:
         """See `Actor`."""
         codes = self.controller.model.spec.step_codes(plan.steps[index])
         return _ClonedPursuit(self.controller, torch.tensor([codes]))
+
+    def prepare(self, plans: Sequence[Plan]) -> Iterator[str]:
+        """See `Actor`; whatever can be asked for was learned before."""
+        return iter(())
 
     def rehearse(
         self,

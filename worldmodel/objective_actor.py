@@ -6,7 +6,7 @@ will do without knowing which member is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +31,14 @@ class ObjectiveActor:
     def pursue(self, plan: Plan, index: int) -> Pursuit:
         """See `Actor`."""
         return _Pursuit(self.acting, tasks_of(self.model.spec, plan)[index])
+
+    def prepare(self, plans: Sequence[Plan]) -> Iterator[str]:
+        """See `Actor`."""
+        for plan in plans:
+            for step, task in zip(plan.steps, tasks_of(self.model.spec, plan), strict=True):
+                if task.then is None and not self.acting.knows(task):
+                    yield str(step)
+                    self.acting.practise(task)
 
     @torch.no_grad()
     def rehearse(

@@ -44,6 +44,14 @@ class Policies:
         """Return nothing, for so many tasks: a policy remembers nothing."""
         return torch.zeros(problems, 0)
 
+    def knows(self, task: Task) -> bool:
+        """See `Finder`."""
+        return not isinstance(self.policy, Repertoire) or task.practised in self.policy.policies
+
+    def practise(self, task: Task) -> None:
+        """See `Finder`."""
+        self.policy(task.practised)
+
     @torch.no_grad()
     def __call__(
         self, belief: Belief, tasks: Sequence[Task], memory: Tensor | None, generator: torch.Generator

@@ -96,6 +96,13 @@ class Search:
         first = middle[:, 0]
         return Searched(first.argmax(-1) if self.discrete else self._natural(first), middle, share)
 
+    def knows(self, task: Task) -> bool:
+        """See `Finder`; everything is searched for when it is to be done."""
+        return True
+
+    def practise(self, task: Task) -> None:
+        """See `Finder`."""
+
     # ---- proposals -------------------------------------------------------------------------------------------------
 
     def fresh(self, problems: int) -> Tensor:

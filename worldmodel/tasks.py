@@ -47,6 +47,14 @@ class Finder(Protocol):
         """Return what is remembered of tasks that begin, [B, …]."""
         ...
 
+    def knows(self, task: Task) -> bool:
+        """Return whether a task can be done at once, without practising it first."""
+        ...
+
+    def practise(self, task: Task) -> None:
+        """Learn what a task takes; seconds, for one that is not known."""
+        ...
+
     def __call__(
         self, belief: Belief, tasks: Sequence[Task], memory: Tensor | None, generator: torch.Generator
     ) -> Found:

@@ -21,6 +21,7 @@ from gedanken.agent.events import (
     Learned,
     Outcome,
     Perceived,
+    Practising,
     Proposed,
     Rehearsed,
     Replanning,
@@ -74,6 +75,10 @@ class Story(Teller):
         for candidate in shown:
             said = "" if candidate.log_probability is None else f"  [dim]{candidate.log_probability:.1f} nats[/]"
             self._more(f"· {escape(_line(candidate.plan))}{said}")
+
+    def _practising(self, event: Practising) -> None:
+        self._say("Practises", f"{escape(event.step)} [dim]in imagination: nobody has asked for it before[/]")
+        super()._practising(event)
 
     def _rehearsed(self, event: Rehearsed) -> None:
         what = f"{len(event.plans)} × {event.futures} futures, {event.actions:,} actions"

@@ -17,6 +17,7 @@ from gedanken.agent.events import (
     Forecast,
     Imagining,
     Perceived,
+    Practising,
     Rehearsed,
     StepEnded,
     StepStarted,
@@ -82,6 +83,10 @@ class Teller:
                 pictures.add_column(name, no_wrap=True)
             pictures.add_row(*(drawn for _, drawn in shown))
             self._move(self._waiting, beside(event.plan, pictures))
+
+    def _practising(self, event: Practising) -> None:
+        self._waiting = Waiting(f"practising {event.step} in imagination")
+        self._move(self._waiting, *self._meanwhile())
 
     def _rehearsed(self, event: Rehearsed) -> None:
         self._forecasts.update(zip(event.plans, event.forecasts, strict=False))

@@ -14,11 +14,12 @@ import exact_house as exact
 
 from gedanken.agent import whatif
 from gedanken.agent.agent import Agent
-from gedanken.agent.deliberate import Option, choose, likelihoods, wants_revision
-from gedanken.agent.events import Event, Judged, Proposed, StepEnded, from_line, to_line
+from gedanken.agent.deliberate import Option, choose, likelihoods, wants_revision, worth_rehearsing
+from gedanken.agent.events import Candidate, Event, Judged, Proposed, StepEnded, from_line, to_line
 from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.objective_critic import FEWEST, ObjectiveCritic, calibrated, pairs_of
+from gedanken.agent.readings import Reading
 from gedanken.agent.session import Session
 from gedanken.agent.telling.story import Story
 from gedanken.agent.trace import Trace
@@ -153,6 +154,36 @@ def test_where_meaning_is_not_judged_the_language_models_belief_counts_beside_su
     config = exact.LoopConfig.preset("debug")
     assert wants_revision([sure_but_odd, meant], config) is None  # 80 % of 75 %
     assert "succeeds in 10%" in str(wants_revision([sure_but_odd, Option(verdict(0.1, KEEP), 0, 0.0)], config))
+
+
+def test_what_is_hardly_meant_is_not_rehearsed_where_that_is_known() -> None:
+    spec = exact.house().spec
+    written = [Candidate(plan=text, log_probability=log, round=0) for text, log in ((KEEP, -0.1), (IDLE, -6.0))]
+    plans = [spec.parse_plan(candidate.plan) for candidate in written]
+    readings = [
+        Reading(plan, "", 0, float(candidate.log_probability or 0))
+        for plan, candidate in zip(plans, written, strict=True)
+    ]
+    critic = ObjectiveCritic(spec, 50)
+    assert worth_rehearsing(critic, written, plans, readings) == written[:1]
+    assert worth_rehearsing(critic, written, plans, []) == written, "nobody knows"
+    assert worth_rehearsing(object(), written, plans, readings) == written
+    assert worth_rehearsing(critic, written[1:], plans[1:], readings) == written[1:], "the best there is"
+
+
+def test_a_step_that_nobody_knows_is_practised_before_it_is_rehearsed_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with exact.agent_in(tmp_path, lambda prompt: [WARM]) as agent:
+        monkeypatch.setattr(type(agent.trained.actor), "prepare", lambda self, plans: iter(WARM.splitlines()[:1]))
+        heard, _ = run(agent, GOAL)
+    kinds = [event.kind for event in heard]
+    assert kinds.index("proposed") < kinds.index("practising") < kinds.index("rehearsed")
+    told = StringIO()
+    tell = Story(agent.world.spec, Console(file=told, width=120))
+    for event in heard:
+        tell(event)
+    assert "Practises reach(room, 20 ± 0.5, within 10)" in told.getvalue()
 
 
 def test_predictions_are_calibrated_on_what_came_of_them_where_there_are_enough() -> None:

@@ -17,6 +17,7 @@ from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
 from gedanken.worldmodel.fit import fit
+from gedanken.worldmodel.objective_actor import ObjectiveActor
 from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.policy_practice import Practice
 from gedanken.worldmodel.practised import Policies, Repertoire
@@ -158,6 +159,14 @@ def test_a_task_is_practised_once_and_rows_are_asked_by_their_tasks() -> None:
     now = model.initial(1).repeat(4)
     found = finder(now, [right, left, later, left], None, generator)
     assert found.action.tolist() == [2, 0, 2, 0] and len(repertoire.policies) == 2
+    actor, plan = (
+        ObjectiveActor(model, finder, finder),
+        spec.parse_plan("avoid(x > 5)\nmaximize(v, for 9)\nminimize(x, for 9)"),
+    )
+    before = len(repertoire.policies)
+    told = [(text, len(repertoire.policies)) for text in actor.prepare([plan, plan])]
+    assert told == [("maximize(v, for 9)", before), ("minimize(x, for 9)", before + 1)], "told before it is practised"
+    assert not list(actor.prepare([plan]))
     policies = dict(repertoire.policies)
     finder(now, [later] * 4, found.memory, generator)
     assert all(repertoire.policies[task] is policy for task, policy in policies.items())
