@@ -25,9 +25,11 @@ from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
+from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.trying import POLICIES, Apprentice, TryConfig, try_out
 from gedanken.worlds.gym_world import GymWorld
+from gedanken.worlds.spec import WorldSpec
 
 Size = Literal["debug", "small", "base"]
 
@@ -111,12 +113,18 @@ def _learn(world: GymWorld, setting: Setting, seed: int, path: Path) -> None:
     torch.manual_seed(seed)
     model = EnsembleModel(world.spec, SIZES[setting.size])
     apprentice = Apprentice(model, world.spec.parse_plan(REWARD), setting.config(seed))
-    with ExperienceStore(_folder() / f"{path.name}.sqlite") as store:
+    with ExperienceStore(_store(path.name)) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         for tried in try_out(world, apprentice, past):
             store.append(tried.episode)
-        lived = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
-    keep_learned(apprentice, lived, path, {"real_steps": sum(map(len, lived)), "setting": setting.plain()})
+    all_of_it = lived(path.name, world.spec)
+    keep_learned(apprentice, all_of_it, path, {"real_steps": sum(map(len, all_of_it)), "setting": setting.plain()})
+
+
+def lived(name: str, spec: WorldSpec) -> list[Episode]:
+    """Return the episodes that a world model, by its folder's name, was learned from. Raises StoreError."""
+    with ExperienceStore(_store(name)) as store:
+        return [episode for _, episode in store.episodes(spec_hash=spec.hash)]
 
 
 def peers_missing() -> bool:
@@ -168,6 +176,10 @@ def _alone(name: str) -> Iterator[None]:
     with (_folder() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _store(name: str) -> Path:
+    return _folder() / f"{name}.sqlite"
 
 
 def _folder() -> Path:

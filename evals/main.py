@@ -32,6 +32,7 @@ SUITES = {
     "planner": ("gedanken.evals.planner", "PlannerSuite"),
     "loop-ablation": ("gedanken.evals.loop_ablation", "LoopAblation"),
     "control": ("gedanken.evals.control", "ControlSuite"),
+    "number-model": ("gedanken.evals.number_model", "NumberModelSuite"),
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
 }
 DEFAULT = "babyai-local"

@@ -43,6 +43,7 @@ HEADINGS = {
     "planner": "Does the language model say what a goal means?",
     "loop-ablation": "What each part of the loop is worth",
     "control": "Worlds of numbers",
+    "number-model": "What is foretold in worlds of numbers",
     "speed": "Speed and cost",
 }
 WORST = {"world-model": "What surprised most"}

@@ -55,6 +55,7 @@ class TryConfig(BaseModel):
         steps: real actions in all.
         random: how many of them are drawn at random, before anything is known.
         explored: share of all that go where the model knows least, after those; only by policies.
+        longest: most actions of one episode; who hovers for a thousand learns no more from the last hundreds.
         every: real actions after which the model is fitted anew, at the end of an episode.
         first: gradient steps after the random ones.
         then: gradient steps each later time.
@@ -71,6 +72,7 @@ class TryConfig(BaseModel):
     steps: int = Field(default=5000, ge=1)
     random: int = Field(default=500, ge=1)
     explored: float = Field(default=0.2, ge=0, le=1)
+    longest: int = Field(default=1000, ge=1)
     every: int = Field(default=1000, ge=1)
     first: int = Field(default=600, ge=1)
     then: int = Field(default=300, ge=1)
@@ -180,7 +182,7 @@ def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = (
                 continue
             actor = apprentice.actor() if taken >= config.random else None
             inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
-            most = config.steps - taken
+            most = min(config.steps - taken, config.longest)
             foretold = config.foretold if apprentice.policies or config.acting == "search" else 0
             tried = pursue(world, env, plan, seed, actor, rng, inputs, most=most, foretold=foretold)
             episodes.append(tried.episode)
