@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gedanken.worlds.adapter import Adapter
+from gedanken.worlds.adapter import Adapter, Exogenous
 from gedanken.worlds.objectives import Avoid, objective_of, outcome
 from gedanken.worlds.spec import Plan, WorldSpec
 
-ADAPTERS: Mapping[str, Adapter] = {
+_CLASSIC = {
     "CartPole-v1": Adapter(
         environment="CartPole-v1",
         names=("position", "speed", "angle", "spin"),
@@ -47,6 +47,20 @@ ADAPTERS: Mapping[str, Adapter] = {
         actions=("nothing", "left engine", "main engine", "right engine"),
     ),
 }
+
+ADAPTERS: Mapping[str, Adapter] = {
+    **_CLASSIC,
+    "Pendulum-gravity": _CLASSIC["Pendulum-v1"].model_copy(
+        update={"exogenous": {"gravity": Exogenous(attribute="g", low=5, high=15, unit="m/s²")}}
+    ),
+    "CartPole-force": _CLASSIC["CartPole-v1"].model_copy(
+        update={"exogenous": {"force": Exogenous(attribute="force_mag", low=6, high=14, unit="N")}}
+    ),
+    "MountainCar-power": _CLASSIC["MountainCarContinuous-v0"].model_copy(
+        update={"exogenous": {"power": Exogenous(attribute="power", low=0.001, high=0.002)}}
+    ),
+}
+"""The last ones have an input that no plan controls."""
 
 GOALS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "CartPole-v1": (

@@ -33,6 +33,7 @@ SUITES = {
     "loop-ablation": ("gedanken.evals.loop_ablation", "LoopAblation"),
     "control": ("gedanken.evals.control", "ControlSuite"),
     "number-model": ("gedanken.evals.number_model", "NumberModelSuite"),
+    "whatif": ("gedanken.evals.whatif", "WhatIfSuite"),
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
 }
 DEFAULT = "babyai-local"

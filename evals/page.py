@@ -44,6 +44,7 @@ HEADINGS = {
     "loop-ablation": "What each part of the loop is worth",
     "control": "Worlds of numbers",
     "number-model": "What is foretold in worlds of numbers",
+    "whatif": "What if an input were another",
     "speed": "Speed and cost",
 }
 WORST = {"world-model": "What surprised most"}

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from gedanken.worldmodel.protocol import Belief
-from gedanken.worlds.objectives import Avoid, Objective, objective_of, standing
+from gedanken.worlds.objectives import Avoid, Keep, Objective, Optimize, Reach, objective_of, standing
 from gedanken.worlds.spec import Plan, WorldSpec
+
+EVER = 1_000_000
+"""Actions that no step takes."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Task:
 
     @property
     def practised(self) -> Task:
-        """Return the task for whose sake one acts, however long ago it began: what there are policies for."""
-        return self.then.practised if self.then else replace(self, spent=0)
+        """Return the task for whose sake one acts, however long it lasts: what there are policies for."""
+        return self.then.practised if self.then else Task(_for_ever(self.objective), self.standing)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class Finder(Protocol):
     ) -> Found:
         """Say what to do in B beliefs for as many tasks; `memory` is the last answer's, None for the first."""
         ...
+
+
+def _for_ever(objective: Objective) -> Objective:
+    """Return an objective that takes or lasts as long as can be: policies know no clock."""
+    if isinstance(objective, Reach):
+        return replace(objective, within=EVER)
+    return replace(objective, duration=EVER) if isinstance(objective, Keep | Optimize) else objective
 
 
 def tasks_of(spec: WorldSpec, plan: Plan) -> list[Task]:

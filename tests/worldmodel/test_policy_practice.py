@@ -134,8 +134,12 @@ def test_what_is_done_while_avoiding_is_done_for_the_next_step() -> None:
     spec = numbers.CONTROLS
     plan = spec.parse_plan("avoid(v > 5)\nreach(x, 1 ± 0.1, within 9)\navoid(x > 2)\nkeep(x, 0..2, for 9)")
     tasks = tasks_of(spec, plan)
-    assert [task.practised for task in tasks] == [tasks[1], tasks[1], tasks[3], tasks[3]]
-    assert practised_for(spec, plan) == [tasks[1], tasks[3]]
+    reach, keep = (tasks[at].practised for at in (1, 3))
+    assert [task.practised for task in tasks] == [reach, reach, keep, keep]
+    assert reach.standing == tasks[1].standing and keep.standing == tasks[3].standing
+    assert practised_for(spec, plan) == [reach, keep]
+    longer = spec.parse_plan("avoid(v > 5)\nreach(x, 1 ± 0.1, within 500)")
+    assert practised_for(spec, longer) == [reach], "policies know no clock"
     only = spec.parse_plan("avoid(v > 5)")
     assert practised_for(spec, only) == tasks_of(spec, only), "nothing else is asked for"
 
