@@ -55,6 +55,8 @@ class TryConfig(BaseModel):
         steps: real actions in all.
         random: how many of them are drawn at random, before anything is known.
         explored: share of all that go where the model knows least, after those; only by policies.
+        greedy: share of the episodes for the plan in which the likeliest action is taken and not a drawn one: only
+            these show what a steady hand leads to.
         longest: most actions of one episode; who hovers for a thousand learns no more from the last hundreds.
         every: real actions after which the model is fitted anew, at the end of an episode.
         first: gradient steps after the random ones.
@@ -72,6 +74,7 @@ class TryConfig(BaseModel):
     steps: int = Field(default=5000, ge=1)
     random: int = Field(default=500, ge=1)
     explored: float = Field(default=0.2, ge=0, le=1)
+    greedy: float = Field(default=0.0, ge=0, le=1)
     longest: int = Field(default=1000, ge=1)
     every: int = Field(default=1000, ge=1)
     first: int = Field(default=600, ge=1)
@@ -150,14 +153,15 @@ class Apprentice:
     def _practice(self, task: Task, curiosity: float = 0.0) -> Practice:
         return Practice(self.model, task, self.config.policy, seed=self.config.seed, curiosity=curiosity)
 
-    def actor(self) -> ObjectiveActor:
-        """Return who acts next."""
+    def actor(self, *, greedy: bool = False) -> ObjectiveActor:
+        """Return who acts next; `greedy`, by what policies find likeliest."""
         c, model = self.config, self.model
         if not self.tasks:
             return ObjectiveActor(model, Search(model, c.search), Search(model, c.search.lighter()))
         known = dict.fromkeys(self.tasks, self._curious.policy) if self._curious is not None else {}
         known |= dict(zip(self.tasks, self.policies, strict=False))
-        return ObjectiveActor(model, Policies(model, known.__getitem__, drawn=True), Policies(model, known.__getitem__))
+        sure = Policies(model, known.__getitem__)
+        return ObjectiveActor(model, sure if greedy else Policies(model, known.__getitem__, drawn=True), sure)
 
 
 def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = ()) -> Iterator[Tried]:
@@ -180,7 +184,8 @@ def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = (
                 episodes.append(known.popleft())
                 seed = max(seed, episodes[-1].seed) + 1
                 continue
-            actor = apprentice.actor() if taken >= config.random else None
+            greedy = bool(np.random.default_rng((config.seed, seed, 5)).random() < config.greedy)
+            actor = apprentice.actor(greedy=greedy) if taken >= config.random else None
             inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
             most = min(config.steps - taken, config.longest)
             foretold = config.foretold if apprentice.policies or config.acting == "search" else 0
