@@ -148,6 +148,28 @@ GOALS: Mapping[str, tuple[tuple[str, str], ...]] = {
             "reach(position, -0.8 ± 0.05, within 200)\nreach(position, 0 ± 0.05, within 250)",
         ),
     ),
+    "LunarLander-v3": (
+        ("bring x to -0.5 give or take 0.1 within 300 steps", "reach(x, -0.5 ± 0.1, within 300)"),
+        ("bring the height to 0.5 give or take 0.1 within 200 steps", "reach(height, 0.5 ± 0.1, within 200)"),
+        ("keep the tilt between -0.2 and 0.2 for 100 actions", "keep(tilt, -0.2..0.2, for 100)"),
+        ("get the climb to 0.3 give or take 0.1 within 150 steps", "reach(climb, 0.3 ± 0.1, within 150)"),
+        ("get the drift to -0.3 give or take 0.1 within 150 steps", "reach(drift, -0.3 ± 0.1, within 150)"),
+        ("bring the left leg to 1 give or take 0.5 within 400 steps", "reach(left_leg, 1 ± 0.5, within 400)"),
+        ("keep the spin between -0.3 and 0.3 for 100 actions", "keep(spin, -0.3..0.3, for 100)"),
+        (
+            "don't let the tilt exceed 0.5. bring x to 0.5 give or take 0.1 within 300 steps",
+            "avoid(tilt > 0.5)\nreach(x, 0.5 ± 0.1, within 300)",
+        ),
+        (
+            "bring the height to 0.2 give or take 0.1 within 300 steps, but never let the climb be under -0.8",
+            "avoid(climb < -0.8)\nreach(height, 0.2 ± 0.1, within 300)",
+        ),
+        (
+            "first bring the height to 0.8 give or take 0.2 within 200 steps, "
+            "then keep the height between 0.4 and 1.2 for 100 steps",
+            "reach(height, 0.8 ± 0.2, within 200)\nkeep(height, 0.4..1.2, for 100)",
+        ),
+    ),
 }
 
 
