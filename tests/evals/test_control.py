@@ -146,7 +146,7 @@ def sample() -> dict[str, Any]:
     return {"task": "CartPole-v1", "seed": 0, "arm": "search", "return": 9.0, "steps": 9}
 
 
-@pytest.mark.parametrize("task", GOALS)
+@pytest.mark.parametrize("task", sorted(GOALS.keys() - set(ControlSuite.more_tasks)))  # those need more installed
 def test_every_world_has_ten_goals_whose_plans_it_understands(task: str) -> None:
     world = world_of(task)
     goals = [goal_of(world.spec, task, seed) for seed in range(10)]
