@@ -16,7 +16,7 @@ from torch import Tensor
 from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.protocol import Belief, VectorDynamics
 from gedanken.worldmodel.tasks import Task
-from gedanken.worlds.objectives import Optimize, Reach, outcome
+from gedanken.worlds.objectives import Avoid, Keep, Optimize, Reach, outcome
 
 _STRANGEST = 10.0
 """Most that an unknown transition pays, in means of those that were imagined."""
@@ -90,6 +90,15 @@ class Practice:
         if before and before[0] > self.worth():
             self.policy.load_state_dict(before[1])
 
+    @property
+    def most(self) -> float | None:
+        """Return what `worth` is where nothing is missing; None where more, or sooner, is always better."""
+        return 1 - self.config.discount**self._far if isinstance(self.task.objective, Keep | Avoid) else None
+
+    @property
+    def _far(self) -> int:
+        return round(_LOOKS / (1 - self.config.discount))
+
     @torch.no_grad()
     def worth(self) -> float:
         """Return what the policy's likeliest actions earn in imagination, discounted, a mean over futures."""
@@ -98,7 +107,7 @@ class Practice:
             torch.manual_seed(0)  # the same futures' noise for all that are compared
             picked = torch.randint(self.count, (c.rows,))
             rows, going = self.model.suppose(self.starts[picked], torch.zeros(c.rows, 0, 0)), torch.ones(c.rows)
-            for at in range(round(_LOOKS / (1 - c.discount))):
+            for at in range(self._far):
                 rows = self.model.imagine(rows, self.policy.likeliest(self.model.features(rows)))
                 pay, over = self._worth(rows)
                 earned += c.discount**at * going * pay

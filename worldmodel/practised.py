@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,11 +13,15 @@ from gedanken.worldmodel.policy_practice import Practice
 from gedanken.worldmodel.protocol import Belief, VectorDynamics
 from gedanken.worldmodel.tasks import Found, Task
 
+ENOUGH = 0.98
+"""Share of the most that a task can pay, from which a policy that was known before serves it, too."""
+
 
 class Repertoire:
     """The policies that there are, `known` ones to begin with; a new one is practised, which takes seconds.
 
-    The same seed makes the same policy of a task, whatever was asked before.
+    A task that one of the first policies does already, as the model has it, is not practised. The same seed makes the
+    same policy of a task, whatever was asked before.
     """
 
     def __init__(
@@ -24,14 +29,26 @@ class Repertoire:
     ) -> None:
         self.model, self.config, self.seed = model, config, seed
         self.policies = dict(known or {})
+        self._first = tuple(self.policies.values())
 
     def __call__(self, task: Task) -> Policy:
         """Return a task's policy."""
         if task not in self.policies:
             practice = Practice(self.model, task, self.config, seed=self.seed)
-            practice.practise(self.config.rounds, settling=True)
+            if not self._does(practice):
+                practice.practise(self.config.rounds, settling=True)
             self.policies[task] = practice.policy
         return self.policies[task]
+
+    def _does(self, practice: Practice) -> bool:
+        """Give a practice the first policy that does its task already; tell whether there is one."""
+        own = practice.policy
+        for policy in self._first if practice.most is not None else ():
+            practice.policy = policy
+            if practice.worth() >= ENOUGH * cast(float, practice.most):
+                return True
+        practice.policy = own
+        return False
 
 
 class Policies:

@@ -178,6 +178,20 @@ def test_a_task_is_practised_once_and_rows_are_asked_by_their_tasks() -> None:
     assert len(set(drawn(now.repeat(30), [right] * 120, None, generator).action.tolist())) == 3
 
 
+def test_what_a_first_policy_does_already_is_not_practised() -> None:
+    spec = numbers.CONTROLS
+    model: Any = Truth(spec)
+    [still] = practised_for(spec, spec.parse_plan("keep(x, -1.9..1.9, for 9)"))
+    kept = practised(spec, "keep(x, -0.3..0.3, for 40)").policy
+    repertoire = Repertoire(model, BRIEF.model_copy(update={"rounds": 1}), known={still: kept})
+    within, beyond, there = (
+        practised_for(spec, spec.parse_plan(text))[0]
+        for text in ("keep(x, -1.5..1.5, for 9)", "keep(x, 0.6..1.5, for 9)", "reach(x, 0 ± 1, within 9)")
+    )
+    assert repertoire(within) is kept
+    assert repertoire(beyond) is not kept and repertoire(there) is not kept
+
+
 @CARTS
 def test_policies_are_kept_with_the_model_that_they_were_practised_in(spec: WorldSpec, tmp_path: Path) -> None:
     torch.manual_seed(0)
