@@ -21,6 +21,9 @@ from gedanken.worlds.spec import Plan, Step
 FUTURES = 16
 """Of a rehearsal that a failed plan is said to have had."""
 
+TRIES = 20
+"""Draws of values at which a step could fail."""
+
 MISREAD = 0.3
 """Share of plans that can be done and are not what was asked."""
 
@@ -37,12 +40,12 @@ def tried(asked: SchemaGoal, rng: np.random.Generator) -> tuple[list[Attempt], P
     if outside:
         at, failed = outside[0], int(rng.integers(12, FUTURES + 1))
         steps = [*asked.plan.steps[:at], _brought(asked, at), *asked.plan.steps[at:]]
-        return [_failing(asked, at, failed, rng)], Plan(steps=tuple(steps))
+        return _failing(asked, at, failed, rng), Plan(steps=tuple(steps))
     pursued = [at for at, objective in enumerate(objectives) if isinstance(objective, Keep | Reach)]
     if not pursued:
         return [], asked.plan
     at = pursued[int(rng.integers(len(pursued)))]
-    return [_failing(asked, at, int(rng.integers(4, FUTURES + 1)), rng)], asked.plan
+    return _failing(asked, at, int(rng.integers(4, FUTURES + 1)), rng), asked.plan
 
 
 def _brought(asked: SchemaGoal, at: int) -> Step:
@@ -55,15 +58,19 @@ def _brought(asked: SchemaGoal, at: int) -> Step:
     return asked.spec.parse_plan(f"reach({keep.variable}, {target}, within {USUAL})").steps[0]
 
 
-def _failing(asked: SchemaGoal, at: int, failed: int, rng: np.random.Generator) -> Attempt:
-    """Tell of a step that fails, with values as they may be by then."""
+def _failing(asked: SchemaGoal, at: int, failed: int, rng: np.random.Generator) -> list[Attempt]:
+    """Tell of a step that fails, with values as they may be by then; of none where it can hardly fail."""
     plan, field = asked.plan, asked.spec.vector
     objective = objective_of(asked.spec, plan.steps[at])
     now = {n.name: np.float64(n.value + 0.05 * (n.high - n.low) * rng.normal()) for n in asked.schema.variables}
-    while bool(objective.holds(now)):  # it failed: it is not where it is wanted
+    for _ in range(TRIES):
+        if not bool(objective.holds(now)):
+            break
         now |= {n.name: np.float64(rng.uniform(n.low, n.high)) for n in asked.schema.variables}
+    else:
+        return []
     why = shortfall(field, objective, standing(asked.spec, plan.steps[: at + 1]), now)
-    return Attempt(str(plan), told_failing(plan, at, failed, FUTURES, why))
+    return [Attempt(str(plan), told_failing(plan, at, failed, FUTURES, why))]
 
 
 def _misread(plan: Plan, asked: SchemaGoal, rng: np.random.Generator) -> Plan | None:

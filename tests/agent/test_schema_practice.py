@@ -1,5 +1,7 @@
 """Revisions for made-up worlds of numbers: what is said of a failed plan is true of it, and the goal stays the goal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,15 @@ def test_what_is_kept_out_of_its_range_is_brought_there_first(found: list[Found]
         around = np.linspace(2 * then.low - then.high, 2 * then.high - then.low, 99)
         reached = [value for value in around if there.holds({there.variable: value})]
         assert len(reached) > 10 and all(then.holds({then.variable: value}) for value in reached)
+
+
+def test_a_range_that_holds_everything_fails_in_no_future() -> None:
+    wide = schema_goal("training", np.random.default_rng(3))
+    named = wide.schema.variables[0]
+    plan = wide.spec.parse_plan(f"keep({named.name}, {named.low - 1:g}..{named.high + 1:g}, for 9)")
+    for seed in range(20):
+        attempts, then = tried(replace(wide, plan=plan), np.random.default_rng(seed))
+        assert (attempts, then) == ([], plan)
 
 
 def test_a_misread_goal_is_told_as_such_and_is_not_what_was_asked(found: list[Found]) -> None:
