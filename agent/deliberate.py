@@ -30,6 +30,8 @@ NEW = 0.1
 BARELY = 0.1
 """Least probability that a plan is what is meant for which it is rehearsed, where the critic knows that beforehand."""
 
+NOT_IMAGINED = "it is hardly what the goal asks for, so it was not imagined"
+
 FRAMES = 8
 """Imagined frames that an event shows."""
 
@@ -72,15 +74,36 @@ class Option:
         return Candidate(plan=str(self.plan), log_probability=self.log_probability, round=self.round)
 
 
-def worth_rehearsing(
+def hardly_meant(
     critic: object, candidates: Sequence[Candidate], plans: Sequence[Plan], readings: Sequence[Reading]
-) -> list[Candidate]:
-    """Return the candidates without those that are hardly meant; at least the one that is most of all."""
+) -> dict[int, Verdict]:
+    """Return verdicts on the candidates that are hardly meant, by their place: these need not be imagined.
+
+    None where that is not known beforehand, for what a person wrote, and of first proposals for the likeliest.
+    """
     if not readings or not isinstance(critic, Sieve):
-        return list(candidates)
+        return {}
     meant = critic.could_mean(plans, readings)
-    least = min(BARELY, max(meant))
-    return [candidate for candidate, chance in zip(candidates, meant, strict=True) if chance >= least]
+    first = {reading.plan for reading in readings} >= set(plans)
+    least = min(BARELY, max(meant)) if first else BARELY
+    return {
+        index: Verdict(
+            plan=plans[index],
+            success=0.0,
+            low=0.0,
+            high=0.0,
+            satisfies=chance,
+            carried_out=0.0,
+            steps=None,
+            failing_step=None,
+            failing_share=0.0,
+            disagreement=0.0,
+            reasons=NOT_IMAGINED,
+            futures=0,
+        )
+        for index, chance in enumerate(meant)
+        if chance < least and candidates[index].log_probability is not None
+    }
 
 
 def imagine(

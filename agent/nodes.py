@@ -19,6 +19,7 @@ from gedanken.agent.events import (
     Candidate,
     Chosen,
     Declined,
+    Judged,
     Outcome,
     Perceived,
     Proposed,
@@ -93,8 +94,9 @@ def propose(state: State, mind: Mind) -> State:
         proposed = proposed.model_copy(update={"holds": True})
     mind.emit(proposed)
     candidates = [] if proposed.holds else list(proposed.candidates)
-    first = state.get("first") or [candidate.model_dump() for candidate in candidates]
     chosen = chosen_of(state)
+    own = [Candidate(plan=str(chosen.plan), log_probability=0.0, round=0)] if _given(state) and chosen else []
+    first = state.get("first") or [candidate.model_dump() for candidate in own or candidates]  # say what is meant
     if state["replans"] and not judged and chosen and str(chosen.plan) not in {*known, *(c.plan for c in candidates)}:
         # What is left of the plan under way is a candidate, too.
         candidates.append(Candidate(plan=str(chosen.plan), log_probability=chosen.log_probability, round=chosen.round))
@@ -115,16 +117,26 @@ def rehearse(state: State, mind: Mind) -> tuple[Literal["revise", "choose"], Sta
         written = [*first_of(state), *(option.candidate for option in judged), *candidates]
         readings = readings_of(mind.world, mind.llm, written)
         plans = [spec.parse_plan(candidate.plan) for candidate in candidates]
-        candidates = deliberate.worth_rehearsing(mind.critic, candidates, plans, readings)
-        plans = [spec.parse_plan(candidate.plan) for candidate in candidates]
-        achieved = mind.session.achieved_steps()
-        rehearsal, begins, rehearsed = deliberate.imagine(
-            mind.trained.actor, mind.session.belief, plans, achieved, mind.config, number, mind.emit
-        )
-        mind.emit(rehearsed)
-        verdicts = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number, readings)
-        mind.emit(verdicts)
-        judged = judged + deliberate.options(candidates, verdicts.verdicts, begins)
+        verdicts = deliberate.hardly_meant(mind.critic, candidates, plans, readings)
+        begins, seconds = dict.fromkeys(verdicts, 0), 0.0
+        if rest := [index for index in range(len(plans)) if index not in verdicts]:
+            rehearsal, steps, rehearsed = deliberate.imagine(
+                mind.trained.actor,
+                mind.session.belief,
+                [plans[index] for index in rest],
+                mind.session.achieved_steps(),
+                mind.config,
+                number,
+                mind.emit,
+            )
+            mind.emit(rehearsed)
+            found = deliberate.judge(mind.critic, state["goal"], rehearsal, mind.world.describe, number, readings)
+            verdicts |= dict(zip(rest, found.verdicts, strict=True))
+            begins |= dict(zip(rest, steps, strict=True))
+            seconds = found.seconds
+        ordered = [verdicts[index] for index in range(len(plans))]
+        mind.emit(Judged(round=number, verdicts=ordered, seconds=seconds))
+        judged = judged + deliberate.options(candidates, ordered, [begins[index] for index in range(len(plans))])
     changes = State(candidates=[], judged=[dump_option(option) for option in judged])
     left = state["revisions"] < mind.config.rounds and not _given(state)
     wanted = deliberate.wants_revision(judged, mind.config) is not None

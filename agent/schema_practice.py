@@ -39,8 +39,9 @@ def tried(asked: SchemaGoal, rng: np.random.Generator) -> tuple[list[Attempt], P
     ]
     if outside:
         at, failed = outside[0], int(rng.integers(12, FUTURES + 1))
-        steps = [*asked.plan.steps[:at], _brought(asked, at), *asked.plan.steps[at:]]
-        return _failing(asked, at, failed, rng), Plan(steps=tuple(steps))
+        attempts = _failing(asked, at, failed, rng)
+        steps = [*asked.plan.steps[:at], *([_brought(asked, at)] if attempts else []), *asked.plan.steps[at:]]
+        return attempts, Plan(steps=tuple(steps))
     pursued = [at for at, objective in enumerate(objectives) if isinstance(objective, Keep | Reach)]
     if not pursued:
         return [], asked.plan
@@ -59,18 +60,22 @@ def _brought(asked: SchemaGoal, at: int) -> Step:
 
 
 def _failing(asked: SchemaGoal, at: int, failed: int, rng: np.random.Generator) -> list[Attempt]:
-    """Tell of a step that fails, with values as they may be by then; of none where it can hardly fail."""
+    """Tell of a step that fails, with values as they may be by then; of none where it can hardly fail.
+
+    What is to be avoided is the reason only where the step itself has nothing wrong.
+    """
     plan, field = asked.plan, asked.spec.vector
-    objective = objective_of(asked.spec, plan.steps[at])
+    objective, standby = objective_of(asked.spec, plan.steps[at]), standing(asked.spec, plan.steps[: at + 1])
     now = {n.name: np.float64(n.value + 0.05 * (n.high - n.low) * rng.normal()) for n in asked.schema.variables}
     for _ in range(TRIES):
         if not bool(objective.holds(now)):
-            break
+            why = shortfall(field, objective, (), now)
+            return [Attempt(str(plan), told_failing(plan, at, failed, FUTURES, why))]
+        if not all(bool(condition.holds(now)) for condition in standby):
+            why = shortfall(field, objective, standby, now)
+            return [Attempt(str(plan), told_failing(plan, at, failed, FUTURES, why))]
         now |= {n.name: np.float64(rng.uniform(n.low, n.high)) for n in asked.schema.variables}
-    else:
-        return []
-    why = shortfall(field, objective, standing(asked.spec, plan.steps[: at + 1]), now)
-    return [Attempt(str(plan), told_failing(plan, at, failed, FUTURES, why))]
+    return []
 
 
 def _misread(plan: Plan, asked: SchemaGoal, rng: np.random.Generator) -> Plan | None:

@@ -47,13 +47,13 @@ class Imagined:
     @torch.no_grad()
     def __call__(self, seen: Tensor, actions: Tensor) -> Iterator[Tensor]:
         """See `Foreteller`."""
-        belief = believed(self.model, seen.repeat(FUTURES, 1))
-        state = self.model.suppose(belief, torch.zeros(len(seen) * FUTURES, 0, 0))
+        belief = believed(self.model, seen.repeat_interleave(FUTURES, 0))
+        state = self.model.suppose(belief, torch.zeros(len(seen) * FUTURES, 0, 0))  # members in turn, for every row
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             for ahead in range(actions.shape[1]):
-                state = self.model.imagine(state, actions[:, ahead].repeat(FUTURES, *[1] * (actions.dim() - 2)))
-                yield self.model.readout(state).observation.view(FUTURES, len(seen), -1)
+                state = self.model.imagine(state, actions[:, ahead].repeat_interleave(FUTURES, 0))
+                yield self.model.readout(state).observation.view(len(seen), FUTURES, -1).transpose(0, 1)
 
 
 class Linear:
@@ -131,8 +131,8 @@ def one_ahead(model: EnsembleModel, episode: Episode, seed: int = 0) -> dict[str
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state = model.suppose(belief.repeat(FUTURES), torch.zeros(len(actions) * FUTURES, 0, 0))
-        told = model.readout(model.imagine(state, actions.repeat(FUTURES, *[1] * (actions.dim() - 1))))
-    reward, going = (part.view(FUTURES, -1).mean(0) for part in (told.reward, told.continues))
+        told = model.readout(model.imagine(state, actions.repeat_interleave(FUTURES, 0)))
+    reward, going = (part.view(-1, FUTURES).mean(1) for part in (told.reward, told.continues))
     over = torch.zeros(len(actions), dtype=torch.bool)
     over[-1] = episode.terminated
     return {

@@ -154,7 +154,7 @@ def learn_command(
         taken, rewards = sum(map(len, past)), list[float]()
         what = "logged transitions" if offline else "real actions"
         if offline:
-            apprentice.learn(past, seed, steps=steps)
+            apprentice.learn(past, seed, steps=steps, last=True)
         for tried in () if offline else try_out(world, apprentice, past):
             store.append(tried.episode)
             taken, rewards = taken + len(tried.episode), [*rewards, tried.reward]

@@ -360,8 +360,8 @@ def fill(module: nn.Module, part: str, tensors: Mapping[str, Tensor], path: Path
 def made_by_another_version(path: Path, why: str) -> CheckpointError:
     """Return the error for a checkpoint that is whole, but laid out as another version of this package did."""
     return CheckpointError(
-        f"checkpoint {path} was made by another version of gedanken ({why}); train it anew (`gedanken train`),"
-        " or take the one that ships (--checkpoint babyai)"
+        f"checkpoint {path} was made by another version of gedanken ({why}); make it anew (`gedanken learn WORLD` for a"
+        " world of numbers, `gedanken train` for others), or take one that ships (`gedanken models`)"
     )
 
 

@@ -100,8 +100,11 @@ class Practice:
         return round(_LOOKS / (1 - self.config.discount))
 
     @torch.no_grad()
-    def worth(self) -> float:
-        """Return what the policy's likeliest actions earn in imagination, discounted, a mean over futures."""
+    def trial(self) -> tuple[float, float]:
+        """Return what the likeliest actions earn in imagination, discounted, and the share of futures that last.
+
+        Both are over 2 / (1 - discount) actions, from moments that were seen.
+        """
         c, earned = self.config, torch.zeros(self.config.rows)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # the same futures' noise for all that are compared
@@ -112,7 +115,11 @@ class Practice:
                 pay, over = self._worth(rows)
                 earned += c.discount**at * going * pay
                 going = going * ~over
-        return float(earned.mean())
+        return float(earned.mean()), float(going.mean())
+
+    def worth(self) -> float:
+        """Return what the likeliest actions earn, see `trial`."""
+        return self.trial()[0]
 
     @torch.enable_grad()
     def round(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from gedanken.worldmodel.protocol import Belief, VectorDynamics
 from gedanken.worldmodel.tasks import Found, Task
 
 ENOUGH = 0.98
-"""Share of the most that a task can pay, from which a policy that was known before serves it, too."""
+"""Share of the most that a task can pay, and of the futures that last, from which a policy that is there serves it."""
 
 
 class Repertoire:
@@ -45,7 +45,8 @@ class Repertoire:
         own = practice.policy
         for policy in self._first if practice.most is not None else ():
             practice.policy = policy
-            if practice.worth() >= ENOUGH * cast(float, practice.most):
+            earned, lasted = practice.trial()
+            if earned >= ENOUGH * cast(float, practice.most) and lasted >= ENOUGH:
                 return True
         practice.policy = own
         return False

@@ -55,9 +55,10 @@ class TryConfig(BaseModel):
         steps: real actions in all.
         random: how many of them are drawn at random, before anything is known.
         explored: share of all that go where the model knows least, after those; only by policies.
-        greedy: share of the episodes for the plan in which the likeliest action is taken and not a drawn one: only
-            these show what a steady hand leads to.
-        longest: most actions of one episode; who hovers for a thousand learns no more from the last hundreds.
+        greedy: share of the episodes by practised policies in which the likeliest action is taken and not a drawn one:
+            only these show what a steady hand leads to.
+        longest: most actions of one episode, but for what the plan takes at least; who hovers for a thousand learns no
+            more from the last hundreds.
         every: real actions after which the model is fitted anew, at the end of an episode.
         first: gradient steps after the random ones.
         then: gradient steps each later time.
@@ -119,8 +120,10 @@ class Apprentice:
         """Return the policies of the tasks, in order; none before the first fit."""
         return tuple(practice.policy for practice in self._practices)
 
-    def learn(self, episodes: Sequence[Episode], seed: int, steps: int | None = None) -> None:
+    def learn(self, episodes: Sequence[Episode], seed: int, steps: int | None = None, *, last: bool = False) -> None:
         """Fit the model to all episodes, by the config's gradient steps or so many, and practise in it.
+
+        What is practised the `last` time settles.
 
         While the model explores, only what is curious is practised: a policy that has learned to do nothing, because
         nothing was known to pay, would go on doing nothing.
@@ -134,7 +137,7 @@ class Apprentice:
             curious, self._curious = bool(self._curious), self._curious or self._practice(self.tasks[0], curiosity=1.0)
             self._curious.practise(c.rounds if curious else 3 * c.rounds)
             return
-        again, last = bool(self._practices), taken >= c.steps
+        again = bool(self._practices)
         self._practices = self._practices or [self._practice(task) for task in self.tasks]
         for practice in self._practices:
             practice.practise(c.rounds if again and not last else 3 * c.rounds, settling=last)
@@ -173,6 +176,8 @@ def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = (
     """
     config, plan = apprentice.config, apprentice.plan
     known, episodes, env = deque(past), list[Episode](), world.make()
+    objectives = [objective_of(world.spec, step) for step in plan.steps]
+    lasting = sum(o.earliest for o in objectives if not isinstance(o, Optimize))
     seed, due = FIRST_TRAINING_SEED, config.random
     try:
         while (taken := sum(map(len, episodes))) < config.steps or known:
@@ -184,17 +189,19 @@ def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = (
                 episodes.append(known.popleft())
                 seed = max(seed, episodes[-1].seed) + 1
                 continue
-            greedy = bool(np.random.default_rng((config.seed, seed, 5)).random() < config.greedy)
+            greedy = bool(apprentice.policies) and bool(
+                np.random.default_rng((config.seed, seed, 5)).random() < config.greedy
+            )
             actor = apprentice.actor(greedy=greedy) if taken >= config.random else None
             inputs = {name: float(rng.uniform(e.low, e.high)) for name, e in world.adapter.exogenous.items()}
-            most = min(config.steps - taken, config.longest)
+            most = min(config.steps - taken, max(config.longest, lasting))
             foretold = config.foretold if apprentice.policies or config.acting == "search" else 0
             tried = pursue(world, env, plan, seed, actor, rng, inputs, most=most, foretold=foretold)
             episodes.append(tried.episode)
             seed += 1
             yield tried
         if episodes:
-            apprentice.learn(episodes, seed % (1 << 30))
+            apprentice.learn(episodes, seed % (1 << 30), last=True)
     finally:
         env.close()
 

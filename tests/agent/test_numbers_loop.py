@@ -14,7 +14,7 @@ import exact_house as exact
 
 from gedanken.agent import whatif
 from gedanken.agent.agent import Agent
-from gedanken.agent.deliberate import Option, choose, likelihoods, wants_revision, worth_rehearsing
+from gedanken.agent.deliberate import Option, choose, hardly_meant, likelihoods, wants_revision
 from gedanken.agent.events import Candidate, Event, Judged, Proposed, StepEnded, from_line, to_line
 from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.scripted import ScriptedModel
@@ -165,10 +165,14 @@ def test_what_is_hardly_meant_is_not_rehearsed_where_that_is_known() -> None:
         for plan, candidate in zip(plans, written, strict=True)
     ]
     critic = ObjectiveCritic(spec, 50)
-    assert worth_rehearsing(critic, written, plans, readings) == written[:1]
-    assert worth_rehearsing(critic, written, plans, []) == written, "nobody knows"
-    assert worth_rehearsing(object(), written, plans, readings) == written
-    assert worth_rehearsing(critic, written[1:], plans[1:], readings) == written[1:], "the best there is"
+    told = hardly_meant(critic, written, plans, readings)
+    assert list(told) == [1] and told[1].success == told[1].futures == 0 and "not imagined" in told[1].reasons
+    assert not hardly_meant(critic, written, plans, []), "nobody knows"
+    assert not hardly_meant(object(), written, plans, readings)
+    assert not hardly_meant(critic, written[1:], plans[1:], readings[1:]), "the best there is"
+    assert list(hardly_meant(critic, written[1:], plans[1:], readings[:1])) == [0], "a revision that changes the goal"
+    mine = [candidate.model_copy(update={"log_probability": None}) for candidate in written]
+    assert not hardly_meant(critic, mine, plans, readings), "what a person wrote is imagined"
 
 
 def test_a_step_that_nobody_knows_is_practised_before_it_is_rehearsed_and_that_is_told(

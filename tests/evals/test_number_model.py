@@ -14,9 +14,11 @@ import numbers_world as numbers
 
 from gedanken.evals.control_learning import Setting
 from gedanken.evals.number_model import NumberModelSuite
-from gedanken.evals.number_open_loop import HORIZONS, STRIDE, Linear, frozen, open_loop
+from gedanken.evals.number_open_loop import HORIZONS, STRIDE, Imagined, Linear, frozen, one_ahead, open_loop
 from gedanken.evals.suite import Options, keys
+from gedanken.worldmodel.ensemble import EnsembleBelief
 from gedanken.worldmodel.episode import Episode
+from gedanken.worldmodel.protocol import Readout
 from gedanken.worlds.spec import WorldSpec
 
 QUICK = Setting(120, 0, size="debug", changes={"random": 120, "first": 60, "rounds": 1, "explored": 0.0})
@@ -55,6 +57,53 @@ def test_a_linear_world_is_foretold_by_the_linear_model_and_a_frozen_one_by_nobo
     moved = np.abs(new.observations[4] - new.observations[0])
     [first] = open_loop(frozen, cart(spec, 9, 4), scale)["4"]["variables"][:1]
     assert first == pytest.approx(float(moved[0]), rel=1e-4), "errors are in the variables' units"
+
+
+class Counting:
+    """A model of a number that grows by the action; each member adds its own number, and the reward is the action."""
+
+    spec = numbers.CONTROLS
+    members = 5
+
+    def initial(self, batch: int) -> EnsembleBelief:
+        nothing = torch.zeros(batch)
+        return EnsembleBelief(torch.zeros(batch, 3), nothing, nothing + 1, nothing.long())
+
+    def observe(self, belief: EnsembleBelief, action: Any, observation: Any, is_first: Any) -> EnsembleBelief:
+        return replace(belief, values=observation)
+
+    def suppose(self, belief: EnsembleBelief, steps: Any) -> EnsembleBelief:
+        return replace(belief, member=torch.arange(len(belief.member)) % self.members)
+
+    def imagine(self, belief: EnsembleBelief, action: Any) -> EnsembleBelief:
+        values = belief.values + action + belief.member[:, None]
+        return replace(belief, values=values, reward=action[:, 0], continues=(action[:, 0] < 0.9).float())
+
+    def readout(self, belief: EnsembleBelief) -> Readout:
+        return Readout(belief.values, belief.reward, belief.continues)
+
+    def surprise(self, belief: Any, action: Any, observation: Any) -> Any:
+        return action[:, 0]
+
+
+def test_every_beginning_is_foretold_by_all_members_and_its_own_actions() -> None:
+    model: Any = Counting()
+    seen, actions = torch.arange(10.0)[:, None].repeat(1, 3), torch.rand(10, 2, 1)
+    first, second = Imagined(model)(seen, actions)
+    for row in range(10):
+        expected = {round(float(row + actions[row, 0, 0] + member), 4) for member in range(5)}
+        assert {round(float(value), 4) for value in first[:, row, 0]} == expected
+    torch.testing.assert_close(second.mean(0), seen + actions.sum(1) + 4)
+
+
+def test_one_action_ahead_rewards_and_ends_are_those_of_the_same_moment() -> None:
+    episode = cart(numbers.CONTROLS, 3, 37)
+    model: Any = Counting()
+    episode = replace(episode, rewards=episode.actions[:, 0].copy(), terminated=True)
+    told = one_ahead(model, episode)
+    assert told["frames"] == 37 and told["reward"] == pytest.approx(0, abs=1e-4)
+    assert [chance for chance, _ in told["ending"]] == [float(a >= 0.9) for a in episode.actions[:, 0]]
+    assert [happened for _, happened in told["ending"]] == [False] * 36 + [True]
 
 
 def test_a_learned_model_is_measured_beside_its_floors() -> None:

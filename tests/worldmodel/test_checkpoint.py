@@ -119,7 +119,7 @@ def test_truncated_weights_are_told_from_missing_ones(trained: Trained, tmp_path
         load(path, SPEC)
 
 
-OTHER = "made by another version of gedanken.*train it anew.*or take the one that ships"
+OTHER = "made by another version of gedanken.*make it anew.*or take one that ships"
 
 
 def test_another_format_is_refused_before_anything_else_is_read(trained: Trained, tmp_path: Path) -> None:
