@@ -222,5 +222,5 @@ def test_a_critic_of_another_version_is_told_from_a_damaged_one(
     text = json.loads((tmp_path / "critic.json").read_text())
     sizes = {"config": {**text["config"], "width": 32}}  # not those of its weights
     (tmp_path / "critic.json").write_text(json.dumps({**text, **(change or sizes)}))
-    with pytest.raises(CheckpointError, match="made by another version.*train it anew"):
+    with pytest.raises(CheckpointError, match="made by another version.*make it anew"):
         Critic.load(tmp_path, SPEC, Letters())
