@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from gedanken.worlds.spec import SpecError, WorldSpec
 
 _FURTHEST = 10.0  # standard deviations from the mean at which an input is cut off
 _BINS = 41  # of rewards, from the least to the most that were seen, even on the symlog scale
+_UNHEARD_OF = -6.0  # logit of each end before anything was learned
 _RAREST = 0.01  # chance of an end; a smaller one is taken for a network's error
 _SHARPEST, _VAGUEST = -7.0, 2.0  # logarithms of a predicted variance; sharper ones were false on new episodes
 
@@ -92,6 +94,7 @@ class EnsembleModel(nn.Module):
         inputs = shown + len(spec.actions)
         self.net = _layers(config.members, [inputs, *[hidden] * config.layers, 2 * numbers + categories])
         self.signals = _layers(config.members, [inputs + shown, hidden, 2 * _BINS])
+        nn.init.constant_(cast(EnsembleLinear, self.signals[-1]).bias[..., :_BINS], _UNHEARD_OF)
         for name in ("mean", "scale", "low", "high"):
             self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
         self.register_buffer("change", torch.ones(numbers))
