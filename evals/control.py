@@ -25,7 +25,8 @@ from gedanken.evals.control_learning import (
     NO_PEERS,
     PEERS,
     REWARD,
-    SETTINGS,
+    TRAINING_SEEDS,
+    LearnedWorlds,
     Peer,
     Setting,
     learned,
@@ -47,8 +48,6 @@ from gedanken.worldmodel.trying import pursue
 from gedanken.worlds.gym_world import random_action
 from gedanken.worlds.spec import Plan
 
-TRAINING_SEEDS = 3
-
 BLIND = ("random", "no-op")
 
 LEARNED = ("policy", "search")
@@ -64,7 +63,7 @@ Each carries its plan out by policies that are practised in imagination.
 """
 
 
-class ControlSuite:
+class ControlSuite(LearnedWorlds):
     """See the module."""
 
     name = "control"
@@ -77,23 +76,14 @@ class ControlSuite:
         Estimate("goals met", mean(lambda s: float(s["success"])), percent=True, only=lambda s: s["arm"] in WORDS),
     )
 
-    def __init__(self, tasks: Sequence[str] | None = None, settings: Mapping[str, Setting] | None = None) -> None:
-        self.settings = dict(settings or SETTINGS)
-        self.tasks = tuple(tasks or (task for task in self.settings if task not in self.more_tasks))
-
     @property
     def default_arms(self) -> tuple[str, ...]:
         """Return all arms that can play here, but the search, which takes many times as long as all others."""
         return tuple(arm for arm in self.arms if arm != "search" and (arm not in PEERS or not peers_missing()))
 
-    @property
-    def learning(self) -> dict[str, Any]:
-        """Return how the tasks' worlds are learned."""
-        return {task: self.settings[task].plain() for task in self.tasks}
-
     def weights(self, options: Options) -> list[Path]:
         """Return the files of what the arms have learned, or will learn when they play."""
-        learners = sorted({seed % TRAINING_SEEDS for seed in evaluation_seeds(options.seed, options.limit)})
+        learners = self.learners(options)
         return [
             peer_path(arm, task, self.settings[task], learner)
             if arm in PEERS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gedanken.agent.added import keep_learned, slug
 from gedanken.evals.control_goals import ADAPTERS
 from gedanken.evals.errors import EvalError
+from gedanken.evals.suite import Options, evaluation_seeds
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
@@ -34,6 +35,7 @@ from gedanken.worlds.spec import WorldSpec
 Size = Literal["debug", "small", "base"]
 
 REWARD = "maximize(reward, for 9999)"
+TRAINING_SEEDS = 3
 PEERS = {"ppo": "PPO", "dqn": "DQN"}
 NO_PEERS = "stable-baselines3 is not installed; `pip install gedanken[peers]` adds it"
 
@@ -91,6 +93,31 @@ SETTINGS = {
     ),
 }
 """The budgets of real steps are at most those that the suite's aims allow; they were tried out on training seeds."""
+
+
+class LearnedWorlds:
+    """What suites share whose tasks are worlds of numbers, learned for each training seed when first asked for."""
+
+    known: Mapping[str, Setting] = SETTINGS
+    more_tasks: tuple[str, ...] = ()
+    """Tasks that are measured where they are named."""
+
+    def __init__(self, tasks: Sequence[str] | None = None, settings: Mapping[str, Setting] | None = None) -> None:
+        self.settings = dict(settings or self.known)
+        self.tasks = tuple(tasks or (task for task in self.settings if task not in self.more_tasks))
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """Return how the tasks' worlds are learned."""
+        return {task: self.settings[task].plain() for task in self.tasks}
+
+    def learners(self, options: Options) -> list[int]:
+        """Return the training seeds whose models are measured: episodes take turns among them."""
+        return sorted({seed % TRAINING_SEEDS for seed in evaluation_seeds(options.seed, options.limit)})
+
+    def weights(self, options: Options) -> list[Path]:
+        """Return the files of the models, there already or not."""
+        return [model_path(task, n) / "model.safetensors" for task in self.tasks for n in self.learners(options)]
 
 
 def world_of(task: str) -> GymWorld:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gedanken.evals.control import TRAINING_SEEDS
-from gedanken.evals.control_learning import REWARD, SETTINGS, Setting, learned, lived, model_path, world_of
+from gedanken.evals.control_learning import (
+    REWARD,
+    TRAINING_SEEDS,
+    LearnedWorlds,
+    learned,
+    lived,
+    model_path,
+    world_of,
+)
 from gedanken.evals.judging import between, share
 from gedanken.evals.measures import Estimate, Measure, ratio
 from gedanken.evals.number_open_loop import HORIZONS, Foreteller, Imagined, Linear, frozen, one_ahead, open_loop
@@ -34,7 +40,7 @@ def _error(horizon: int) -> Measure:
     return Estimate(name, statistic, more_is_better=False, only=lambda s: str(horizon) in s["horizons"])
 
 
-class NumberModelSuite:
+class NumberModelSuite(LearnedWorlds):
     """See the module; implements `Suite`."""
 
     name = "number-model"
@@ -43,20 +49,6 @@ class NumberModelSuite:
     more_tasks = ("LunarLander-v3",)
     clocks: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = tuple(_error(horizon) for horizon in SHOWN)
-
-    def __init__(self, tasks: Sequence[str] | None = None, settings: Mapping[str, Setting] | None = None) -> None:
-        self.settings = dict(settings or SETTINGS)
-        self.tasks = tuple(tasks or (task for task in self.settings if task not in self.more_tasks))
-
-    @property
-    def learning(self) -> dict[str, Any]:
-        """Return how the tasks' worlds are learned."""
-        return {task: self.settings[task].plain() for task in self.tasks}
-
-    def weights(self, options: Options) -> list[Path]:
-        """Return the files of the models, there already or not."""
-        learners = sorted({seed % TRAINING_SEEDS for seed in evaluation_seeds(options.seed, options.limit)})
-        return [model_path(task, learner) / "model.safetensors" for task in self.tasks for learner in learners]
 
     def count(self, options: Options) -> int:
         """Return the number of samples."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gedanken.evals.control import TRAINING_SEEDS
-from gedanken.evals.control_learning import Setting, learned, model_path, world_of
+from gedanken.evals.control_learning import TRAINING_SEEDS, LearnedWorlds, Setting, learned, world_of
 from gedanken.evals.judging import between, share
 from gedanken.evals.measures import Estimate, Measure, mean
 from gedanken.evals.number_open_loop import INSIDE, believed
@@ -41,30 +39,17 @@ CHANGES = (-0.4, -0.2, 0.2, 0.4)
 FUTURES = 40
 
 
-class WhatIfSuite:
+class WhatIfSuite(LearnedWorlds):
     """See the module; implements `Suite`."""
 
     name = "whatif"
     default_limit = 100
+    known = SETTINGS
     arms = ("model",)
     clocks: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = (
         Estimate("error of the change, standard deviations", mean(lambda s: _error(s)), more_is_better=False),
     )
-
-    def __init__(self, tasks: Sequence[str] | None = None, settings: Mapping[str, Setting] | None = None) -> None:
-        self.settings = dict(settings or SETTINGS)
-        self.tasks = tuple(tasks or self.settings)
-
-    @property
-    def learning(self) -> dict[str, Any]:
-        """Return how the tasks' worlds are learned."""
-        return {task: self.settings[task].plain() for task in self.tasks}
-
-    def weights(self, options: Options) -> list[Path]:
-        """Return the files of the models, there already or not."""
-        learners = sorted({seed % TRAINING_SEEDS for seed in evaluation_seeds(options.seed, options.limit)})
-        return [model_path(task, learner) / "model.safetensors" for task in self.tasks for learner in learners]
 
     def count(self, options: Options) -> int:
         """Return the number of samples."""

@@ -81,7 +81,7 @@ def test_two_who_ask_for_a_model_wait_for_one_training(monkeypatch: pytest.Monke
 
 
 def test_a_run_says_how_and_what_it_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "SETTINGS", {"CartPole-v1": QUICK})
+    monkeypatch.setattr(ControlSuite, "known", {"CartPole-v1": QUICK})
     unused: Any = None
     made = replace(parts(KEEP), trained=TrainedDynamics(unused, "unused"))
     answer = run_suite("control", limit=1, arms=["search", "no-op"], runs=tmp_path, parts=made)

@@ -77,8 +77,10 @@ def test_a_grown_prefix_equals_a_whole_one(model) -> None:
         torch.testing.assert_close(value, value2, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_that_gives_other_logits_is_refused(tiny_folder: Path) -> None:
-    bent = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_gives_other_logits_is_refused(tiny_folder: Path, dtype: torch.dtype) -> None:
+    prepare(AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=dtype))
+    bent = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=dtype)
     forward = bent.forward
 
     def capped(*args, **kwargs):
