@@ -73,7 +73,7 @@ SETTINGS = {
         changes={"random": 1000, "explored": 0.0, "policy": {"discount": 0.97}, "search": _search(20, 100, 3)},
     ),
     "Acrobot-v1": Setting(
-        30_000,
+        40_000,
         1,
         changes={"random": 2000, "every": 2000, "rounds": 40, "greedy": 0.5, "explored": 0.15, "search": _search(40)},
     ),

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
-from gedanken.worldmodel.rssm_nets import symexp, symlog, two_hot
+from gedanken.worldmodel.rssm_nets import between, symexp, symlog, two_hot
 from gedanken.worldmodel.spatial_nets import EnsembleLinear
 from gedanken.worlds.spec import SpecError, WorldSpec
 
@@ -301,9 +301,7 @@ class EnsembleModel(nn.Module):
         every = (self.config.members, -1, -1)
         said = self._split(self.net(inputs.expand(*every)))
         signals = self.signals(torch.cat([inputs, self._shown(after)], -1).expand(*every))  # [E, n, 2 · bins]
-        low, high = symlog(self.bins[[0, -1]])
-        place = (symlog(reward.float()).clamp(low, high) - low) / (high - low).clamp(min=1e-9) * (_BINS - 1)
-        place = (place + _BINS * continues).clamp(max=2 * _BINS - 1)
+        place = (between(self.bins, reward.float()) + _BINS * continues).clamp(max=2 * _BINS - 1)
         losses = {
             "change": -self._likelihood(said, before, after).mean(),
             "reward and end": two_hot(signals, place.expand(signals.shape[:-1])).mean(),

@@ -215,6 +215,17 @@ def two_hot(logits: Tensor, place: Tensor) -> Tensor:
     return -(at * torch.stack([1.0 - share, share], -1)).sum(-1)
 
 
+def between(bins: Tensor, numbers: Tensor) -> Tensor:
+    """Return places of numbers […] between rising bins [B]: 2.5 is half-way from the third to the fourth.
+
+    So shared, two neighbours have the number itself as their mean; what lies outside is put at the end.
+    """
+    numbers = numbers.clamp(bins[0], bins[-1])
+    below = (torch.searchsorted(bins, numbers, right=True) - 1).clamp(0, len(bins) - 2)
+    width = (bins[below + 1] - bins[below]).clamp(min=torch.finfo(bins.dtype).tiny)
+    return below + (numbers - bins[below]) / width
+
+
 def symlog(x: Tensor) -> Tensor:
     """Compress numbers symmetrically: sign(x) · ln(1 + |x|)."""
     return x.sign() * x.abs().log1p()
