@@ -1,4 +1,7 @@
-"""The worlds that a user added: a JSON file each under the user's home, with the adapter and the spec of that day."""
+"""The worlds that a user added: a JSON file each under the user's home, with the adapter and the spec of that day.
+
+Those that ship need not be added; a user's own of the same id goes before.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from gedanken.worldmodel.trying import IMAGINED, Apprentice
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
 from gedanken.worlds.logs import LogWorld, Piece, Repairs, read_log, read_log_spec
+from gedanken.worlds.shipped import shipped_adapters
 from gedanken.worlds.spec import SpecError, WorldSpec
 
 LOGGED = "logged"
@@ -42,15 +46,16 @@ def _file(id: str) -> Path:
 def add_world(environment: str, *, adapter: Path | None = None, id: str | None = None) -> GymWorld:
     """Try an environment, and keep it as a world; the same id again replaces it.
 
-    `environment` is a Gymnasium id, or an adapter's file. Raises SpecError for what is not supported and WorldError for
-    what the environment does wrong; then nothing is kept.
+    `environment` is a Gymnasium id, a world for which an adapter ships, or an adapter's file. Raises SpecError for what
+    is not supported and WorldError for what the environment does wrong; then nothing is kept.
     """
     if environment.endswith(".toml"):
         adapter, environment = Path(environment), ""
-    known = read_adapter(adapter) if adapter else Adapter(environment=environment)
+    known = read_adapter(adapter) if adapter else shipped_adapters().get(environment)
+    known = known or Adapter(environment=environment)
     if adapter and environment and known.environment != environment:
         raise SpecError(f"adapter {adapter} is for {known.environment!r}, not for {environment!r}")
-    world = GymWorld(known, id or known.environment)
+    world = GymWorld(known, id or environment or known.environment)
     if world.id.startswith("BabyAI-"):
         raise SpecError(f"{world.id!r} is there already; `gedanken worlds` lists it")
     world.check()
@@ -146,13 +151,14 @@ def added() -> dict[str, WorldSpec]:
 
 
 def load_added(id: str) -> GymWorld | None:
-    """Return an added world, None where none has that id.
+    """Return an added world or one that ships, None where none has that id.
 
-    Raises SpecError for a damaged file, and where the environment shows or takes something else than when it was added.
+    Raises SpecError for a damaged file, and where the environment shows or takes something else than when it was added;
+    WorldError where the environment can't be made.
     """
     path = _file(id)
     if not path.is_file():
-        return None
+        return GymWorld(shipped_adapters()[id], id) if id in shipped_adapters() else None
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         spec = WorldSpec.model_validate(kept["spec"])

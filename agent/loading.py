@@ -56,7 +56,7 @@ def load_practice(id: str) -> PracticeWorld:
 def load_trained(name: str | None, world: World, *others: str) -> Trained | TrainedDynamics:
     """Load a checkpoint for a world, and `others` of its spec; without a name one that ships for them.
 
-    An added world has its latest. Raises CheckpointError.
+    A world that shows numbers has its latest. Raises CheckpointError.
     """
     if isinstance(world.spec.observation, GridField):
         return checkpoint.load(name or checkpoint.shipped(world.spec, world.id, *others), world.spec)
@@ -64,9 +64,14 @@ def load_trained(name: str | None, world: World, *others: str) -> Trained | Trai
 
 
 def latest(world: str) -> str:
-    """Return the latest checkpoint of an added world. Raises CheckpointError where it was never learned."""
+    """Return the latest checkpoint of a world that shows numbers, or the one that ships for it.
+
+    Raises CheckpointError where it was never learned.
+    """
     stem = slug(world)
-    if not (numbers := checkpoint.numbers(stem)):
+    if not (numbers := checkpoint.numbers(stem)) and (checkpoint.SHIPPED / stem).is_dir():
+        return stem
+    if not numbers:
         raise CheckpointError(f"{world} was never learned, so nothing can be imagined: `gedanken learn {world}` first")
     return f"{stem}-{max(numbers)}"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
@@ -50,10 +51,13 @@ from gedanken.worlds.spec import Plan
 
 BLIND = ("random", "no-op")
 
+RULES = "rule-based"
+"""The driver that an environment has of its own, where it has one: its argument `rule_based`."""
+
 LEARNED = ("policy", "search")
 """Arms that act by the learned model: as was practised in it, or by a search in it before every action."""
 
-RETURNS = (*LEARNED, *BLIND, *PEERS)
+RETURNS = (*LEARNED, *BLIND, RULES, *PEERS)
 """Arms whose episodes are paid by the environment."""
 
 WORDS = ("words", "words-alone", "words-right")
@@ -90,7 +94,7 @@ class ControlSuite(LearnedWorlds):
             else model_path(task, learner) / "model.safetensors"
             for task in self.tasks
             for arm in options.arms
-            if self.plays(task, arm) and arm not in BLIND
+            if self.plays(task, arm) and arm not in (*BLIND, RULES)
             for learner in learners
         ]
 
@@ -102,6 +106,8 @@ class ControlSuite(LearnedWorlds):
         """Tell whether an arm can play a task: goals in words are not for all, nor all actions for every peer."""
         if arm in WORDS:
             return task in GOALS
+        if arm == RULES:
+            return self.settings[task].ruled
         return arm not in PEERS or plays(arm, world_of(task))
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
@@ -129,7 +135,7 @@ class ControlSuite(LearnedWorlds):
         return {"arms": rows, "left_out": {} if not peers_missing() else dict.fromkeys(PEERS, NO_PEERS)}
 
     def tables(self, results: Mapping[str, Any]) -> list[Table]:
-        """Return a table of returns and one of goals in words."""
+        """Return a table of returns, one of what else there was to see, and one of goals in words."""
         note = "; ".join(f"{arm} left out: {why}" for arm, why in results["left_out"].items())
         tables = []
         for title, arms, key, scale in (
@@ -151,6 +157,16 @@ class ControlSuite(LearnedWorlds):
                 )
                 columns = ("task", "arm", "n", "mean [95 %]", "real steps learned from", "by training seed")
                 tables.append(Table(title, columns, lines, note if arms is RETURNS else ""))
+        if seen := [row for row in results["arms"] if row.get("shown")]:
+            lines = tuple(
+                (row["task"], row["arm"], str(row["n"]), _interval(row["ended"], 100.0), name, _interval(value, 1.0))
+                for row in seen
+                for name, value in row["shown"].items()
+            )
+            columns = ("task", "arm", "n", "ended before its time, %", "number", "mean [95 %]")
+            tables.insert(
+                1, Table("how the episodes went", columns, lines, "a number's mean over an episode's actions")
+            )
         return tables
 
 
@@ -169,15 +185,19 @@ class _Play:
             return {**self._words(arm, seed, self.model(learner)), "training_seed": learner, **self._cost(learner)}
         if arm in LEARNED:
             actor, env, rng = self._actor(arm, learner), self.world.make(), np.random.default_rng(seed)
-            tried = pursue(self.world, env, self.world.spec.parse_plan(REWARD), seed, actor, rng)
+            episode = pursue(self.world, env, self.world.spec.parse_plan(REWARD), seed, actor, rng).episode
             env.close()
-            paid = {"return": tried.reward, "steps": len(tried.episode)}
+            paid = self._paid(
+                np.asarray(episode.observations, np.float32), episode.rewards.tolist(), episode.terminated
+            )
             return paid | {"training_seed": learner, **self._cost(learner)}
         if arm in PEERS:
             policy = self.peer(arm, learner)
             return self._live(seed, policy.act) | {"training_seed": learner, "real_steps": policy.real_steps}
         rng, idle = np.random.default_rng(seed), self._idle()
-        return self._live(seed, lambda _: idle if arm == "no-op" else random_action(self.world.spec, rng))
+        return self._live(
+            seed, (lambda _: random_action(self.world.spec, rng)) if arm == "random" else lambda _: idle, arm == RULES
+        )
 
     def _actor(self, arm: str, learner: int) -> ObjectiveActor:
         trained = self.model(learner)
@@ -193,15 +213,23 @@ class _Play:
         controls = self.world.spec.controls
         return np.full(len(controls), self.setting.idle, np.float32) if controls else int(self.setting.idle)
 
-    def _live(self, seed: int, act: Any) -> dict[str, Any]:
-        env = self.world.make()
-        seen, _ = env.reset(seed=seed)
-        total, steps, over = 0.0, 0, False
+    def _live(self, seed: int, act: Any, ruled: bool = False) -> dict[str, Any]:
+        env = (world_of(self.task, rule_based=True) if ruled else self.world).make()
+        seen, rewards, over, terminated = [env.reset(seed=seed)[0]], list[float](), False, False
         while not over:
-            seen, reward, terminated, truncated, _ = env.step(act(seen))
-            total, steps, over = total + reward, steps + 1, terminated or truncated
+            observation, reward, terminated, truncated, _ = env.step(act(seen[-1]))
+            seen, rewards, over = [*seen, observation], [*rewards, reward], terminated or truncated
         env.close()
-        return {"return": total, "steps": steps}
+        return self._paid(np.stack(seen), rewards, terminated)
+
+    def _paid(self, seen: NDArray[np.float32], rewards: list[float], terminated: bool) -> dict[str, Any]:
+        """Return what an episode paid, and the means of what its setting shows."""
+        told: dict[str, Any] = {"return": sum(rewards), "steps": len(rewards)}
+        if self.setting.shown:
+            values = self.world.spec.vector.values(seen[1:].astype(np.float64), np.array(rewards))
+            told["terminated"] = terminated
+            told["shown"] = {name: float(np.mean(values[name])) for name in self.setting.shown}
+        return told
 
     # ---- goals in words ----------------------------------------------------------------------------------------------
 
@@ -214,7 +242,9 @@ class _Play:
             first = self.world.make(free=True)
             scene = self.world.describe(first.reset(seed=seed)[0])
             first.close()
-            said = propose(self.world, self.parts.llm, scene, goal.words, self.parts.config).candidates
+            said = propose(
+                self.world, self.parts.llm, scene, self.world.in_actions(goal.words), self.parts.config
+            ).candidates
             plan = self.world.spec.parse_plan(said[0].plan) if said else None
         if plan is None:
             return _told(goal, None, False, 0)
@@ -263,6 +293,11 @@ def _row(arm: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return row | {
             "met": wilson(int(sum(values)), len(values)).as_dict(),
             "right_plan": wilson(sum(right), len(right)).as_dict(),
+        }
+    if any("shown" in sample for sample in samples):
+        row["ended"] = wilson(sum(sample["terminated"] for sample in samples), len(samples)).as_dict()
+        row["shown"] = {
+            name: mean_interval([sample["shown"][name] for sample in samples]).as_dict() for name in samples[0]["shown"]
         }
     return row | {"return": mean_interval(values).as_dict()}
 

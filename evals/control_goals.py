@@ -15,52 +15,24 @@ from numpy.typing import NDArray
 
 from gedanken.worlds.adapter import Adapter, Exogenous
 from gedanken.worlds.objectives import Avoid, objective_of, outcome
+from gedanken.worlds.shipped import shipped_adapters
 from gedanken.worlds.spec import Plan, WorldSpec
 
-_CLASSIC = {
-    "CartPole-v1": Adapter(
-        environment="CartPole-v1",
-        names=("position", "speed", "angle", "spin"),
-        units=("m", "m/s", "rad", "rad/s"),
-        actions=("left", "right"),
-    ),
-    "Pendulum-v1": Adapter(
-        environment="Pendulum-v1",
-        names=("upright", "side", "spin"),
-        units=("", "", "rad/s"),
-        actions=("torque",),
-        expressions={"angle": "atan2(side, upright)"},
-    ),
-    "Acrobot-v1": Adapter(
-        environment="Acrobot-v1",
-        names=("cos1", "sin1", "cos2", "sin2", "spin1", "spin2"),
-        units=("", "", "", "", "rad/s", "rad/s"),
-        actions=("left", "rest", "right"),
-        expressions={"tip_height": "-cos1 - (cos1 * cos2 - sin1 * sin2)"},
-    ),
-    "MountainCarContinuous-v0": Adapter(
-        environment="MountainCarContinuous-v0", names=("position", "speed"), actions=("push",)
-    ),
-    "LunarLander-v3": Adapter(
-        environment="LunarLander-v3",
-        names=("x", "height", "drift", "climb", "tilt", "spin", "left_leg", "right_leg"),
-        actions=("nothing", "left engine", "main engine", "right engine"),
-    ),
-}
+_SHIPPED = shipped_adapters()
 
 ADAPTERS: Mapping[str, Adapter] = {
-    **_CLASSIC,
-    "Pendulum-gravity": _CLASSIC["Pendulum-v1"].model_copy(
+    **_SHIPPED,
+    "Pendulum-gravity": _SHIPPED["Pendulum-v1"].model_copy(
         update={"exogenous": {"gravity": Exogenous(attribute="g", low=5, high=15, unit="m/s²")}}
     ),
-    "CartPole-force": _CLASSIC["CartPole-v1"].model_copy(
+    "CartPole-force": _SHIPPED["CartPole-v1"].model_copy(
         update={"exogenous": {"force": Exogenous(attribute="force_mag", low=6, high=14, unit="N")}}
     ),
-    "MountainCar-power": _CLASSIC["MountainCarContinuous-v0"].model_copy(
+    "MountainCar-power": _SHIPPED["MountainCarContinuous-v0"].model_copy(
         update={"exogenous": {"power": Exogenous(attribute="power", low=0.001, high=0.002)}}
     ),
 }
-"""The last ones have an input that no plan controls."""
+"""Those that ship, and some with an input that no plan controls."""
 
 GOALS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "CartPole-v1": (
@@ -168,6 +140,50 @@ GOALS: Mapping[str, tuple[tuple[str, str], ...]] = {
             "first bring the height to 0.8 give or take 0.2 within 200 steps, "
             "then keep the height between 0.4 and 1.2 for 100 steps",
             "reach(height, 0.8 ± 0.2, within 200)\nkeep(height, 0.4..1.2, for 100)",
+        ),
+    ),
+    "highway": (
+        ("make the reward as large as possible for 30 seconds", "maximize(reward, for 30)"),
+        ("bring the lane to 1 give or take 0.3 within 15 seconds", "reach(lane, 1 ± 0.3, within 15)"),
+        ("bring the lane to 4 give or take 0.3 within 15 seconds", "reach(lane, 4 ± 0.3, within 15)"),
+        ("get the speed to 29 give or take 1 within 20 seconds", "reach(speed, 29 ± 1, within 20)"),
+        ("keep the speed between 19 and 26 for 25 seconds", "keep(speed, 19..26, for 25)"),
+        ("keep the gap between 8 and 100 for 20 seconds", "keep(gap, 8..100, for 20)"),
+        ("bring overtaken to 2 give or take 0.5 within 30 seconds", "reach(overtaken, 2 ± 0.5, within 30)"),
+        (
+            "don't let the acceleration be under -3. bring overtaken to 1 give or take 0.5 within 30 seconds",
+            "avoid(acceleration < -3)\nreach(overtaken, 1 ± 0.5, within 30)",
+        ),
+        (
+            "keep the speed from 18 to 31 for 30 seconds, but never let the gap be under 5",
+            "avoid(gap < 5)\nkeep(speed, 18..31, for 30)",
+        ),
+        (
+            "first bring overtaken to 1 give or take 0.5 within 30 seconds, "
+            "then bring the lane to 4 give or take 0.3 within 15 seconds",
+            "reach(overtaken, 1 ± 0.5, within 30)\nreach(lane, 4 ± 0.3, within 15)",
+        ),
+    ),
+    "motor": (
+        ("make the reward as large as possible for 2 seconds", "maximize(reward, for 200)"),
+        ("bring the speed to 200 give or take 5 within 3 seconds", "reach(speed, 200 ± 5, within 300)"),
+        ("bring the speed to 50 give or take 5 within 3 seconds", "reach(speed, 50 ± 5, within 300)"),
+        ("get the torque to 10 give or take 0.5 within 1 second", "reach(torque, 10 ± 0.5, within 100)"),
+        ("get the current to 60 give or take 2 within half a second", "reach(current, 60 ± 2, within 50)"),
+        ("keep the current between 0 and 80 for 2 seconds", "keep(current, 0..80, for 200)"),
+        ("bring the error to 0 give or take 5 within 3 seconds", "reach(error, 0 ± 5, within 300)"),
+        (
+            "don't let the current exceed 100. bring the speed to 180 give or take 5 within 3 seconds",
+            "avoid(current > 100)\nreach(speed, 180 ± 5, within 300)",
+        ),
+        (
+            "bring the power to 1000 give or take 100 within 2 seconds, but never let the torque be above 15",
+            "avoid(torque > 15)\nreach(power, 1000 ± 100, within 200)",
+        ),
+        (
+            "first bring the speed to 100 give or take 5 within 3 seconds, "
+            "then keep the speed between 90 and 110 for 1 second",
+            "reach(speed, 100 ± 5, within 300)\nkeep(speed, 90..110, for 100)",
         ),
     ),
 }

@@ -42,12 +42,18 @@ NO_PEERS = "stable-baselines3 is not installed; `pip install gedanken[peers]` ad
 
 @dataclass(frozen=True)
 class Setting:
-    """How one world is learned: real steps in all, the action that does nothing, and changes of `TryConfig`."""
+    """How one world is learned: real steps in all, the action that does nothing, and changes of `TryConfig`.
+
+    `shown` are numbers whose means are measured beside the return; `ruled` says that the environment has a rule-based
+    driver of its own.
+    """
 
     steps: int
     idle: float
     size: Size = "small"
     changes: Mapping[str, Any] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
+    ruled: bool = False
 
     def config(self, seed: int) -> TryConfig:
         """Return how to try."""
@@ -91,6 +97,36 @@ SETTINGS = {
             "search": _search(40),
         },
     ),
+    "highway": Setting(
+        6_000,
+        1,
+        changes={
+            "random": 800,
+            "every": 800,
+            "explored": 0.1,
+            "greedy": 0.3,
+            "first": 1000,
+            "then": 500,
+            "rounds": 60,
+            "policy": {"discount": 0.97},
+            "search": _search(10),
+        },
+        shown=("speed", "overtaken"),
+        ruled=True,
+    ),
+    "motor": Setting(
+        15_000,
+        0.0,
+        changes={
+            "random": 1500,
+            "every": 1500,
+            "explored": 0.15,
+            "greedy": 0.3,
+            "policy": {"discount": 0.97},
+            "search": _search(20),
+        },
+        shown=("error", "current"),
+    ),
 }
 """The budgets of real steps are at most those that the suite's aims allow; they were tried out on training seeds."""
 
@@ -120,9 +156,9 @@ class LearnedWorlds:
         return [model_path(task, n) / "model.safetensors" for task in self.tasks for n in self.learners(options)]
 
 
-def world_of(task: str) -> GymWorld:
-    """Return a task's world. Raises WorldError where the environment can't be made."""
-    return GymWorld(ADAPTERS[task], task)
+def world_of(task: str, **arguments: Any) -> GymWorld:
+    """Return a task's world, made with more arguments. Raises WorldError where the environment can't be made."""
+    return GymWorld(ADAPTERS[task].model_copy(update={"arguments": arguments}) if arguments else ADAPTERS[task], task)
 
 
 def model_path(task: str, seed: int) -> Path:

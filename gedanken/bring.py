@@ -20,12 +20,16 @@ def worlds_command(context: click.Context, as_json: bool) -> int:
     """List the worlds there are; `gedanken worlds add` adds one."""
     from gedanken.agent.added import added
     from gedanken.worlds.babyai import SPEC, level_ids
+    from gedanken.worlds.shipped import shipped_adapters
 
     if context.invoked_subcommand:
         return REACHED
-    specs = {id: SPEC for id in level_ids()} | added()
-    if as_json:
-        rows = [{"id": id, "kind": spec.name, "spec": spec.hash} for id, spec in specs.items()]
+    specs = {id: SPEC for id in level_ids()} | dict.fromkeys(shipped_adapters()) | added()
+    if as_json:  # an environment that ships is made when it is used, so nobody knows yet whether it can be
+        rows = [
+            {"id": id, "kind": spec.name if spec else id, "spec": spec.hash if spec else None}
+            for id, spec in specs.items()
+        ]
         click.echo(json.dumps({"worlds": rows}))
     else:
         click.echo("\n".join(specs))

@@ -27,6 +27,7 @@ from gedanken.worlds.spec import SpecError, WorldSpec
 _FURTHEST = 10.0  # standard deviations from the mean at which an input is cut off
 _BINS = 41  # of rewards, from the least to the most that were seen, even on the symlog scale
 _UNHEARD_OF = -6.0  # logit of each end before anything was learned
+_RARE = 0.01  # nats, below which the share of what is rare counts no more in training
 _RAREST = 0.01  # chance of an end; a smaller one is taken for a network's error
 _SHARPEST, _VAGUEST = -7.0, 2.0  # logarithms of a predicted variance; sharper ones were false on new episodes
 
@@ -99,6 +100,9 @@ class EnsembleModel(nn.Module):
             self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
         self.register_buffer("change", torch.ones(numbers))
         self.register_buffer("bins", torch.zeros(_BINS))  # rewards
+        self.register_buffer(
+            "chance", torch.ones(1 + len(self.kinds))
+        )  # nats that knowing an end's, a kind's share costs
         self.register_buffer("seen", torch.zeros(config.moments, len(variables) + 1))  # moments, and their rewards
         axes = spec.controls
         self.register_buffer("centre", torch.tensor([(a.low + a.high) / 2 for a in axes]), persistent=False)
@@ -110,13 +114,14 @@ class EnsembleModel(nn.Module):
     high: Tensor
     change: Tensor
     bins: Tensor
+    chance: Tensor
     seen: Tensor
     centre: Tensor
     reach: Tensor
 
     @torch.no_grad()
-    def measure(self, values: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take means, standard deviations and ranges from transitions: values and after [n, variables], reward [n].
+    def measure(self, values: Tensor, after: Tensor, reward: Tensor, continues: Tensor) -> None:
+        """Take means, deviations, ranges and shares from transitions: values, after [n, variables], the others [n].
 
         Imagined numbers stay within the range that was seen, widened by half of it to both sides.
         """
@@ -129,6 +134,11 @@ class EnsembleModel(nn.Module):
         self.change.copy_(_deviation((after - values).double()[:, self.numbers]))
         ends = symlog(reward.double()).aminmax()
         self.bins.copy_(symexp(torch.linspace(float(ends.min), float(ends.max), _BINS, dtype=torch.float64)))
+        shares = [continues.double().mean()[None]] + [
+            F.one_hot(after[:, index].long(), size).double().mean(0) for index, size in self.kinds
+        ]
+        shares[0] = torch.cat([shares[0], 1 - shares[0]])
+        self.chance.copy_(torch.stack([_entropy(share) for share in shares]).clamp(min=_RARE))
 
     @torch.no_grad()
     def remember(self, values: Tensor, reward: Tensor, first: Tensor, generator: torch.Generator) -> None:
@@ -224,11 +234,9 @@ class EnsembleModel(nn.Module):
         """Return −log of the members' mixed density, with each number's standard deviation as its unit."""
         said, seen = self._all(belief.values, action), observation.float()
         units = (self.change / self.scale[self.numbers]).log().sum()
-        return (
-            units
-            - torch.logsumexp(self._likelihood(said, belief.values, seen), 0)
-            + torch.tensor(float(self.config.members)).log()
-        )
+        numbers, kinds = self._likelihood(said, belief.values, seen)
+        members = torch.tensor(float(self.config.members))
+        return units - torch.logsumexp(sum(kinds, numbers), 0) + members.log()
 
     def features(self, belief: EnsembleBelief) -> Tensor:
         """Return what a policy acts on, [B, F]: numbers in standard deviations, categories one-hot."""
@@ -282,30 +290,40 @@ class EnsembleModel(nn.Module):
         ends = list(accumulate(size for _, size in self.kinds))
         return [said.kinds[..., end - size : end] for end, (_, size) in zip(ends, self.kinds, strict=True)]
 
-    def _likelihood(self, said: _Prediction, before: Tensor, after: Tensor) -> Tensor:
-        """Return the members' log-likelihoods of the next values, […], changes in their standard deviations."""
+    def _likelihood(self, said: _Prediction, before: Tensor, after: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the members' log-likelihoods of the next numbers, […], in standard deviations, and of every kind."""
         change = (after - before)[:, self.numbers] / self.change
         gaussian = -0.5 * (said.spread + (change - said.mean) ** 2 * (-said.spread).exp() + 1.8378770664)  # ln 2π
-        total = gaussian.sum(-1)
-        for (index, _), logits in zip(self.kinds, self._kinds(said), strict=True):
-            codes = after[:, index].long().expand(logits.shape[:-1])
-            total = total + logits.log_softmax(-1).gather(-1, codes[..., None]).squeeze(-1)
-        return total
+        kinds = [
+            logits.log_softmax(-1).gather(-1, after[:, index].long().expand(logits.shape[:-1])[..., None]).squeeze(-1)
+            for (index, _), logits in zip(self.kinds, self._kinds(said), strict=True)
+        ]
+        return gaussian.sum(-1), kinds
 
     # ---- learning --------------------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> tuple[dict[str, Tensor], EnsembleBelief]:
-        """Return the losses by name, means over members and transitions, and the beliefs of all frames."""
+        """Return the losses by name, means over members and transitions, and the beliefs of all frames.
+
+        What is rare counts as much as what is not: ends and kinds in units of what knowing only their shares costs.
+        """
         before, after, action, reward, continues = transitions(batch)
         inputs = self._inputs(before, action)
         every = (self.config.members, -1, -1)
-        said = self._split(self.net(inputs.expand(*every)))
-        signals = self.signals(torch.cat([inputs, self._shown(after)], -1).expand(*every))  # [E, n, 2 · bins]
-        place = (between(self.bins, reward.float()) + _BINS * continues).clamp(max=2 * _BINS - 1)
+        numbers, kinds = self._likelihood(self._split(self.net(inputs.expand(*every))), before, after)
+        signals = self.signals(torch.cat([inputs, self._shown(after)], -1).expand(*every))
+        ends, goes_on = signals[..., :_BINS], signals[..., _BINS:]
+        place, over = between(self.bins, reward.float()), continues <= 0
+        told = torch.where(over[:, None], ends, goes_on)
+        odds = ends.logsumexp(-1) - goes_on.logsumexp(-1)
+        end = F.binary_cross_entropy_with_logits(odds, over.to(odds).expand(odds.shape))
         losses = {
-            "change": -self._likelihood(said, before, after).mean(),
-            "reward and end": two_hot(signals, place.expand(signals.shape[:-1])).mean(),
+            "change": -numbers.mean(),
+            "reward": two_hot(told, place.expand(told.shape[:-1])).mean(),
+            "end": end / self.chance[0],
         }
+        if kinds:
+            losses["kinds"] = -(torch.stack(kinds, -1).mean((0, 1)) / self.chance[1:]).sum()
         seen = batch.observation.flatten(0, 1).float()
         return losses, replace(self.initial(len(seen)), values=seen)
 

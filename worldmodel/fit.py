@@ -35,8 +35,8 @@ def fit(model: EnsembleModel, episodes: Sequence[Episode], *, steps: int, seed: 
     replay = Replay(model.spec, episodes)
     columns = replay.columns
     inside = ~columns["is_first"][1:]
-    seen, reward = columns["observation"], columns["reward"]
-    model.measure(seen[:-1][inside], seen[1:][inside], reward[1:][inside])
+    seen = columns["observation"]
+    model.measure(seen[:-1][inside], *(columns[name][1:][inside] for name in ("observation", "reward", "continues")))
     went_on = columns["continues"] > 0
     seen_then, came_with, first = (columns[name][went_on] for name in ("observation", "reward", "is_first"))
     model.remember(seen_then.float(), came_with.float(), first, torch.Generator().manual_seed(seed))
