@@ -45,12 +45,13 @@ class Setting:
     """How one world is learned: real steps in all, the action that does nothing, and changes of `TryConfig`.
 
     `shown` are numbers whose means are measured beside the return; `ruled` says that the environment has a rule-based
-    driver of its own.
+    driver of its own. `ways` is the model's, see `EnsembleConfig`.
     """
 
     steps: int
     idle: float
     size: Size = "small"
+    ways: int = 1
     changes: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ()
     ruled: bool = False
@@ -64,7 +65,11 @@ class Setting:
     def plain(self) -> dict[str, Any]:
         """Return plain data, the same for every seed."""
         told = self.config(0).model_dump(mode="json", exclude={"seed", "steps"})
-        return {"steps": self.steps, "idle": self.idle, "size": self.size, **told}
+        return {"steps": self.steps, "idle": self.idle, "size": self.size, "ways": self.ways, **told}
+
+    def model(self, spec: WorldSpec) -> EnsembleModel:
+        """Return an untrained model."""
+        return EnsembleModel(spec, SIZES[self.size].model_copy(update={"ways": self.ways}))
 
 
 def _search(horizon: int, candidates: int = 64, rounds: int = 2) -> dict[str, int]:
@@ -115,13 +120,15 @@ SETTINGS = {
         ruled=True,
     ),
     "motor": Setting(
-        15_000,
+        30_000,
         0.0,
         changes={
             "random": 1500,
             "every": 1500,
-            "explored": 0.15,
-            "greedy": 0.3,
+            "first": 1000,
+            "then": 500,
+            "explored": 0.1,
+            "greedy": 0.5,
             "policy": {"discount": 0.97},
             "search": _search(20),
         },
@@ -186,8 +193,7 @@ def learned(task: str, setting: Setting, seed: int) -> TrainedDynamics:
 
 def _learn(world: GymWorld, setting: Setting, seed: int, path: Path) -> None:
     torch.manual_seed(seed)
-    model = EnsembleModel(world.spec, SIZES[setting.size])
-    apprentice = Apprentice(model, world.spec.parse_plan(REWARD), setting.config(seed))
+    apprentice = Apprentice(setting.model(world.spec), world.spec.parse_plan(REWARD), setting.config(seed))
     with ExperienceStore(_store(path.name)) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         for tried in try_out(world, apprentice, past):

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
-from gedanken.worldmodel.rssm_nets import between, symexp, symlog, two_hot
+from gedanken.worldmodel.rssm_nets import between, gumbel, symexp, symlog, two_hot
 from gedanken.worldmodel.spatial_nets import EnsembleLinear
 from gedanken.worlds.spec import SpecError, WorldSpec
 
@@ -29,6 +29,7 @@ _BINS = 41  # of rewards, from the least to the most that were seen, even on the
 _UNHEARD_OF = -6.0  # logit of each end before anything was learned
 _RARE = 0.01  # nats, below which the share of what is rare counts no more in training
 _RAREST = 0.01  # chance of an end; a smaller one is taken for a network's error
+_LEAST_WAY = -4.6  # logarithm of a chance; what is rarer than one in a hundred is never imagined
 _SHARPEST, _VAGUEST = -7.0, 2.0  # logarithms of a predicted variance; sharper ones were false on new episodes
 
 
@@ -40,12 +41,19 @@ class EnsembleConfig(BaseModel):
         hidden: features of each hidden layer.
         layers: hidden layers.
         moments: of what was really seen, so many are remembered.
+        ways: in which a number may change, each with a chance, a mean and a spread of its own (Bishop, "Mixture density
+            networks", 1994); more than one where things jump: another car is suddenly the next one.
+        grain: pieces into which networks see a number's range cut, each with as many of the numbers that were seen
+            (Gorishniy et al., "On embeddings for numerical features", 2022); some where little differences matter, as
+            those between a gap of one metre and of none.
     """
 
     members: int = 5
     hidden: int = 128
     layers: int = 2
     moments: int = 2048
+    ways: int = 1
+    grain: int = 0
 
 
 SIZES = {
@@ -67,10 +75,11 @@ class EnsembleBelief(Belief):
 
 @dataclass(frozen=True)
 class _Prediction:
-    """What members say of the next moment; the last dimensions are numbers, categories of all kinds side by side."""
+    """What members say of the next moment; the last dimensions are ways of changing, categories of all kinds."""
 
-    mean: Tensor  # […, numbers] change, in standard deviations of changes
-    spread: Tensor  # […, numbers] logarithm of its variance
+    mean: Tensor  # […, numbers, ways] change, in standard deviations of changes
+    spread: Tensor  # […, numbers, ways] logarithm of its variance
+    chance: Tensor  # […, numbers, ways] logarithm of the chance that it changes so
     kinds: Tensor  # […, all categories] logits
 
 
@@ -91,13 +100,15 @@ class EnsembleModel(nn.Module):
         self._exogenous = [i for i, v in enumerate(variables) if v.exogenous]
         self._plain = [i for i, v in enumerate(variables) if v.categories is None]
         categories, numbers, hidden = sum(size for _, size in self.kinds), len(self.numbers), config.hidden
-        shown = len(self._plain) + sum(v.categories or 0 for v in variables)
+        shown = len(self._plain) * (1 + config.grain) + sum(v.categories or 0 for v in variables)
         inputs = shown + len(spec.actions)
-        self.net = _layers(config.members, [inputs, *[hidden] * config.layers, 2 * numbers + categories])
+        told = numbers * (2 if config.ways == 1 else 3 * config.ways) + categories
+        self.net = _layers(config.members, [inputs, *[hidden] * config.layers, told])
         self.signals = _layers(config.members, [inputs + shown, hidden, 2 * _BINS])
         nn.init.constant_(cast(EnsembleLinear, self.signals[-1]).bias[..., :_BINS], _UNHEARD_OF)
         for name in ("mean", "scale", "low", "high"):
             self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
+        self.register_buffer("knots", torch.zeros(config.grain + 1 if config.grain else 0, len(self._plain)))
         self.register_buffer("change", torch.ones(numbers))
         self.register_buffer("bins", torch.zeros(_BINS))  # rewards
         self.register_buffer(
@@ -112,6 +123,7 @@ class EnsembleModel(nn.Module):
     scale: Tensor
     low: Tensor
     high: Tensor
+    knots: Tensor  # where the pieces of a number's range begin and end
     change: Tensor
     bins: Tensor
     chance: Tensor
@@ -123,14 +135,22 @@ class EnsembleModel(nn.Module):
     def measure(self, values: Tensor, after: Tensor, reward: Tensor, continues: Tensor) -> None:
         """Take means, deviations, ranges and shares from transitions: values, after [n, variables], the others [n].
 
-        Imagined numbers stay within the range that was seen, widened by half of it to both sides.
+        Imagined numbers stay within the range that was seen, widened by half of it to both sides, but not beyond the
+        bounds that the world names, unless it broke them.
         """
         everything = torch.cat([values, after]).double()
         self.mean.copy_(everything.mean(0))
         self.scale.copy_(_deviation(everything))
-        margin = 0.5 * (everything.amax(0) - everything.amin(0))
-        self.low.copy_(everything.amin(0) - margin)
-        self.high.copy_(everything.amax(0) + margin)
+        least, most = everything.amin(0), everything.amax(0)
+        margin = 0.5 * (most - least)
+        variables, infinite = self.spec.vector.variables, float("inf")
+        low = torch.tensor([-infinite if v.low is None else v.low for v in variables])
+        high = torch.tensor([infinite if v.high is None else v.high for v in variables])
+        self.low.copy_(torch.minimum(torch.maximum(least - margin, low), least))
+        self.high.copy_(torch.maximum(torch.minimum(most + margin, high), most))
+        if len(self.knots):
+            at = torch.linspace(0, len(everything) - 1, len(self.knots)).long()
+            self.knots.copy_(everything[:, self._plain].sort(0).values[at])
         self.change.copy_(_deviation((after - values).double()[:, self.numbers]))
         ends = symlog(reward.double()).aminmax()
         self.bins.copy_(symexp(torch.linspace(float(ends.min), float(ends.max), _BINS, dtype=torch.float64)))
@@ -198,9 +218,13 @@ class EnsembleModel(nn.Module):
         """Sample what each row's own member predicts."""
         inputs = self._inputs(belief.values, action)
         said = self._split(self._own(self.net, inputs, belief.member))
-        step = (said.mean + (said.spread / 2).exp() * torch.randn_like(said.mean)) * self.change
+        mean, spread = said.mean[..., 0], said.spread[..., 0]
+        if self.config.ways > 1:
+            chance = torch.where(said.chance < _LEAST_WAY, -torch.inf, said.chance)
+            way = (chance + gumbel(tuple(chance.shape), chance.device)).argmax(-1, keepdim=True)
+            mean, spread = said.mean.gather(-1, way).squeeze(-1), said.spread.gather(-1, way).squeeze(-1)
         values = belief.values.clone()
-        values[:, self.numbers] += step
+        values[:, self.numbers] += (mean + (spread / 2).exp() * torch.randn_like(mean)) * self.change
         values = torch.minimum(torch.maximum(values, self.low), self.high)
         for (index, _), logits in zip(self.kinds, self._kinds(said), strict=True):
             values[:, index] = torch.multinomial(logits.softmax(-1), 1).squeeze(1).float()
@@ -222,8 +246,10 @@ class EnsembleModel(nn.Module):
     def disagreement(self, belief: EnsembleBelief, action: Tensor) -> Tensor:
         """Return the mutual information between member and prediction; numbers count as if mixtures were Gaussian."""
         said = self._all(belief.values, action)
-        own = said.spread.exp().mean(0)
-        doubt = 0.5 * torch.log1p(said.mean.var(0, unbiased=False) / own).sum(-1)
+        chance = said.chance.exp()
+        mean = (chance * said.mean).sum(-1)
+        own = (chance * (said.spread.exp() + (said.mean - mean[..., None]) ** 2)).sum(-1).mean(0)
+        doubt = 0.5 * torch.log1p(mean.var(0, unbiased=False) / own).sum(-1)
         for logits in self._kinds(said):
             chance = logits.softmax(-1)
             doubt = doubt + _entropy(chance.mean(0)) - _entropy(chance).mean(0)
@@ -245,8 +271,12 @@ class EnsembleModel(nn.Module):
     # ---- networks --------------------------------------------------------------------------------------------------
 
     def _shown(self, values: Tensor) -> Tensor:
-        """Return what networks read of values: numbers in standard deviations, categories one-hot."""
+        """Return what networks read of values: numbers in standard deviations and in pieces, categories one-hot."""
         numbers = ((values - self.mean) / self.scale)[..., self._plain].clamp(-_FURTHEST, _FURTHEST)
+        if len(self.knots):
+            width = (self.knots[1:] - self.knots[:-1]).clamp(min=1e-6)
+            pieces = ((values[..., None, self._plain] - self.knots[:-1]) / width).clamp(0, 1)
+            numbers = torch.cat([numbers, pieces.flatten(-2)], -1)
         kinds = [F.one_hot(values[..., i].long(), size).to(numbers.dtype) for i, size in self.kinds]
         return torch.cat([numbers, *kinds], -1) if kinds else numbers
 
@@ -279,11 +309,13 @@ class EnsembleModel(nn.Module):
         return result
 
     def _split(self, answer: Tensor) -> _Prediction:
-        n = len(self.numbers)
-        mean, spread, kinds = answer[..., :n], answer[..., n : 2 * n], answer[..., 2 * n :]
+        n, ways = len(self.numbers), self.config.ways
+        parts = 2 if ways == 1 else 3
+        numbers, kinds = answer[..., : parts * n * ways], answer[..., parts * n * ways :]
+        mean, spread, *odds = numbers.view(*numbers.shape[:-1], parts, n, ways).unbind(-3)
         spread = _VAGUEST - F.softplus(_VAGUEST - spread)
         spread = _SHARPEST + F.softplus(spread - _SHARPEST)
-        return _Prediction(mean, spread, kinds)
+        return _Prediction(mean, spread, odds[0].log_softmax(-1) if odds else torch.zeros_like(mean), kinds)
 
     def _kinds(self, said: _Prediction) -> list[Tensor]:
         """Return the logits […, categories] of every categorical variable."""
@@ -292,13 +324,15 @@ class EnsembleModel(nn.Module):
 
     def _likelihood(self, said: _Prediction, before: Tensor, after: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the members' log-likelihoods of the next numbers, […], in standard deviations, and of every kind."""
-        change = (after - before)[:, self.numbers] / self.change
-        gaussian = -0.5 * (said.spread + (change - said.mean) ** 2 * (-said.spread).exp() + 1.8378770664)  # ln 2π
+        change = ((after - before)[:, self.numbers] / self.change)[..., None]
+        gaussian = said.chance - 0.5 * (
+            said.spread + (change - said.mean) ** 2 * (-said.spread).exp() + 1.8378770664
+        )  # ln 2π
         kinds = [
             logits.log_softmax(-1).gather(-1, after[:, index].long().expand(logits.shape[:-1])[..., None]).squeeze(-1)
             for (index, _), logits in zip(self.kinds, self._kinds(said), strict=True)
         ]
-        return gaussian.sum(-1), kinds
+        return gaussian.logsumexp(-1).sum(-1), kinds
 
     # ---- learning --------------------------------------------------------------------------------------------------
 
