@@ -73,7 +73,7 @@ class ControlSuite(LearnedWorlds):
     name = "control"
     default_limit = 100
     arms = (*RETURNS, *WORDS)
-    more_tasks = ("LunarLander-v3",)
+    more_tasks = ("LunarLander-v3", "highway", "motor")
     clocks: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = (
         Estimate("return", mean(lambda s: s["return"]), only=lambda s: s["arm"] in RETURNS),

@@ -43,9 +43,6 @@ class EnsembleConfig(BaseModel):
         moments: of what was really seen, so many are remembered.
         ways: in which a number may change, each with a chance, a mean and a spread of its own (Bishop, "Mixture density
             networks", 1994); more than one where things jump: another car is suddenly the next one.
-        grain: pieces into which networks see a number's range cut, each with as many of the numbers that were seen
-            (Gorishniy et al., "On embeddings for numerical features", 2022); some where little differences matter, as
-            those between a gap of one metre and of none.
     """
 
     members: int = 5
@@ -53,7 +50,6 @@ class EnsembleConfig(BaseModel):
     layers: int = 2
     moments: int = 2048
     ways: int = 1
-    grain: int = 0
 
 
 SIZES = {
@@ -100,20 +96,20 @@ class EnsembleModel(nn.Module):
         self._exogenous = [i for i, v in enumerate(variables) if v.exogenous]
         self._plain = [i for i, v in enumerate(variables) if v.categories is None]
         categories, numbers, hidden = sum(size for _, size in self.kinds), len(self.numbers), config.hidden
-        shown = len(self._plain) * (1 + config.grain) + sum(v.categories or 0 for v in variables)
+        shown = len(self._plain) + sum(v.categories or 0 for v in variables)
         inputs = shown + len(spec.actions)
-        told = numbers * (2 if config.ways == 1 else 3 * config.ways) + categories
-        self.net = _layers(config.members, [inputs, *[hidden] * config.layers, told])
+        told = numbers * (2 if config.ways == 1 else 3 * config.ways)
+        layers = [inputs, *[hidden] * config.layers]
+        self.net: nn.Module = _layers(config.members, [*layers, told])
+        if categories:  # on their own: what is rare would be lost among numbers
+            self.net = _Beside([self.net, _layers(config.members, [*layers, categories])])
         self.signals = _layers(config.members, [inputs + shown, hidden, 2 * _BINS])
         nn.init.constant_(cast(EnsembleLinear, self.signals[-1]).bias[..., :_BINS], _UNHEARD_OF)
         for name in ("mean", "scale", "low", "high"):
             self.register_buffer(name, torch.full((len(variables),), float(name in ("scale", "high"))))
-        self.register_buffer("knots", torch.zeros(config.grain + 1 if config.grain else 0, len(self._plain)))
         self.register_buffer("change", torch.ones(numbers))
         self.register_buffer("bins", torch.zeros(_BINS))  # rewards
-        self.register_buffer(
-            "chance", torch.ones(1 + len(self.kinds))
-        )  # nats that knowing an end's, a kind's share costs
+        self.register_buffer("chance", torch.ones(1 + len(self.kinds)))
         self.register_buffer("seen", torch.zeros(config.moments, len(variables) + 1))  # moments, and their rewards
         axes = spec.controls
         self.register_buffer("centre", torch.tensor([(a.low + a.high) / 2 for a in axes]), persistent=False)
@@ -123,10 +119,9 @@ class EnsembleModel(nn.Module):
     scale: Tensor
     low: Tensor
     high: Tensor
-    knots: Tensor  # where the pieces of a number's range begin and end
     change: Tensor
     bins: Tensor
-    chance: Tensor
+    chance: Tensor  # nats that it costs to know only the share of ends, and of each variable's kinds
     seen: Tensor
     centre: Tensor
     reach: Tensor
@@ -148,9 +143,6 @@ class EnsembleModel(nn.Module):
         high = torch.tensor([infinite if v.high is None else v.high for v in variables])
         self.low.copy_(torch.minimum(torch.maximum(least - margin, low), least))
         self.high.copy_(torch.maximum(torch.minimum(most + margin, high), most))
-        if len(self.knots):
-            at = torch.linspace(0, len(everything) - 1, len(self.knots)).long()
-            self.knots.copy_(everything[:, self._plain].sort(0).values[at])
         self.change.copy_(_deviation((after - values).double()[:, self.numbers]))
         ends = symlog(reward.double()).aminmax()
         self.bins.copy_(symexp(torch.linspace(float(ends.min), float(ends.max), _BINS, dtype=torch.float64)))
@@ -271,12 +263,8 @@ class EnsembleModel(nn.Module):
     # ---- networks --------------------------------------------------------------------------------------------------
 
     def _shown(self, values: Tensor) -> Tensor:
-        """Return what networks read of values: numbers in standard deviations and in pieces, categories one-hot."""
+        """Return what networks read of values: numbers in standard deviations, categories one-hot."""
         numbers = ((values - self.mean) / self.scale)[..., self._plain].clamp(-_FURTHEST, _FURTHEST)
-        if len(self.knots):
-            width = (self.knots[1:] - self.knots[:-1]).clamp(min=1e-6)
-            pieces = ((values[..., None, self._plain] - self.knots[:-1]) / width).clamp(0, 1)
-            numbers = torch.cat([numbers, pieces.flatten(-2)], -1)
         kinds = [F.one_hot(values[..., i].long(), size).to(numbers.dtype) for i, size in self.kinds]
         return torch.cat([numbers, *kinds], -1) if kinds else numbers
 
@@ -325,9 +313,8 @@ class EnsembleModel(nn.Module):
     def _likelihood(self, said: _Prediction, before: Tensor, after: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the members' log-likelihoods of the next numbers, […], in standard deviations, and of every kind."""
         change = ((after - before)[:, self.numbers] / self.change)[..., None]
-        gaussian = said.chance - 0.5 * (
-            said.spread + (change - said.mean) ** 2 * (-said.spread).exp() + 1.8378770664
-        )  # ln 2π
+        misses = (change - said.mean) ** 2 * (-said.spread).exp()
+        gaussian = said.chance - 0.5 * (said.spread + misses + 1.8378770664)  # ln 2π
         kinds = [
             logits.log_softmax(-1).gather(-1, after[:, index].long().expand(logits.shape[:-1])[..., None]).squeeze(-1)
             for (index, _), logits in zip(self.kinds, self._kinds(said), strict=True)
@@ -360,6 +347,18 @@ class EnsembleModel(nn.Module):
             losses["kinds"] = -(torch.stack(kinds, -1).mean((0, 1)) / self.chance[1:]).sum()
         seen = batch.observation.flatten(0, 1).float()
         return losses, replace(self.initial(len(seen)), values=seen)
+
+
+class _Beside(nn.Module):
+    """Networks of the same inputs, their answers side by side."""
+
+    def __init__(self, nets: list[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Answer for [E, n, inputs]."""
+        return torch.cat([net(inputs) for net in self.nets], -1)
 
 
 def _layers(members: int, sizes: list[int]) -> nn.Sequential:

@@ -19,8 +19,8 @@ from gedanken.worlds.protocol import WorldError
 LANES, SIGHT = 4, 100.0
 """Lanes, and how far ahead and behind vehicles are seen, in metres."""
 
-LENGTH = 5.0
-"""Of a vehicle, in metres: a gap of less than nothing is one beside the other."""
+BESIDE = -15.0
+"""How far behind a vehicle has to be, in metres, to count as behind: until then it may be in the way."""
 
 TOP_SPEED = 30.0
 """Metres a second: the fastest cruising speed, and what the rule-based driver would like to drive."""
@@ -30,7 +30,7 @@ _LIGHT = {"lanes_count": LANES, "vehicles_count": 25, "ego_spacing": 2}
 
 
 class Highway(gymnasium.Env[dict[str, Any], np.int64]):
-    """Forty seconds of a motorway with other drivers, an action a second; a crash ends it.
+    """Forty seconds of a motorway with other drivers, an action a second; a crash ends it, and is all that it shows.
 
     Actions: to the left lane, nothing, to the right lane, faster, slower. The reward is highway-env's own, 0 to 1:
     driving fast and keeping right. The traffic is simulated as in `highway-fast-v0`, five times a second, with as many
@@ -52,7 +52,9 @@ class Highway(gymnasium.Env[dict[str, Any], np.int64]):
             ),
             "crashed": spaces.Discrete(2),
             "lanes": spaces.Box(
-                np.array([[-LENGTH, -40.0] * 3] * LANES), np.array([[SIGHT, 40.0] * 3] * LANES), dtype=np.float64
+                np.array([[BESIDE, -40.0, BESIDE, -40.0, -SIGHT, -40.0]] * LANES),
+                np.array([[SIGHT, 40.0, SIGHT, 40.0, BESIDE, 40.0]] * LANES),
+                dtype=np.float64,
             ),
         }
     )
@@ -67,6 +69,7 @@ class Highway(gymnasium.Env[dict[str, Any], np.int64]):
         self.inner: Any = gymnasium.make(name, render_mode=render_mode, config=config).unwrapped
         self.speed, self.overtaken = 0.0, 0
         self.ahead: set[int] = set()
+        self.shown: dict[str, Any] = {}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -81,7 +84,8 @@ class Highway(gymnasium.Env[dict[str, Any], np.int64]):
             vehicles[vehicles.index(self.inner.vehicle)] = driver
             self.inner.vehicle = driver
         self.speed, self.overtaken, self.ahead = self.inner.vehicle.speed, 0, self._ahead()
-        return self._seen(), {}
+        self.shown = self._seen()
+        return self.shown, {}
 
     def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Drive for a second."""
@@ -89,9 +93,9 @@ class Highway(gymnasium.Env[dict[str, Any], np.int64]):
         ahead = self._ahead()
         self.overtaken += len(self.ahead - ahead) - len(ahead - self.ahead)
         self.ahead = ahead
-        seen = self._seen()
+        self.shown = self.shown | {"crashed": 1} if terminated else self._seen()
         self.speed = self.inner.vehicle.speed
-        return seen, float(reward), bool(terminated), bool(truncated), {}
+        return self.shown, float(reward), bool(terminated), bool(truncated), {}
 
     def render(self) -> Any:
         """Draw the road as highway-env does."""
@@ -127,17 +131,16 @@ class Highway(gymnasium.Env[dict[str, Any], np.int64]):
         }
 
     def _lane(self, centre: float, wide: float) -> NDArray[np.float64]:
-        """Return gaps to the next two vehicles ahead and the next behind, in metres, each with how fast it grows."""
+        """Return how far two vehicles ahead or beside and the one behind are, centre to centre, and their speeds."""
         own = self.inner.vehicle
-        ahead, behind = [(SIGHT, 0.0)] * 2, [(SIGHT, 0.0)]
+        ahead, behind = [(SIGHT, 0.0)] * 2, [(-SIGHT, 0.0)]
         for vehicle in self._others():
             if abs(vehicle.position[1] - centre) > wide * 0.6:  # who changes lanes is in both for a while
                 continue
-            far = vehicle.position[0] - own.position[0]
-            faster, gap = vehicle.velocity[0] - own.velocity[0], abs(far) - LENGTH
-            if gap < SIGHT:
-                (behind if far < 0 else ahead).append((gap, -faster if far < 0 else faster))
-        return np.array([*sorted(ahead)[:2], *sorted(behind)[:1]]).ravel()
+            far, faster = vehicle.position[0] - own.position[0], vehicle.velocity[0] - own.velocity[0]
+            if abs(far) < SIGHT:
+                (ahead if far > BESIDE else behind).append((far, faster))
+        return np.array([*sorted(ahead)[:2], max(behind)]).ravel()
 
 
 gymnasium.register("Highway-v0", f"{__name__}:Highway", max_episode_steps=40)
