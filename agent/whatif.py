@@ -195,13 +195,20 @@ def compare(
     plan: Plan,
     supposed: Sequence[Supposed],
     watch: Callable[[Tensor], None] | None = None,
+    practising: Callable[[str], None] | None = None,
 ) -> Compared:
-    """Rehearse a plan as things are and as supposed, from here; `watch` sees both. Raises SpecError for one future."""
+    """Rehearse a plan as things are and as supposed, from here; `watch` sees both.
+
+    `practising` hears of every step that has to be practised first. Raises SpecError for one future.
+    """
     inputs = {one.name: one.then for one in supposed}
     config, actor = agent.config, agent.trained.actor
     if config.samples < 2:
         raise SpecError("a comparison needs 2 futures at least; raise --samples")
     session.imagine_goal()
+    for step in actor.prepare([plan]):
+        if practising:
+            practising(step)
 
     def rehearse(inputs: Mapping[str, float] | None) -> Rehearsal:
         return actor.rehearse(

@@ -1,6 +1,6 @@
 """Suites of episodes as tasks of inspect-ai, so that `inspect eval` runs them and `inspect view` shows them.
 
-    inspect eval gedanken/evals/inspect_tasks.py@gedanken -T suite=babyai-local -T arm=loop -T limit=5 --model none
+    inspect eval gedanken/suite -T name=babyai-local -T arm=loop -T limit=5 --model none
 
 One log is one arm on all of a suite's tasks; a sample is a task and a seed, the same as in `gedanken eval`, whose draws
 it repeats. The language model is the one that `-T llm=…` names: `--model` has no part in it.
@@ -33,8 +33,8 @@ FOUND = "sample"
 
 
 @task
-def gedanken(
-    suite: str = "babyai-local",
+def suite(
+    name: str = "babyai-local",
     arm: str | None = None,
     limit: int = 20,
     seed: int = 0,
@@ -46,35 +46,35 @@ def gedanken(
 
     Raises EvalError for a suite that is none of episodes and an arm that it has not, and what loading raises.
     """
-    measured = load_suite(suite)
+    measured = load_suite(name)
     if not isinstance(measured, EpisodeSuite):
-        raise EvalError(f"{suite} is no suite of episodes; `gedanken eval {suite}` measures it")
+        raise EvalError(f"{name} is no suite of episodes; `gedanken eval {name}` measures it")
     arm = arm or measured.arms[0]
     if arm not in measured.arms:
-        raise EvalError(f"{suite} has no arm {arm!r}; it has {', '.join(measured.arms)}")
+        raise EvalError(f"{name} has no arm {arm!r}; it has {', '.join(measured.arms)}")
     options = Options(limit, seed, (arm,))
-    parts = parts or Asked(suite, limit, seed, [arm], None, checkpoint, llm).parts()
+    parts = parts or Asked(name, limit, seed, [arm], None, checkpoint, llm).parts()
     samples = [
-        InspectSample(id=f"{name} {number}", input=f"{name}, seed {number}", metadata={"task": name, "seed": number})
-        for name, number, _ in keys(measured, options)
+        InspectSample(id=f"{task_} {number}", input=f"{task_}, seed {number}", metadata={"task": task_, "seed": number})
+        for task_, number, _ in keys(measured, options)
     ]
     return Task(
-        dataset=MemoryDataset(samples, name=suite),
+        dataset=MemoryDataset(samples, name=name),
         solver=played(measured, parts, options),
         scorer=success(),
-        name=f"{suite}-{arm}",
-        metadata={"suite": suite, "arm": arm, "checkpoint": str(parts.trained.path), "llm": parts.config.llm},
+        name=f"{name}-{arm}",
+        metadata={"suite": name, "arm": arm, "checkpoint": str(parts.trained.path), "llm": parts.config.llm},
     )
 
 
 @solver
-def played(suite: EpisodeSuite, parts: Parts, options: Options) -> Solver:
+def played(measured: EpisodeSuite, parts: Parts, options: Options) -> Solver:
     """Play a sample as `gedanken eval` does; one at a time, for they share a model."""
     turn = threading.Lock()
 
     def play(key: Key, epoch: int) -> dict[str, Any]:
         with turn:
-            return alone(suite, parts.in_epoch(epoch), options, key)[0]
+            return alone(measured, parts.in_epoch(epoch), options, key)[0]
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         key = (state.metadata["task"], state.metadata["seed"], options.arms[0])

@@ -50,7 +50,13 @@ def whatif_command(change: str, text: str | None, world: str, seed: int, as_json
             meant, supposed = whatif.understand(agent.world.spec, agent.llm, change, now, config.seed)
             if meant != change:
                 click.echo(f"{change!r} is taken to mean: {meant}", err=True)
-            compared = whatif.compare(agent, session, plan, supposed)
+            compared = whatif.compare(
+                agent,
+                session,
+                plan,
+                supposed,
+                practising=lambda step: click.echo(f"practising {step} in imagination", err=True),
+            )
         finally:
             session.close()
     click.echo(compared.model_dump_json() if as_json else "\n".join(whatif.told(compared)))

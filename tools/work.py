@@ -16,7 +16,7 @@ from gedanken.agent import deliberate, loading, whatif
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.dreaming import Dreaming
-from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Rehearsed, Stored, View
+from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Practising, Rehearsed, Stored, View
 from gedanken.agent.goals import GoalError, abilities, check_goal
 from gedanken.agent.grounding import ground, ground_event
 from gedanken.agent.llm.protocol import LLMError
@@ -205,6 +205,7 @@ class Workshop:
         now, seed = whatif.inputs_now(self.session), self.agent.config.seed
         taken, supposed = whatif.understand(self._spec, self.agent.llm, request.change, now, seed)
         [plan] = self._plans([request.plan])
+        self._prepare(self.agent.trained.actor, [plan], run)
         with self.drawing:
             compared = whatif.compare(self._alone, self.session, plan, supposed, watch=_heeding(run))
         return WhatIf(taken=taken, compared=compared)
@@ -216,10 +217,12 @@ class Workshop:
     ) -> Rehearsal:
         """Rehearse plans from here; their places ("behind you") speak of the present pose."""
         self.session.imagine_goal()
+        read = self._plans(plans)
+        self._prepare(actor, read, run)
         began = time.perf_counter()
         rehearsal = actor.rehearse(
             self.session.belief,
-            self._plans(plans),
+            read,
             [0] * len(plans),
             samples=samples,
             horizon=horizon,
@@ -238,7 +241,15 @@ class Workshop:
         run.hear(event)
         return rehearsal
 
+    def _prepare(self, actor: Actor, plans: Sequence[Plan], run: Run) -> None:
+        """Practise what has to be practised; who asked hears of it, and may end it between two steps."""
+        for step in actor.prepare(plans):
+            run.hear(Practising(round=1, step=step))
+            if run.stopping:
+                raise Stopped
+
     def _simulate_plans(self, request: SimulateRequest, run: Run) -> Simulation:
+        self._prepare(self.agent.trained.actor, self._plans(request.plans), run)
         actor = self._alone.trained.actor
         with self.drawing:
             rehearsal = self._imagine(actor, request.plans, run, request.samples, request.horizon, request.seed)

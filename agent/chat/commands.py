@@ -135,8 +135,14 @@ def whatif(chat: Chat, rest: str) -> None:
     meant, supposed = supposing.understand(spec, chat.agent.llm, rest, now, seed)
     if meant != rest:
         chat.console.print(f"I take that to mean: {escape(meant)}.", highlight=False)
-    with waiting(chat.console, "Imagining the plan with the change and without"):
-        compared = supposing.compare(chat.agent, chat.session, spec.parse_plan(plan), supposed)
+    with waiting(chat.console, "Imagining the plan with the change and without") as say:
+        compared = supposing.compare(
+            chat.agent,
+            chat.session,
+            spec.parse_plan(plan),
+            supposed,
+            practising=lambda step: say(f"Practising {step} in imagination"),
+        )
     for line in supposing.told(compared):
         chat.console.print(escape(line), highlight=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -55,13 +55,17 @@ class Window:
 
 
 @contextlib.contextmanager
-def waiting(console: Console, what: str) -> Iterator[None]:
-    """Show what is waited for until the end of the block; in a pipe as a line."""
+def waiting(console: Console, what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is waited for until the end of the block, which may say what else; in a pipe as lines."""
     window = Window(console)
-    if not console.is_terminal:
-        console.print(Text(f"{what}…"))
-    window.show(Waiting(what))
+
+    def say(what: str) -> None:
+        if not console.is_terminal:
+            console.print(Text(f"{what}…"))
+        window.show(Waiting(what))
+
+    say(what)
     try:
-        yield
+        yield say
     finally:
         window.close()

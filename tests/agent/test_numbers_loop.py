@@ -213,7 +213,9 @@ def test_what_is_imagined_in_part_is_said(tmp_path: Path) -> None:
 
 
 class TestWhatIf:
-    def test_a_plan_under_another_input_is_compared_with_the_same_futures(self, tmp_path: Path) -> None:
+    def test_a_plan_under_another_input_is_compared_with_the_same_futures(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with exact.agent_in(tmp_path, {"Words: it is 80 % colder": ["outside down 80 %\n"]}) as agent:
             session = agent.session(3)
             now = whatif.inputs_now(session)
@@ -221,13 +223,16 @@ class TestWhatIf:
             plan = agent.world.spec.parse_plan("reach(room, 25 ± 1, within 20)\nkeep(room, 23..27, for 2)")
             supposed = whatif.read(agent.world.spec, "outside = -30", now)
             assert supposed and supposed[0].beyond
-            compared = whatif.compare(agent, session, plan, supposed)
+            told: list[str] = []
+            monkeypatch.setattr(type(agent.trained.actor), "prepare", lambda self, plans: map(str, plans[0].steps))
+            compared = whatif.compare(agent, session, plan, supposed, practising=told.append)
+            assert told == [str(step) for step in plan.steps]
             assert compared.carried_out.now == 1 and compared.carried_out.then == 0
             assert compared.carried_out.low <= compared.carried_out.change == -1 < compared.carried_out.high < 0
             [room] = compared.ends
             assert room.unit == "°C" and room.low <= room.change <= room.high and room.change < -5
-            told = "\n".join(whatif.told(compared))
-            assert "outside 5 → -30 (beyond the range" in told and "fails in 4 of 4 futures" in told
+            said = "\n".join(whatif.told(compared))
+            assert "outside 5 → -30 (beyond the range" in said and "fails in 4 of 4 futures" in said
             grounding = whatif.ground(agent.world.spec, agent.llm, "it is 80 % colder")
             [colder] = whatif.read(agent.world.spec, grounding.change, now) or []
             assert colder.then == pytest.approx(1.0) and not colder.beyond

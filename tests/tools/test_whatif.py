@@ -1,14 +1,16 @@
 """A plan under inputs that nobody controls, as servers answer it: in a world of numbers whose laws are known."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from gedanken.tools.answers import WhatIf
-from gedanken.tools.requests import WhatIfRequest
+from gedanken.tools.requests import RehearseRequest, SimulateRequest, WhatIfRequest
 from gedanken.tools.runs import Refused, Run
 from gedanken.tools.work import Workshop
+from gedanken.worlds.spec import Plan
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 import exact_house as exact
@@ -28,6 +30,32 @@ def test_the_change_and_what_it_makes_of_a_plan(tmp_path: Path, change: str, tak
         [supposed] = found.compared.supposed
         assert supposed.name == "outside" and supposed.then == pytest.approx(1.0)
         assert found.compared.plan == WARM and len(found.compared.ends) >= 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        WhatIfRequest(plan=WARM, change="outside = 1"),
+        RehearseRequest(goal="warm the room", plans=[WARM]),
+        SimulateRequest(plans=[WARM], samples=2),
+    ],
+)
+def test_what_is_practised_first_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: WhatIfRequest | RehearseRequest | SimulateRequest
+) -> None:
+    with exact.agent_in(tmp_path, lambda prompt: []) as agent:
+        asked: list[str] = []
+
+        def prepare(self: object, plans: Sequence[Plan]) -> Iterator[str]:
+            if not asked:  # what was practised once is known
+                asked.append(str(plans[0]))
+                yield WARM
+
+        monkeypatch.setattr(type(agent.trained.actor), "prepare", prepare)
+        workshop, run = Workshop(agent, agent.session(3)), Run(request_, 60)
+        assert workshop.do(request_, run) is not None
+        [told] = [event for event in run.events() if event.kind == "practising"]
+        assert told.step == WARM
 
 
 def test_where_nothing_can_be_supposed_it_is_refused_at_once(tmp_path: Path) -> None:
