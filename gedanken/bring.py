@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gedanken.cli import NOT_REACHED, REACHED
 from gedanken.options import json_option
@@ -117,7 +118,8 @@ def learn_command(
     A policy is practised in imagination meanwhile, or with --acting search actions are searched for. The model and what
     was practised are kept as a checkpoint.
 
-    A world of logs is learned from its logs alone, and --steps counts gradient steps.
+    A world of logs is learned from its logs alone, and --steps counts gradient steps. Where an adapter says under
+    [learning] how its world is best learned, that is how, but for what is given here.
 
     Episodes that are stored already count, so the same command with more steps goes on. With --test the exit code is 3
     where the plan fails in some unseen episode.
@@ -144,15 +146,21 @@ def learn_command(
     if world is None:
         raise SpecError(f"no world {world_id!r} was added; `gedanken worlds add {world_id}` does that")
     plan = world.spec.parse_plan(text.replace(";", "\n"))
+    given = {name for name in ("steps", "random", "explored") if _said(name)}
+    usual = {name: value for name, value in world.adapter.learning.items() if name not in given}
+    if unknown := sorted(usual.keys() - {"ways", *TryConfig.model_fields}):
+        raise SpecError(f"the adapter of {world_id} has under [learning] what nobody knows: {', '.join(unknown)}")
+    ways, policy, steps = usual.pop("ways", 1), usual.pop("policy", {}), usual.get("steps", steps)
     how = {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds}
     offline = isinstance(world, LogWorld)
     tries = {"random": 1, "explored": 0.0} if offline else {"random": random, "explored": explored}
     config = TryConfig.model_validate(
-        {"steps": steps, "acting": acting, "seed": seed, **tries}
-        | {"search": how | {"futures": SIZES[size].members}, "policy": POLICIES[size]}
+        {"steps": steps, "acting": acting, "seed": seed, **tries, **usual}
+        | {"search": how | {"futures": SIZES[size].members}, "policy": POLICIES[size].model_dump() | policy}
     )
     torch.manual_seed(seed)
-    apprentice, began = Apprentice(EnsembleModel(world.spec, SIZES[size]), plan, config), time.perf_counter()
+    model, began = EnsembleModel(world.spec, SIZES[size].model_copy(update={"ways": ways})), time.perf_counter()
+    apprentice = Apprentice(model, plan, config)
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         taken, rewards = sum(map(len, past)), list[float]()
@@ -178,6 +186,11 @@ def learn_command(
     answer["test"] = [{"seed": e.episode.seed, "ending": e.ending, "reward": e.reward} for e in ends]
     click.echo(json.dumps(answer) if as_json else f"{world.id}: {taken} {what}, checkpoint {path}")
     return NOT_REACHED if any(e.ending == "failed" for e in ends) else REACHED
+
+
+def _said(name: str) -> bool:
+    """Tell whether an option was given, and is not only what it usually is."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 @click.command(name="import")

@@ -119,3 +119,22 @@ def test_a_damaged_file_of_a_world_is_named(folder: Path, capsys: pytest.Capture
     assert run(["worlds"]) == REACHED  # the others are listed all the same
     assert run(["learn", "house"]) == ERROR
     assert "house.json is damaged" in capsys.readouterr().err
+
+
+def test_an_adapter_says_how_its_world_is_best_learned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learning = (
+        "[learning]\nsteps = 90\nrandom = 60\nways = 2\nfirst = 5\nrounds = 1\n[learning.policy]\ndiscount = 0.9\n"
+    )
+    adapter = folder / "house.toml"
+    adapter.write_text(adapter.read_text() + learning)
+    assert run(["worlds", "add", "house.toml", "--as", "house"]) == REACHED
+    assert run(["learn", "house", "--size", "debug", "--random", "30", "--json"]) == REACHED
+    printed = capsys.readouterr()
+    learnt = json.loads(printed.out.splitlines()[-1])
+    assert learnt["steps"] == 90 and printed.err.count(" random ") == 1, "what is given goes before"
+    kept = json.loads((Path(learnt["checkpoint"]) / "config.json").read_text())
+    assert kept["config"]["ways"] == 2 and kept["card"]["policy"]["discount"] == 0.9
+    adapter.write_text(adapter.read_text().replace("ways", "wyas"))
+    assert run(["worlds", "add", "house.toml", "--as", "house"]) == REACHED
+    assert run(["learn", "house"]) == ERROR
+    assert "has under [learning] what nobody knows: wyas" in capsys.readouterr().err

@@ -36,7 +36,7 @@ class Repertoire:
         if task not in self.policies:
             practice = Practice(self.model, task, self.config, seed=self.seed)
             if not self._does(practice):
-                practice.practise(self.config.rounds, settling=True)
+                practice.practise_well(self.config.rounds)
             self.policies[task] = practice.policy
         return self.policies[task]
 

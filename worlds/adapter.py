@@ -50,6 +50,7 @@ class Adapter(BaseModel):
         exogenous: inputs of the world that no plan controls, by name.
         examples: goals and plans for the language model.
         lasts: how long an action takes, ``30 min``; then goals may speak of time.
+        learning: how it is best learned, where not as usual: `steps`, `ways` and what `TryConfig` has.
         limit: seconds that making, resetting or one action may take.
     """
 
@@ -64,6 +65,7 @@ class Adapter(BaseModel):
     exogenous: dict[str, Exogenous] = {}
     examples: tuple[Example, ...] = ()
     lasts: str | None = None
+    learning: dict[str, Any] = {}
     limit: float = Field(default=30.0, gt=0, allow_inf_nan=False)
 
     @field_validator("lasts")

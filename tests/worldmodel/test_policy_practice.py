@@ -130,6 +130,20 @@ def test_settling_loses_no_policy_and_practising_on_may() -> None:
     assert kept.worth() == before
 
 
+@pytest.mark.parametrize(("worths", "practised"), [([0, 1, 1.5, 1.51], 4), ([0, 0], 2), ([1, 2, 3, 4, 5, 6], 5)])
+def test_practice_goes_on_as_long_as_it_helps_and_then_settles(
+    worths: list[float], practised: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, coming = [], iter(worths)
+    monkeypatch.setattr(Practice, "worth", lambda self: next(coming))
+    monkeypatch.setattr(Practice, "practise", lambda self, rounds, *, settling=False: done.append(settling))
+    [task] = practised_for(numbers.DISCRETE, numbers.DISCRETE.parse_plan("reach(x, 0.5 ± 0.1, within 30)"))
+    practice = Practice(Truth(numbers.DISCRETE), task, BRIEF, seed=0)
+    practice.practise_well(3)
+    assert done == [False] * (practised - 1) + [True]
+    assert practice.objective.tolerance == pytest.approx(0.08) and practice.task.objective.tolerance == 0.1  # type: ignore[union-attr]
+
+
 def test_what_is_done_while_avoiding_is_done_for_the_next_step() -> None:
     spec = numbers.CONTROLS
     plan = spec.parse_plan("avoid(v > 5)\nreach(x, 1 ± 0.1, within 9)\navoid(x > 2)\nkeep(x, 0..2, for 9)")
