@@ -23,6 +23,7 @@ from gedanken.agent.propose import propose
 from gedanken.agent.session import Session
 from gedanken.evals.control_goals import GOALS, Goal, goal_of, met
 from gedanken.evals.control_learning import (
+    MORE_TASKS,
     NO_PEERS,
     PEERS,
     REWARD,
@@ -73,7 +74,7 @@ class ControlSuite(LearnedWorlds):
     name = "control"
     default_limit = 100
     arms = (*RETURNS, *WORDS)
-    more_tasks = ("LunarLander-v3", "highway", "motor")
+    more_tasks = MORE_TASKS
     clocks: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = (
         Estimate("return", mean(lambda s: s["return"]), only=lambda s: s["arm"] in RETURNS),

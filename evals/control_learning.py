@@ -114,6 +114,10 @@ SETTINGS = {
 """The budgets of real steps are at most those that the suite's aims allow; they were tried out on training seeds."""
 
 
+MORE_TASKS = ("LunarLander-v3", "highway", "motor")
+"""Those that need more packages, or hours."""
+
+
 class LearnedWorlds:
     """What suites share whose tasks are worlds of numbers, learned for each training seed when first asked for."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gedanken.evals.control_learning import (
+    MORE_TASKS,
     REWARD,
     TRAINING_SEEDS,
     LearnedWorlds,
@@ -46,7 +47,7 @@ class NumberModelSuite(LearnedWorlds):
     name = "number-model"
     default_limit = 30
     arms = ARMS
-    more_tasks = ("LunarLander-v3",)
+    more_tasks = MORE_TASKS
     clocks: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = tuple(_error(horizon) for horizon in SHOWN)
 
