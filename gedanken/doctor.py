@@ -45,13 +45,22 @@ def world() -> str:
 
 
 def checkpoint() -> str:
-    """Load every world model that ships."""
-    from gedanken.agent.loading import load_world
-    from gedanken.worldmodel.checkpoint import SHIPPED, available, load
+    """Load every world model that ships; those of worlds whose packages are not here are left out, and named."""
+    from gedanken.agent.loading import load_trained, load_world
+    from gedanken.worldmodel.checkpoint import SHIPPED, available
+    from gedanken.worlds.protocol import WorldError
 
-    spec = load_world("BabyAI-GoToLocal-v0").spec
-    names = [load(info.path, spec).name for info in available() if info.path.parent == SHIPPED]
-    return f"{' and '.join(names)} load, from {SHIPPED}"
+    loaded, without = list[str](), list[str]()
+    for info in available():
+        if info.path.parent != SHIPPED:
+            continue
+        try:
+            world = load_world("BabyAI-GoToLocal-v0" if info.spec_name == "babyai" else info.spec_name)
+        except WorldError as error:
+            without.append(f"{info.name}: {error}")
+            continue
+        loaded.append(load_trained(str(info.path), world).name)
+    return "; ".join([f"{', '.join(loaded)} load, from {SHIPPED}", *without])
 
 
 def language_model() -> str:

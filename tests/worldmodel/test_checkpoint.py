@@ -201,7 +201,8 @@ def test_checkpoints_are_found_by_name_and_numbered(trained: Trained, gedanken_h
 def test_shipped_checkpoints_are_small_and_load() -> None:
     for info in available():
         assert info.bytes < 16_000_000
-        load(info.path, SPEC)
+        if info.spec_name == SPEC.name:  # the others load in tests/worlds/test_shipped.py
+            load(info.path, SPEC)
 
 
 def test_a_world_gets_the_shipped_checkpoint_that_practised_little_else(
