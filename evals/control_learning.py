@@ -208,7 +208,7 @@ class Peer:
         kind, path = getattr(library, PEERS[arm]), peer_path(arm, task, setting, seed)
         with _alone(path.stem):
             if not path.exists():
-                env, temporary = world_of(task).make().inner, path.with_name(f"tmp-{path.name}")
+                env, temporary = world_of(task).make(), path.with_name(f"tmp-{path.name}")
                 policy = kind("MlpPolicy", env, seed=FIRST_TRAINING_SEED + seed, device="cpu", verbose=0)
                 policy.learn(total_timesteps=setting.steps)
                 policy.save(temporary)
