@@ -1,6 +1,8 @@
 """Suites as tasks of inspect-ai: the same samples as `gedanken eval` has, scored and readable in its logs."""
 
-from collections.abc import Callable
+import gc
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,15 @@ from gedanken.evals.suite import Options, Parts  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 LEVELS = ("BabyAI-GoToObj-v0", "BabyAI-OpenDoor-v0")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over() -> Iterator[None]:
+    """inspect-ai leaves streams open, and pytest would blame the test during which they are collected."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
