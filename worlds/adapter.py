@@ -48,6 +48,7 @@ class Adapter(BaseModel):
         actions: names of the actions or controls, in their order.
         expressions: numbers that are worked out from others, by name.
         exogenous: inputs of the world that no plan controls, by name.
+        told: names of numbers and expressions that scenes tell of, where all would be too many; plans may use all.
         examples: goals and plans for the language model.
         lasts: how long an action takes, ``30 min``; then goals may speak of time.
         learning: how it is best learned, where not as usual: `steps`, `ways` and what `TryConfig` has.
@@ -63,6 +64,7 @@ class Adapter(BaseModel):
     actions: tuple[str, ...] = ()
     expressions: dict[str, str] = {}
     exogenous: dict[str, Exogenous] = {}
+    told: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     lasts: str | None = None
     learning: dict[str, Any] = {}

@@ -202,8 +202,8 @@ class GymWorld:
         ]
 
     def describe(self, observation: Observation, agent: tuple[int, ...] = ()) -> str:
-        """Say the value of every variable and named expression, with its unit."""
-        return describe(self.spec.vector, observation)
+        """Say the value of every variable and named expression that is told of, with its unit."""
+        return describe(self.spec.vector, observation, self.adapter.told)
 
     def check(self) -> None:
         """Try the environment for some episodes. Raises WorldError for what it does wrong.
@@ -232,11 +232,11 @@ class GymWorld:
             env.close()
 
 
-def describe(field: VectorField, observation: Observation) -> str:
-    """Say the value of every variable ``[variables]`` and named expression, with its unit."""
+def describe(field: VectorField, observation: Observation, names: Sequence[str] = ()) -> str:
+    """Say the value of every variable ``[variables]`` and named expression, or of those named, with its unit."""
     units = {variable.name: variable.unit for variable in field.variables}
     values = field.values(np.asarray(observation, np.float64), np.asarray(0.0))
-    words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in field.names[:-1]]
+    words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in names or field.names[:-1]]
     return f"{', '.join(words)}."
 
 
@@ -295,6 +295,8 @@ def _spec(id: str, adapter: Adapter, env: gymnasium.Env[Any, Any]) -> WorldSpec:
         raise SpecError(f"{id}: {said(error)}") from error
     exogenous = tuple(adapter.exogenous)
     spec = WorldSpec(name=id, observation=field, actions=actions, attributes=(), skills=OBJECTIVES, exogenous=exogenous)
+    if unknown := [name for name in adapter.told if name not in field.names[:-1]]:
+        raise SpecError(f"{id}: told names {', '.join(unknown)}, which is shown by nobody")
     for example in adapter.examples:
         spec.parse_plan(example.plan)
     return spec

@@ -233,3 +233,12 @@ def test_objectives_are_watched_on_what_really_happens() -> None:
     assert course([0, 0, 0, 0, 0])[-1] == (1, False, True)  # not there within 4
     with pytest.raises(SpecError, match="was not made by GymWorld.make"):
         drift.watch(gymnasium.make("CartPole-v1"), plan.steps)
+
+
+def test_a_scene_tells_of_what_its_adapter_names() -> None:
+    given = {"names": ("x", "v", "tilt", "turn"), "expressions": {"lean": "abs(tilt)"}}
+    pole = GymWorld(Adapter(environment="CartPole-v1", told=("lean", "x"), **given))
+    assert pole.describe(np.array([1, 2, -0.5, 4], np.float32)) == "lean 0.5, x 1."
+    assert "v" in pole.spec.vector.names, "plans may speak of it"
+    with pytest.raises(SpecError, match="told names speed, which is shown by nobody"):
+        GymWorld(Adapter(environment="CartPole-v1", told=("x", "speed"), **given))
