@@ -1,7 +1,7 @@
 """Write docs/results.md and the README's table from run summaries, so that no number is typed by hand.
 
 Summaries that the docs rest on are kept in docs/runs/; ``python -m gedanken.evals.report runs/<id> …`` adds some and
-writes the pages anew. Of several runs of a suite with one checkpoint and the same arms the latest counts.
+writes the pages anew. A run counts no more where a later one of the same suite, checkpoint and arms has all its tasks.
 """
 
 from __future__ import annotations
@@ -43,16 +43,26 @@ def adopt(run: Path, docs: Path) -> Path:
 
 
 def summaries(docs: Path) -> dict[str, list[Summary]]:
-    """Return the latest summary of each suite, checkpoint and arms, by suite. Raises EvalError for a damaged file."""
-    latest: dict[tuple[str, str, tuple[str, ...]], Summary] = {}
+    """Return the runs that count, by suite: those whose tasks no later one of the same checkpoint and arms has all of.
+
+    Raises EvalError for a damaged file.
+    """
+    found: list[Summary] = []
     for path in sorted((docs / "runs").glob("*.json")):
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
-            config = summary["config"]
-            latest[summary["suite"], config["checkpoint"], tuple(config["arms"])] = summary
+            found = [other for other in found if not _replaces(summary, other)]
+            found.append(summary)
         except (ValueError, KeyError) as error:
             raise EvalError(f"{path} is no run summary ({error}); delete it, or copy it anew from its run") from error
-    return {suite: [s for (name, *_), s in latest.items() if name == suite] for suite in SUITES}
+    return {suite: [summary for summary in found if summary["suite"] == suite] for suite in SUITES}
+
+
+def _replaces(later: Summary, earlier: Summary) -> bool:
+    """Tell whether a later run has all that an earlier one had."""
+    mine, other = later["config"], earlier["config"]
+    same = later["suite"] == earlier["suite"] and all(mine[key] == other[key] for key in ("checkpoint", "arms"))
+    return same and set(other.get("tasks") or ()) <= set(mine.get("tasks") or ())
 
 
 def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
@@ -73,7 +83,9 @@ def results_page(found: Mapping[str, Sequence[Summary]]) -> str:
                 config = summary["config"]
                 several = len({other["config"]["checkpoint"] for other in found[suite]}) > 1
                 which = f"Checkpoint `{config['checkpoint']}`: " if several else ""
-                parts.append(f"### {which}{', '.join(config['arms'])}")
+                alike = [other for other in found[suite] if other["config"]["arms"] == config["arms"]]
+                tasks = f", {', '.join(config.get('tasks') or ())}" if not several and len(alike) > 1 else ""
+                parts.append(f"### {which}{', '.join(config['arms'])}{tasks}")
             try:
                 measured = load_suite(suite)
                 parts += [markdown(table) for table in measured.tables(summary["results"])]

@@ -77,6 +77,10 @@ def test_of_two_runs_the_later_counts_and_checkpoints_stand_beside_each_other(tm
     more = {**kept, "run": "2100", "config": {**kept["config"], "arms": ["bot"]}}
     (docs / "runs" / "2100.json").write_text(json.dumps(more))
     assert len(report.summaries(docs)["babyai-local"]) == 3, "runs of other arms stand beside each other, too"
+    for name, tasks, counted in (("2101", ["one"], 4), ("2102", ["two"], 5), ("2103", ["two", "one"], 4)):
+        other = {**more, "run": name, "config": {**more["config"], "arms": ["random"], "tasks": tasks}}
+        (docs / "runs" / f"{name}.json").write_text(json.dumps(other))
+        assert len(report.summaries(docs)["babyai-local"]) == counted, "a run counts until one has all of its tasks"
 
 
 def test_errors_say_what_to_do(tmp_path: Path, runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
