@@ -132,13 +132,15 @@ def learn_command(
         raise click.UsageError("say which WORLD to learn, or --planner")
     import numpy as np
     import torch
+    from pydantic import ValidationError
 
     from gedanken.agent.added import keep_learned, load_added, slug
     from gedanken.agent.loading import places
     from gedanken.worldmodel import checkpoint
-    from gedanken.worldmodel.ensemble import SIZES, EnsembleModel
+    from gedanken.worldmodel.ensemble import SIZES, EnsembleConfig, EnsembleModel
     from gedanken.worldmodel.experience import ExperienceStore
     from gedanken.worldmodel.trying import POLICIES, Apprentice, TryConfig, pursue, try_out
+    from gedanken.worlds.adapter import said
     from gedanken.worlds.logs import LogWorld
     from gedanken.worlds.spec import SpecError
 
@@ -148,18 +150,24 @@ def learn_command(
     plan = world.spec.parse_plan(text.replace(";", "\n"))
     given = {name for name in ("steps", "random", "explored") if _said(name)}
     usual = {name: value for name, value in world.adapter.learning.items() if name not in given}
-    if unknown := sorted(usual.keys() - {"ways", *TryConfig.model_fields}):
+    known = TryConfig.model_fields.keys() - {"acting", "search", "seed"} | {"ways"}
+    if unknown := sorted(usual.keys() - known):
         raise SpecError(f"the adapter of {world_id} has under [learning] what nobody knows: {', '.join(unknown)}")
     ways, policy, steps = usual.pop("ways", 1), usual.pop("policy", {}), usual.get("steps", steps)
     how = {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds}
     offline = isinstance(world, LogWorld)
     tries = {"random": 1, "explored": 0.0} if offline else {"random": random, "explored": explored}
-    config = TryConfig.model_validate(
-        {"steps": steps, "acting": acting, "seed": seed, **tries, **usual}
-        | {"search": how | {"futures": SIZES[size].members}, "policy": POLICIES[size].model_dump() | policy}
-    )
+    practised = POLICIES[size].model_dump() | policy if isinstance(policy, dict) else policy
+    try:
+        sizes = EnsembleConfig.model_validate(SIZES[size].model_dump() | {"ways": ways})
+        config = TryConfig.model_validate(
+            {"steps": steps, "acting": acting, "seed": seed, **tries, **usual}
+            | {"search": how | {"futures": sizes.members}, "policy": practised}
+        )
+    except ValidationError as error:
+        raise SpecError(f"the adapter of {world_id}, [learning], {said(error)}") from error
     torch.manual_seed(seed)
-    model, began = EnsembleModel(world.spec, SIZES[size].model_copy(update={"ways": ways})), time.perf_counter()
+    model, began = EnsembleModel(world.spec, sizes), time.perf_counter()
     apprentice = Apprentice(model, plan, config)
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]

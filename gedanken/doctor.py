@@ -48,14 +48,17 @@ def checkpoint() -> str:
     """Load every world model that ships; those of worlds whose packages are not here are left out, and named."""
     from gedanken.agent.loading import load_trained, load_world
     from gedanken.worldmodel.checkpoint import SHIPPED, available
+    from gedanken.worlds.gym_world import GymWorld
     from gedanken.worlds.protocol import WorldError
+    from gedanken.worlds.shipped import shipped_adapters
 
     loaded, without = list[str](), list[str]()
     for info in available():
         if info.path.parent != SHIPPED:
             continue
         try:
-            world = load_world("BabyAI-GoToLocal-v0" if info.spec_name == "babyai" else info.spec_name)
+            ours = shipped_adapters().get(info.spec_name)
+            world = GymWorld(ours, info.spec_name) if ours else load_world("BabyAI-GoToLocal-v0")
         except WorldError as error:
             without.append(f"{info.name}: {error}")
             continue

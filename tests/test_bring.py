@@ -134,7 +134,12 @@ def test_an_adapter_says_how_its_world_is_best_learned(folder: Path, capsys: pyt
     assert learnt["steps"] == 90 and printed.err.count(" random ") == 1, "what is given goes before"
     kept = json.loads((Path(learnt["checkpoint"]) / "config.json").read_text())
     assert kept["config"]["ways"] == 2 and kept["card"]["policy"]["discount"] == 0.9
-    adapter.write_text(adapter.read_text().replace("ways", "wyas"))
-    assert run(["worlds", "add", "house.toml", "--as", "house"]) == REACHED
-    assert run(["learn", "house"]) == ERROR
-    assert "has under [learning] what nobody knows: wyas" in capsys.readouterr().err
+    for wrong, why in (
+        ("wyas = 2", "has under [learning] what nobody knows: wyas"),
+        ("seed = 2", "has under [learning] what nobody knows: seed"),
+        ("ways = 0", "[learning], ways: Input should be greater than or equal to 1"),
+    ):
+        (folder / "wrong.toml").write_text(adapter.read_text().replace("ways = 2", wrong))
+        assert run(["worlds", "add", "wrong.toml", "--as", "house"]) == REACHED
+        assert run(["learn", "house"]) == ERROR
+        assert why in capsys.readouterr().err

@@ -16,7 +16,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
@@ -49,7 +49,7 @@ class EnsembleConfig(BaseModel):
     hidden: int = 128
     layers: int = 2
     moments: int = 2048
-    ways: int = 1
+    ways: int = Field(default=1, ge=1)
 
 
 SIZES = {

@@ -14,6 +14,7 @@ from gedanken.worldmodel.checkpoint import CheckpointError, TrainedDynamics
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.ensemble import SIZES, EnsembleBelief, EnsembleModel, transitions
 from gedanken.worldmodel.fit import fit
+from gedanken.worldmodel.rssm_nets import between, symexp
 from gedanken.worlds.babyai import SPEC as BABYAI
 from gedanken.worlds.spec import SpecError, VectorField, WorldSpec
 
@@ -140,3 +141,17 @@ def test_only_worlds_of_numbers_have_an_ensemble() -> None:
     with pytest.raises(SpecError, match="nothing that could change"):
         EnsembleModel(WorldSpec(**{**dict(numbers.DISCRETE), "observation": still}), SIZES["debug"])
     assert replace(EnsembleModel(numbers.DISCRETE, SIZES["debug"]).initial(2)).values.shape == (2, 4)
+
+
+def test_a_number_between_uneven_bins_is_the_mean_of_its_neighbours() -> None:
+    bins = symexp(torch.linspace(-4.6, 4.6, 41))
+    numbers = torch.tensor([-200.0, -3.3, -0.004, 0.0, 0.1, 7.5, 90.0])
+    place = between(bins, numbers)
+    below = place.floor().long().clamp(max=39)
+    share = place - below
+    meant = (1 - share) * bins[below] + share * bins[below + 1]
+    torch.testing.assert_close(meant, numbers.clamp(bins[0], bins[-1]), atol=1e-4, rtol=1e-4)
+
+
+def test_a_number_that_never_differed_has_a_place() -> None:
+    assert between(torch.ones(41), torch.ones(3)).isfinite().all()

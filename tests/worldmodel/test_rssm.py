@@ -13,17 +13,7 @@ from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.protocol import Batch, WorldModel
 from gedanken.worldmodel.rehearse import rehearse
 from gedanken.worldmodel.rssm import SIZES, RSSMBelief, RSSMConfig, RSSMModel
-from gedanken.worldmodel.rssm_nets import (
-    Cells,
-    TwoHot,
-    between,
-    gumbel,
-    mixed,
-    mutual_information,
-    sample,
-    straight_through,
-    symexp,
-)
+from gedanken.worldmodel.rssm_nets import Cells, TwoHot, gumbel, mixed, mutual_information, sample, straight_through
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 DEBUG = SIZES["debug"]
@@ -338,20 +328,6 @@ def test_categories_are_not_intensities() -> None:
     with torch.no_grad():
         model.encoder.tables[0].weight[order] = model.encoder.tables[0].weight.clone()
     torch.testing.assert_close(model.encoder(model.cells.join(renamed)), before)
-
-
-def test_a_number_between_uneven_bins_is_the_mean_of_its_neighbours() -> None:
-    bins = symexp(torch.linspace(-4.6, 4.6, 41))
-    numbers = torch.tensor([-200.0, -3.3, -0.004, 0.0, 0.1, 7.5, 90.0])
-    place = between(bins, numbers)
-    below = place.floor().long().clamp(max=39)
-    share = place - below
-    meant = (1 - share) * bins[below] + share * bins[below + 1]
-    torch.testing.assert_close(meant, numbers.clamp(bins[0], bins[-1]), atol=1e-4, rtol=1e-4)
-
-
-def test_a_number_that_never_differed_has_a_place() -> None:
-    assert between(torch.ones(41), torch.ones(3)).isfinite().all()
 
 
 def test_two_hot_means_what_it_was_told() -> None:

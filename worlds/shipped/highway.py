@@ -1,7 +1,8 @@
-"""A motorway with other drivers: highway-env's `highway-v0`, told as named numbers that say all that matters.
+"""A motorway with other drivers: highway-env's straight road, told as named numbers that say what matters.
 
 highway-env shows the five nearest vehicles, sorted by distance, so that a number's meaning changes whenever two swap
-places. Here every lane has its own numbers: the gap to the next vehicle ahead and behind, and how fast each gap grows.
+places. Here every lane has its own numbers: how far away two vehicles ahead or beside and one behind are, and how fast
+each gets away.
 """
 
 from __future__ import annotations
