@@ -196,7 +196,7 @@ def _train(
 ) -> Trained:
     where, (batch, time) = folder / str(number), config.rows
     where.mkdir(exist_ok=True)
-    how = TrainConfig(steps=steps, learning_rate=rate, seed=config.seed + number, batch=batch, time=time)
+    how = TrainConfig(steps=steps, learning_rate=rate, seed=config.seed + number, batch=batch, time=time, rounded=True)
     for row in train(trained, replay, how, where):
         if row["step"] % 25 == 0:
             losses = ", ".join(f"{k} {v:.3f}" for k, v in row.items() if k not in ("step", "frames_per_second"))

@@ -11,13 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from gedanken.evals.speed import RATES
 from gedanken.evals.statistics import quantiles
 from gedanken.evals.suite import Parts, Table
+from gedanken.worldmodel.precision import fastest_dtype
 
 SIDE, PRODUCTS = 1024, 8
 
 
-def matmul_rate(device: torch.device) -> float:
-    """Return the floating-point operations a second of large matrix products in float32, the best of a few."""
-    a, b = (torch.randn(SIDE, SIDE, device=device) for _ in range(2))
+def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """Return the floating-point operations a second of large matrix products, the best of a few."""
+    a, b = (torch.randn(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(PRODUCTS):
         began = time.perf_counter()
@@ -30,7 +31,9 @@ def matmul_rate(device: torch.device) -> float:
 
 def bench_model(parts: Parts) -> dict[str, Any]:
     """Measure rates, the arithmetic of a step or frame, and the share of the matmul rate that it comes to."""
-    peak = matmul_rate(next(parts.trained.controller.parameters()).device)
+    device = next(parts.trained.controller.parameters()).device
+    types = {rounded: fastest_dtype() if rounded else torch.float32 for rounded in (False, True)}
+    peaks = {rounded: matmul_rate(device, dtype) for rounded, dtype in types.items()}
     rows = {}
     for name, rate in RATES.items():
         spread = dict(zip(("low", "median", "high"), quantiles(list(rate.timed(parts))), strict=True))
@@ -38,8 +41,10 @@ def bench_model(parts: Parts) -> dict[str, Any]:
         with FlopCounterMode(display=False) as counter:
             once()
         operations = counter.get_total_flops() / rate.each
-        rows[name] = {**spread, "operations": operations, "share": spread["median"] * operations / peak}
-    return {"model": parts.trained.name, "threads": torch.get_num_threads(), "matmul": peak, "rates": rows}
+        share = spread["median"] * operations / peaks[rate.rounded]
+        dtype = str(types[rate.rounded]).removeprefix("torch.")
+        rows[name] = {**spread, "operations": operations, "share": share, "matmul": peaks[rate.rounded], "dtype": dtype}
+    return {"model": parts.trained.name, "threads": torch.get_num_threads(), "rates": rows}
 
 
 def table(results: dict[str, Any]) -> Table:
@@ -50,9 +55,10 @@ def table(results: dict[str, Any]) -> Table:
             *(f"{row[key]:,.0f}" for key in ("median", "low", "high")),
             f"{row['operations'] / 1e6:.2f}",
             f"{row['share']:.1%}",
+            f"{row['matmul'] / 1e9:.0f}, {row['dtype']}",
         )
         for name, row in results["rates"].items()
     )
-    note = f"matrix products reach {results['matmul'] / 1e9:.0f} GFLOP/s here, {results['threads']} threads, float32"
-    columns = ("what", "a second", "10 %", "90 %", "MFLOP each", "of the matmul rate")
+    note = f"{results['threads']} threads; matmul rate: GFLOP/s of large products here, in the same precision"
+    columns = ("what", "a second", "10 %", "90 %", "MFLOP each", "of the matmul rate", "matmul rate")
     return Table(f"{results['model']}: steps or frames", columns, rows, note)

@@ -176,16 +176,20 @@ def _train(parts: Parts) -> Callable[[], object]:
     world = parts.make_world(TASKS[1])
     env = world.make(free=True)
     episodes = [demonstrate(world, env, seed, Practice()) for seed in range(EPISODES)]
-    rows = train(copy.deepcopy(parts.trained), Replay(world.spec, episodes), TrainConfig())
+    rows = train(copy.deepcopy(parts.trained), Replay(world.spec, episodes), TrainConfig(rounded=True))
     return lambda: next(rows)
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Something that is done again and again: `prepare` makes it, each time has `each` steps or frames."""
+    """Something that is done again and again: `prepare` makes it, each time has `each` steps or frames.
+
+    `rounded` says that products are in bfloat16 where the machine computes in it natively.
+    """
 
     prepare: Callable[[Parts], Callable[[], object]]
     each: int
+    rounded: bool = False
 
     def timed(self, parts: Parts) -> Iterator[float]:
         """Yield steps or frames a second, REPEATS times, after one time to warm up."""
@@ -200,7 +204,7 @@ class Rate:
 RATES = {
     "imagine": Rate(_imagine, ROWS * ACTIONS),
     "act, imagine and judge": Rate(_rehearse, ROWS * ACTIONS),
-    "train": Rate(_train, TrainConfig().batch * TrainConfig().time),
+    "train": Rate(_train, TrainConfig().batch * TrainConfig().time, rounded=True),
 }
 """What is timed."""
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gedanken.worldmodel.precision import exact
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
 from gedanken.worldmodel.spatial_config import SIZES, SpatialConfig
 from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
@@ -45,7 +46,7 @@ class SpatialBelief(Belief):
 
     seen: Tensor  # codes that the agent knows, or unknown
     world: Tensor  # codes of the world supposed: `seen`, and what is imagined out of sight
-    places: Tensor  # 0…8: ahead / beside / behind × left / middle / right of the pose at which the goal began
+    places: Tensor  # 0…8: ahead / beside / behind × left / middle / right of the pose at which the goal began; 9 beyond
     hand: Tensor  # [B] code in the agent's own cell
     hand_began: Tensor  # [B] the same when the present step began
     action: Tensor  # [B] last action
@@ -105,7 +106,7 @@ class SpatialModel(nn.Module):
 
     def begin_goal(self, belief: SpatialBelief, rows: Tensor) -> SpatialBelief:
         """Reset the places of some rows to the present pose."""
-        places = torch.where(rows[:, None], self.grid.here(len(rows)), belief.places)
+        places = torch.where(rows[:, None], self.grid.within(self.grid.here(len(rows)), belief.seen), belief.places)
         return SpatialBelief(**{**vars(belief), "places": places})
 
     def begin_step(self, belief: SpatialBelief, rows: Tensor) -> SpatialBelief:
@@ -142,7 +143,7 @@ class SpatialModel(nn.Module):
         after = SpatialBelief(
             seen=seen,
             world=seen,
-            places=grid.move_places(belief.places, motion),
+            places=grid.within(grid.move_places(belief.places, motion), seen),
             hand=view[:, grid.view_agent],
             hand_began=belief.hand_began,
             action=action,
@@ -174,10 +175,11 @@ class SpatialModel(nn.Module):
         world = world.scatter(1, self.near.expand(batch, -1), torch.where(keep, old, changed[:, :-1]))
         hand = torch.where(grid.hidden[changed[:, -1]], belief.hand, changed[:, -1])
         world = self._suppose_on(world, belief.places)
+        seen = self._look(seen, world)
         return SpatialBelief(
-            seen=self._look(seen, world),
+            seen=seen,
             world=world,
-            places=grid.move_places(belief.places, motion),
+            places=grid.within(grid.move_places(belief.places, motion), seen),
             hand=hand,
             hand_began=belief.hand_began,
             action=action,
@@ -324,8 +326,9 @@ class SpatialModel(nn.Module):
         assert self.passage is not None
         seen = belief.seen.long()
         shown = torch.bincount(seen.flatten()).nonzero().squeeze(1)
-        costs = self.passage.costs(belief.hand, shown)
-        others = [seen == self.grid.unknown, self.passage.helpers(seen, shown, costs)]
+        with exact(seen.device.type):
+            costs = self.passage.costs(belief.hand, shown)
+            others = [seen == self.grid.unknown, self.passage.helpers(seen, shown, costs)]
         return distances(costs.gather(1, seen), torch.cat([marks, torch.stack(others, 1)], 1))
 
     def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
@@ -352,6 +355,11 @@ class SpatialModel(nn.Module):
 
     @torch.no_grad()
     def _frames(self, batch: Batch) -> Frames:
+        """Filter all frames, and look back at them; in full precision, as when acting."""
+        with exact(batch.action.device.type):
+            return self._filtered(batch)
+
+    def _filtered(self, batch: Batch) -> Frames:
         length = batch.action.shape[1]
         belief = self.initial(len(batch.action))
         befores, beliefs, moved, motions = [], [], [], []

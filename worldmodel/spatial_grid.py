@@ -26,11 +26,16 @@ INVERSE = (0, 2, 1, 4, 3, 6, 5, 7)
 """Index of each motion's inverse."""
 
 
+HERE, ELSEWHERE = 4, 9
+"""Places: the cell where the goal began, and cells beyond the bounds of where it began; 0…8 are around it."""
+
+
 class Grid(nn.Module):
     """Index tables for maps of ``side × side`` cells around an agent that faces row 0; codes join all channels.
 
     A cell's code is one integer for all channels of the grid field; `unknown` is the code after the last. The `window`
-    is the middle of the map, up to `reach` cells away, at which networks look cell by cell.
+    is the middle of the map, up to `reach` cells away, at which networks look cell by cell. `bare` is the code of an
+    empty hand, where the world has a name for that.
     """
 
     def __init__(self, spec: WorldSpec, radius: int, reach: int | None = None) -> None:
@@ -42,6 +47,7 @@ class Grid(nn.Module):
         self.codes = math.prod(self.sizes)
         self.unknown = self.codes
         self.shape = (field.height, field.width)
+        self.bare = None if field.empty is None else field.empty * math.prod(self.sizes[1:])
         self.view_agent = field.agent[0] * field.width + field.agent[1]
         self.motion: Tensor
         self.motion_inside: Tensor
@@ -52,6 +58,7 @@ class Grid(nn.Module):
         self.view_in_window: Tensor
         self.hidden: Tensor
         self.solid: Tensor
+        self.bounds: Tensor
         self.channels: Tensor
         self.looks: Tensor
         self.pose: Tensor
@@ -82,6 +89,7 @@ class Grid(nn.Module):
         self._constant("hidden", (kinds == field.hidden) | (torch.arange(self.codes + 1) == self.unknown))
         background = torch.isin(kinds, torch.tensor(field.background)) | self.hidden
         self._constant("solid", ~background)  # codes that are objects
+        self._constant("bounds", torch.isin(kinds, torch.tensor(field.bounds, dtype=kinds.dtype)))
         every = torch.arange(self.codes)
         channels = torch.cat([self.decode(every).long(), torch.tensor([self.sizes])])  # the unknown is a category, too
         self._constant("channels", channels)  # [V + 1, C]
@@ -151,10 +159,32 @@ class Grid(nn.Module):
         """Return the places as seen from the present pose, [B, P·P]: 3 · sign(ahead) + sign(right), shifted to 0…8."""
         return self.pose.expand(batch, -1)
 
+    def within(self, places: Tensor, seen: Tensor) -> Tensor:
+        """Let places [B, P·P] end at the bounds around where the goal began, as far as maps [B, P·P] show them.
+
+        Bounds are looked for straight ahead, behind, left and right: what they enclose is taken for a rectangle.
+        """
+        if not self.spec.grid.bounds:
+            return places
+        began = (places == HERE).int().argmax(1)
+        line = torch.arange(self.side, device=seen.device)
+        bounds = self.bounds[seen.long()].view(-1, self.side, self.side)
+        rows, columns = began // self.side, began % self.side
+        every = torch.arange(len(seen), device=seen.device)
+
+        def between(lines: Tensor, at: Tensor) -> Tensor:
+            first = torch.where(lines & (line < at[:, None]), line, -1).amax(1, keepdim=True)
+            last = torch.where(lines & (line > at[:, None]), line, self.side).amin(1, keepdim=True)
+            return (line >= first) & (line <= last)
+
+        ahead, beside = between(bounds[every, :, columns], rows), between(bounds[every, rows], columns)
+        inside = (ahead[:, :, None] & beside[:, None]).flatten(1)
+        return torch.where(inside, places, ELSEWHERE)
+
     # ---- phrases ---------------------------------------------------------------------------------------------------
 
     def _phrases(self) -> None:
-        """Build each attribute's table of what it admits, [values + 1, codes + 1], or [values + 1, 9] for places."""
+        """Build each attribute's table of what it admits, [values + 1, codes + 1], or [values + 1, 10] for places."""
         every = torch.arange(self.codes + 1)
         channels = torch.cat([self.decode(every[:-1]).long(), torch.full((1, len(self.sizes)), -1)])
         names = [channel.name for channel in self.spec.grid.channels]
@@ -162,7 +192,7 @@ class Grid(nn.Module):
         for attribute in self.spec.attributes:
             rows: list[Tensor]
             if attribute.channel is None:
-                rows = [torch.ones(9, dtype=torch.bool), *(place_mask(value) for value in attribute.values)]
+                rows = [torch.ones(ELSEWHERE + 1, dtype=torch.bool), *(place_mask(value) for value in attribute.values)]
             else:
                 which = names.index(attribute.channel)
                 categories = self.spec.grid.channels[which].categories
@@ -178,7 +208,7 @@ class Grid(nn.Module):
         arguments, per = self.spec.max_arguments, len(self.spec.attributes)
         slots = step[:, 1:].clamp(min=0).view(-1, arguments, per)
         things = slots.any(2, keepdim=True).expand(-1, -1, self.codes + 1)  # [B, arguments, V + 1]
-        where = torch.ones_like(things[:, :, :9])  # [B, arguments, 9]
+        where = torch.ones_like(things[:, :, : ELSEWHERE + 1])  # [B, arguments, 10]
         for column, (attribute, name) in enumerate(zip(self.spec.attributes, self.tables, strict=True)):
             admitted = getattr(self, name)[slots[:, :, column]]
             if attribute.channel is None:
@@ -190,8 +220,8 @@ class Grid(nn.Module):
 
 
 def place_mask(words: str) -> Tensor:
-    """Return which of the 9 places the words mean."""
-    index = torch.arange(9)
+    """Return which of the 10 places the words mean."""
+    index = torch.arange(ELSEWHERE + 1)
     ahead, right = index // 3 - 1, index % 3 - 1
     meanings = {
         "in front of you": ahead > 0,
@@ -199,4 +229,4 @@ def place_mask(words: str) -> Tensor:
         "on your left": right < 0,
         "on your right": right > 0,
     }
-    return meanings[words]
+    return meanings[words] & (index != ELSEWHERE)

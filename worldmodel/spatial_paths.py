@@ -22,6 +22,9 @@ FAR = 100
 HOPED, CLEARED = 2, 3
 """Costs of entering a cell that is unknown, and one that an action must open or empty first; a free one costs 1."""
 
+LAID = 6
+"""What it costs more to clear what only an empty hand can: what is held is put down, and fetched again."""
+
 SURE = 2.0
 """Logit from which an action is trusted to enter a cell or to clear it: nobody may have tried the wrong key."""
 
@@ -68,13 +71,20 @@ class Passage(nn.Module):
 
     @torch.no_grad()
     def costs(self, hand: Tensor, shown: Tensor) -> Tensor:
-        """Return what entering a cell costs with hands [n]: [n, V + 1] uint8, asked only for the codes shown [m]."""
+        """Return what entering a cell costs with hands [n]: [n, V + 1] uint8, asked only for the codes shown [m].
+
+        What is in the hand may be put down, so no cell costs much more than with an empty one.
+        """
         hands, which = torch.unique(hand, return_inverse=True)
+        if self.grid.bare is not None:
+            hands = torch.cat([hands, hands.new_tensor([self.grid.bare])])
         pairs = self.promises(shown.repeat(len(hands)), hands.repeat_interleave(len(shown)))
         moves, clears = pairs.view(len(hands), len(shown), 2).unbind(-1)
         cost = torch.full((len(hands), self.grid.codes + 1), FAR, dtype=torch.uint8, device=hand.device)
         cost[:, shown] = torch.where(moves > SURE, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
         cost[:, self.grid.hidden] = HOPED
+        if self.grid.bare is not None:
+            cost = torch.minimum(cost, cost[-1] + LAID)
         return cost[which]
 
     @torch.no_grad()
@@ -128,12 +138,22 @@ def _mean(losses: Tensor, weight: Tensor) -> Tensor:
 def distances(costs: Tensor, sources: Tensor) -> Tensor:
     """Return how much it costs to get from each cell next to, or onto, the nearest source: [B, S, P·P] uint8.
 
-    `costs` [B, P·P] uint8 are those of entering cells; `sources` [B, S, P·P] bool, S kinds of them. FAR at most.
+    `costs` [B, P·P] uint8 are those of entering cells; `sources` [B, S, P·P] bool, S kinds of them. FAR at most. Beside
+    a source one is there, whether or not it could be entered.
     """
-    begin = torch.where(sources, 0, FAR).to(torch.uint8)
+    begin = torch.where(sources, 0, torch.where(_beside(sources), CLEARED, FAR)).to(torch.uint8)
     chunks = zip(torch.split(costs[:, None], _CHUNK), torch.split(begin, _CHUNK), strict=True)
     parts = [_sweep(_lattice(cost), _lattice(found)) for cost, found in chunks]
     return torch.cat([part.flatten(0, 1).permute(2, 1, 0) for part in parts])
+
+
+def _beside(cells: Tensor) -> Tensor:
+    """Tell which cells of maps [B, S, P·P] lie beside one that is true."""
+    side = int(cells.shape[2] ** 0.5)
+    grid = F.pad(cells.view(*cells.shape[:2], side, side), (1, 1, 1, 1))
+    inner = slice(1, -1)
+    near = grid[..., :-2, inner] | grid[..., 2:, inner] | grid[..., inner, :-2] | grid[..., inner, 2:]
+    return near.flatten(2)
 
 
 def _lattice(maps: Tensor) -> Tensor:

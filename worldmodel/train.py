@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gedanken.worldmodel.data import Replay
+from gedanken.worldmodel.precision import rounding
 from gedanken.worldmodel.protocol import Batch
 
 
@@ -47,6 +48,8 @@ class TrainConfig(BaseModel):
         clip: largest norm of the gradient.
         seed: seed of everything random.
         save_every: gradient steps between two states written to disk.
+        rounded: products in bfloat16 where the machine computes in it natively; a training goes on elsewhere, but its
+            losses are the same to the last digit on machines of one kind only.
     """
 
     steps: int = 1000
@@ -59,6 +62,7 @@ class TrainConfig(BaseModel):
     clip: float = 1.0
     seed: int = 0
     save_every: int = 200
+    rounded: bool = False
 
 
 def train(
@@ -85,7 +89,9 @@ def train(
         began = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * group["pace"] * _schedule(step, config)
-        losses = trained.losses(replay.sample(rng, config.batch, config.time, anywhere=config.anywhere))
+        batch = replay.sample(rng, config.batch, config.time, anywhere=config.anywhere)
+        with rounding(parameters[0].device.type, config.rounded):
+            losses = trained.losses(batch)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             values = {name: value.item() for name, value in losses.items()}

@@ -66,6 +66,8 @@ SPEC = WorldSpec(
         agent=(6, 3),
         hidden=OBJECT_TO_IDX["unseen"],
         background=tuple(OBJECT_TO_IDX[k] for k in ("unseen", "empty", "wall", "floor", "goal", "lava", "agent")),
+        bounds=tuple(OBJECT_TO_IDX[k] for k in ("wall", "door")),  # places are meant within the agent's room
+        empty=OBJECT_TO_IDX["empty"],
     ),
     actions=("left", "right", "forward", "pickup", "drop", "toggle"),
     attributes=(

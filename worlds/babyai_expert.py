@@ -66,13 +66,15 @@ class BotExpert:
     """The bot set on one step, from any state, also after actions that were not its own.
 
     After such an action it begins anew, with what it has seen: minigrid's bot would go back first to undo it, from a
-    memory that nobody else has. A key in its hand it keeps while that opens the way. `open` is strict, as the skill is:
-    before a locked door without its key the expert walks up and tries the handle; a key that it held when the step
-    began it fetches again.
+    memory that nobody else has. So it does after it took or put down what it has to bring somewhere: with an empty hand
+    it first frees the way there, where that is barred. A key in its hand it keeps while that opens the way. `open` is
+    strict, as the skill is: before a locked door without its key the expert walks up and tries the handle; a key that
+    it held when the step began it fetches again.
     """
 
     _advised: int | None
     _keeping: bool
+    _freeing: bool
 
     def __init__(self, env: BabyAIEnv, step: Step, known: NDArray[np.bool_] | None) -> None:
         self._env = cast(Any, env.unwrapped)
@@ -101,13 +103,27 @@ class BotExpert:
             return None
         if action_taken == self._env.actions.drop and self._instruction is not None:
             self._instruction.update_objs_poss()
-        if (action_taken is not None and action_taken != self._advised) or (self._keeping and not self._keeps()):
+        if self._stale(action_taken):
             self._begin(self.known)
             action_taken = None
         if self.gave_up:
             return None
         self._advised = self._replan(action_taken)
         return self._advised
+
+    def _stale(self, action_taken: int | None) -> bool:
+        """Tell whether the bot's subgoals rest on something else than the present state and what was seen."""
+        if action_taken is None:
+            return False
+        held, before = self._env.carrying, self._bot.prev_carrying
+        if action_taken != self._advised:
+            return True
+        if self._step.skill == "put_next_to" and held is not before:
+            moved = held or before
+            if any(moved is o for o in self._instruction.desc_move.obj_set):
+                return True
+        self._bot._process_obs()
+        return (self._keeping and not self._keeps()) or (self._freeing and held is None and not self._barred())
 
     def _replan(self, action_taken: int | None) -> int | None:
         try:
@@ -135,11 +151,29 @@ class BotExpert:
             return False
         if not any(o.type == "door" and o.is_locked and self._opens(o) for o in self._bot.seen()):
             return False
-        return self._bot._find_obj_pos(wanted)[1] is None
+        return self._bot._find_obj_pos(wanted)[1] is None or self._barred()
+
+    def _barred(self) -> bool:
+        """Tell whether things or locks are in every way to where something has to be brought, and something in one."""
+        if self._step.skill != "put_next_to":
+            return False
+        bot, description = self._bot, self._instruction.desc_fixed
+        there = {tuple(map(int, at)) for at in description.obj_poss if bot.vis_mask[at]}
+
+        def leads_on(at: tuple[int, int], cell: Any) -> bool:
+            shut = cell is not None and cell.type == "door" and not cell.is_open
+            return at in there or not bot.vis_mask[at] or (shut and not cell.is_locked)
+
+        def unlocks(_: tuple[int, int], cell: Any) -> bool:
+            return cell is not None and cell.type == "door" and cell.is_locked and bot._key_seen(cell)
+
+        if bot._shortest_path(leads_on)[0] is not None:
+            return False
+        return any(bot._shortest_path(way, True)[0] is not None for way in (leads_on, unlocks))
 
     def _begin(self, known: NDArray[np.bool_] | None) -> None:
         """Set a bot on the step from here."""
-        self._advised, self._keeping = None, False
+        self._advised, self._keeping, self._freeing = None, False, False
         previous, self._env.instrs = self._env.instrs, self._instruction or GoToInstr(ObjDesc("door"))
         self._bot: Any = _Bot(self._env)  # type: ignore[no-untyped-call]
         self._bot.stack = _Stack(self._bot.stack)
@@ -147,6 +181,12 @@ class BotExpert:
         if known is not None:
             self._bot.vis_mask |= known
         bot, held, stack = cast(Any, self._bot), self._env.carrying, cast(Any, self._bot.stack)
+        bot._process_obs()
+        self._keeping = self._keeps()
+        if (held is None or self._keeping) and self._barred():
+            self._freeing = True
+            stack.append(GoNextToSubgoal(bot, self._instruction.desc_fixed))
+            return
         if self._step.skill == "open":
             if self._trying_a_lock:
                 stack[:] = [GoNextToSubgoal(bot, self._instruction.desc)]
@@ -154,8 +194,6 @@ class BotExpert:
         if held is None:
             self.gave_up = self._step.skill == "drop"
             return
-        bot._process_obs()
-        self._keeping = self._keeps()
         if self._keeping:
             return
         place = GoNextToSubgoal(bot, bot._find_drop_pos()) if bot._find_drop_pos() else None

@@ -46,7 +46,9 @@ class GridField(_Frozen):
     """An egocentric grid of categories ``[height, width, channels]`` seen by an agent that faces row 0.
 
     `agent` is the (row, column) where the agent stands. `hidden` is the code of the first channel that means "not in
-    sight". `background` are the codes of the first channel that are no objects (empty floor, walls).
+    sight". `background` are the codes of the first channel that are no objects (empty floor, walls). What words such as
+    "behind you" speak of ends at what shows one of the codes `bounds`; `empty` is the code of a cell, or hand, with
+    nothing in it.
     """
 
     name: str
@@ -56,6 +58,8 @@ class GridField(_Frozen):
     agent: tuple[int, int]
     hidden: int
     background: tuple[int, ...]
+    bounds: tuple[int, ...] = ()
+    empty: int | None = None
 
 
 class Variable(_Frozen):
@@ -210,7 +214,7 @@ class WorldSpec(_Frozen):
     @cached_property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
-        words: Any = {"skills": {"__all__": {"doc"}}, "observation": {"expressions"}}
+        words: Any = {"skills": {"__all__": {"doc"}}, "observation": {"expressions", "bounds", "empty"}}
         text = json.dumps(self.model_dump(exclude=words), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

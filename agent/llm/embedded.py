@@ -28,6 +28,7 @@ from gedanken.agent.llm.guide import Guide, Row
 from gedanken.agent.llm.packed import can_pack, pack
 from gedanken.agent.llm.protocol import Completion, ModelCorrupt, PromptTooLong, Training
 from gedanken.agent.llm.search import Branch, Choice, Search, generator
+from gedanken.worldmodel.precision import fastest_dtype
 
 _KEPT = 16  # grammars and baselines that are remembered
 _ROWS_AT_ONCE = 128  # more rows than this go in several batches, so that memory stays bounded
@@ -316,14 +317,6 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             chatter.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def fastest_dtype() -> torch.dtype:
-    """bfloat16 where this machine computes in it natively, else float32 (emulated, it is ten times slower)."""
-    if torch.cuda.is_available():
-        return torch.bfloat16
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:

@@ -28,8 +28,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from gedanken.agent.llm.adapter import CARD, CONFIG, FORMAT, WEIGHTS, Adapter
-from gedanken.agent.llm.embedded import fastest_dtype, quiet
+from gedanken.agent.llm.embedded import quiet
 from gedanken.agent.llm.protocol import LLMError
+from gedanken.worldmodel.precision import fastest_dtype
 
 Examples = Callable[[int], tuple[str, str]]
 """From an index to a prompt and its answer; the same index gives the same pair."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid, place_mask
+from gedanken.worldmodel.spatial_grid import ELSEWHERE, INVERSE, MOTIONS, Grid, place_mask
 from gedanken.worlds.babyai import SPEC
 from gedanken.worlds.babyai_env import PLACES
 
@@ -166,3 +166,22 @@ def test_places_are_half_planes() -> None:
         assert masks[words][cell(*at)]
     assert not any(mask[cell(0, 0)] for mask in masks.values())
     assert all(int(mask.sum()) == GRID.side * GRID.radius for mask in masks.values())
+
+
+def test_places_end_at_walls_and_doors_as_soon_as_they_are_known() -> None:
+    wall, door, ball = code("wall"), code("door", "blue", "closed"), code("ball")
+    seen = torch.full((1, GRID.cells), GRID.unknown)
+    everywhere = GRID.here(1)
+    assert torch.equal(GRID.within(everywhere, seen), everywhere)
+    seen[0, cell(3, 0)], seen[0, cell(0, -2)], seen[0, cell(0, 4)] = wall, door, wall
+    seen[0, cell(1, 0)] = ball
+    within = GRID.within(everywhere, seen)
+    inside = [cell(a, r) for a in range(-GRID.radius, 4) for r in range(-2, 5)]
+    assert torch.equal(within[0, inside], everywhere[0, inside])
+    assert int((within == ELSEWHERE).sum()) == GRID.cells - len(inside)
+    step = torch.tensor([SPEC.step_codes(SPEC.parse_step("go_to(ball in front of you)"))])
+    seen[0, [cell(2, 3), cell(5, 1)]] = ball
+    found = GRID.matches(step, seen, within)[0, 0]
+    assert sorted(found.nonzero().flatten().tolist()) == sorted([cell(1, 0), cell(2, 3)])
+    turned = GRID.within(GRID.move_places(within, torch.tensor([TURN_LEFT])), moved(seen, TURN_LEFT))
+    assert torch.equal(turned, GRID.move_places(within, torch.tensor([TURN_LEFT])))

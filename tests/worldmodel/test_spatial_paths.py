@@ -10,7 +10,7 @@ from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.spatial import SpatialConfig, SpatialModel
-from gedanken.worldmodel.spatial_paths import CLEARED, FAR, HOPED, distances
+from gedanken.worldmodel.spatial_paths import CLEARED, FAR, HOPED, LAID, distances
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 WIDE = SpatialConfig(radius=21, window=6, ways=True, embed=8, width=8, hidden=64, members=2)
@@ -25,9 +25,10 @@ def test_distances_are_those_of_shortest_paths(seed: int) -> None:
     for row, kind in np.ndindex(2, 3):
         graph = networkx.DiGraph()
         lattice = networkx.grid_2d_graph(side, side)
-        for a, b in [*lattice.edges, *((b, a) for a, b in lattice.edges)]:
-            graph.add_edge(b, a, weight=costs[row, b[0] * side + b[1]])  # from the source backwards
         starts = {(i // side, i % side) for i in np.nonzero(sources[row, kind])[0]}
+        for a, b in [*lattice.edges, *((b, a) for a, b in lattice.edges)]:
+            cost = costs[row, b[0] * side + b[1]]
+            graph.add_edge(b, a, weight=min(cost, CLEARED) if b in starts else cost)  # from the source backwards
         right = networkx.multi_source_dijkstra_path_length(graph, starts) if starts else {}
         expected = [min(FAR, right.get((i // side, i % side), FAR)) for i in range(side * side)]
         assert every[row, kind].tolist() == expected
@@ -68,6 +69,9 @@ def test_it_learns_what_bars_the_way_and_what_clears_it() -> None:
     assert costs[model.grid.unknown] == HOPED
     shown = torch.tensor([code("empty", "red"), code("ball", "blue")])
     assert torch.equal(model.passage.costs(empty, shown)[0, shown], costs[shown]), "whatever else is shown"
+    [full] = model.passage.costs(torch.tensor([code("key", "red")]), shown)
+    assert full[code("ball", "blue")] == CLEARED + LAID, "a full hand has to be emptied first"
+    assert full[code("empty", "red")] == 1
 
 
 def test_what_would_open_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

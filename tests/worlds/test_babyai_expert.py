@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from minigrid.core.world_object import Ball, Door, Key
+from minigrid.core.world_object import Ball, Box, Door, Key, Wall
 
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 from gedanken.worlds.babyai_env import BabyAIEnv
@@ -146,3 +146,41 @@ def test_a_door_that_fell_shut_is_no_dead_end() -> None:
         world = BabyAIWorld(level)
         env = world.make()
         assert sum(solve(world, env, seed, jostle=0.25) for seed in range(7_200_000, 7_200_006)) >= 5, level
+
+
+def test_the_way_is_freed_before_something_is_carried_along_it(world: BabyAIWorld, room: Room) -> None:
+    walls = {(4, y): Wall() for y in range(1, 7) if y != 3}
+    things = {(4, 3): Box("grey"), (1, 5): Ball("red"), (6, 3): Key("blue")}  # the box lies in the only gap
+    env, step = room(walls | things, agent=(3, 3)), SPEC.parse_step("put_next_to(red ball, blue key)")
+    base: Any = env.unwrapped
+    (watch,) = world.watch(env, [step])
+    expert = world.expert(env, step, np.ones((base.width, base.height), np.bool_))
+    taken, action, achieved = [], None, False
+    while not achieved:
+        held, action = base.carrying, expert.advise(action)
+        assert action is not None and base.step_count < 64
+        env.step(action)
+        if base.carrying not in (None, held):
+            taken.append(base.carrying.type)
+        achieved = watch.achieved(action)
+    assert taken == ["box", "ball"]
+
+
+def test_what_is_carried_is_put_down_where_the_way_turns_out_to_be_barred(world: BabyAIWorld, room: Room) -> None:
+    """Whether it was the expert that put it down or somebody else, what follows is the same."""
+    walls = {(4, y): Wall() for y in range(1, 7) if y != 3}
+    things = {(4, 3): Box("grey"), (2, 3): Ball("red"), (6, 3): Key("blue")}
+    step = SPEC.parse_step("put_next_to(red ball, blue key)")
+    env = room(walls | things, agent=(1, 3))
+    base: Any = env.unwrapped
+    expert = world.expert(env, step, np.ones((base.width, base.height), np.bool_))
+    action: int | None = None
+    for _ in range(20):
+        held, action = base.carrying, expert.advise(action)
+        assert action is not None
+        env.step(action)
+        if held is not None and base.carrying is None:
+            break
+    assert base.carrying is None, "the ball was taken, and put down again"
+    again = world.expert(env, step, expert.known)
+    assert expert.advise(action) == again.advise(None)
