@@ -1,7 +1,7 @@
 """Learning in imagination: an actor-critic on futures imagined from replayed beliefs, its reward a step achieved.
 
-Hafner et al., "Mastering Diverse Domains through World Models", 2023, is the method; here beside cloning, and with the
-judge of steps for a reward. No environment has a part in it.
+Hafner et al., "Mastering Diverse Domains through World Models", 2023, is the method; here with the judge of
+steps for a reward, and a teacher beside it where there is one. No environment has a part in it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.intentions import Teacher
 from gedanken.worldmodel.protocol import Batch, Belief
 
 B = TypeVar("B", bound=Belief)
@@ -29,31 +29,15 @@ class ImaginationConfig(BaseModel):
         horizon: most actions of a future.
         trace: λ of the returns.
         entropy: weight of the policy's entropy.
+        taught: weight of what a teacher would do, where there is one (Schmitt et al., "Kickstarting Deep Reinforcement
+            Learning", 2018).
     """
 
     futures: int = Field(default=128, ge=1)
     horizon: int = Field(default=16, ge=1)
     trace: float = Field(default=0.95, ge=0, le=1)
     entropy: float = Field(default=3e-3, ge=0)
-
-
-@dataclass(frozen=True)
-class Dreaming:
-    """World model and controller in training, the controller in imagination, too; a `Learner`."""
-
-    trained: Trained
-    config: ImaginationConfig
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        """Return the networks by name."""
-        return self.trained.parts
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of `Trained`, and those of the futures imagined."""
-        losses, belief = self.trained.model.loss(batch)
-        controller = self.trained.controller
-        return {**losses, **controller.loss(batch, belief), **imagined(controller, batch, belief, self.config)}
+    taught: float = Field(default=1.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -68,13 +52,18 @@ class Futures:
     last: Tensor  # [n] the value of what follows the last moment; 0 where the step was achieved
 
 
-def imagined(controller: Controller, batch: Batch, belief: Belief, config: ImaginationConfig) -> dict[str, Tensor]:
-    """Return the actor's and the critic's loss on futures imagined from frames of a batch; {} where none begins."""
+def imagined(
+    controller: Controller, batch: Batch, belief: Belief, config: ImaginationConfig, teacher: Teacher | None = None
+) -> dict[str, Tensor]:
+    """Return the actor's and the critic's loss on futures imagined from frames of a batch in which steps are pursued.
+
+    With a teacher also how unlike the actor's actions are to what it would do there.
+    """
     step = batch.step.flatten(0, 1).long()
     begins = (step[:, 0] >= 0).nonzero().squeeze(1)
     begins = begins[torch.randperm(len(begins), device=begins.device)[: config.futures]]
     if not len(begins):
-        return {}
+        return {"imagined": 0.0 * controller.policy.bias.sum()}
     model = controller.model
     start = model.begin_goal(belief, batch.goal_begins.flatten())
     start = model.begin_step(start, batch.step_begins.flatten())[begins]
@@ -87,10 +76,14 @@ def imagined(controller: Controller, batch: Batch, belief: Belief, config: Imagi
     advantage = (returns - worth.detach().sigmoid()) / spread
     chosen = policy.gather(1, futures.action[:, None]).squeeze(1)
     entropy = -(policy.exp() * policy).sum(1)
-    return {
+    losses = {
         "imagined": -(chosen * advantage).mean() - config.entropy * entropy.mean(),
         "imagined value": F.binary_cross_entropy_with_logits(worth, returns),
     }
+    if teacher is not None:
+        wanted = teacher.act(futures.belief, step[begins][futures.row])
+        losses["taught"] = -config.taught * (wanted * policy).sum(1).mean()
+    return losses
 
 
 @torch.no_grad()
@@ -142,4 +135,4 @@ def _joined(beliefs: tuple[B, ...]) -> B:
     return type(beliefs[0])(**values)
 
 
-__all__ = ["Dreaming", "Futures", "ImaginationConfig", "dream", "imagined"]
+__all__ = ["Futures", "ImaginationConfig", "dream", "imagined"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.adapt import copied
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.data import Replay
@@ -44,18 +44,15 @@ def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, ra
     episodes = [episode for _, episode in store.recent(MOST_EPISODES, spec_hash=trained.model.spec.hash)]
     if not any(len(episode) for episode in episodes) or not steps:
         return LearnReport(0, {}, {}, None, time.perf_counter() - began)
-    model = copy.deepcopy(trained.model)
-    controller = copy.deepcopy(trained.controller)
-    controller.attach(model)
-    pupil = Trained(model, controller, trained.name, trained.path, dict(trained.card))
-    replay = Replay(model.spec, [episode for episode in episodes if len(episode)])
+    pupil = copied(trained)
+    replay = Replay(pupil.model.spec, [episode for episode in episodes if len(episode)])
     config = TrainConfig(steps=steps, batch=8, time=32, learning_rate=rate, warmup=1, final=1.0, seed=seed)
     rows = list(train(pupil, replay, config))
     quarter = max(1, len(rows) // 4)
     path = checkpoint.next_path(checkpoint.stem_of(trained.name))
     learnt = f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}
-    checkpoint.save(Trained(model, controller, path.name, path, card), path, beside=trained.path)
+    checkpoint.save(Trained(pupil.model, pupil.controller, path.name, path, card), path, beside=trained.path)
     return LearnReport(
         steps, mean_losses(rows[:quarter]), mean_losses(rows[-quarter:]), path, time.perf_counter() - began
     )

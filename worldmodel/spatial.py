@@ -287,6 +287,25 @@ class SpatialModel(nn.Module):
         return mutual_information(motions), mutual_information(changes)
 
     @torch.no_grad()
+    def counterparts(self, other: SpatialModel, belief: SpatialBelief) -> Tensor:
+        """Return the chance that an action here and one there cause the same motion and hand, [B, A there, A here]."""
+        here, there = self._effects(belief), other._effects(belief)
+        return torch.stack([theirs @ ours.transpose(1, 2) for ours, theirs in zip(here, there, strict=True)]).prod(0)
+
+    def _effects(self, belief: SpatialBelief) -> tuple[Tensor, Tensor]:
+        """Return what is known of the motions [B, A, M] and hands [B, A, V + 1] that actions cause."""
+        motions, hands = [], []
+        for number in range(len(self.spec.actions)):
+            action = torch.full_like(belief.action, number)
+            motion = self.motion(belief.seen, belief.hand, action).logsumexp(0).softmax(1)
+            likeliest = motion.argmax(1)
+            moved = self.grid.move(belief.seen, likeliest)
+            change = self.change(moved, belief.hand, action, likeliest)[:, :, -1].softmax(-1).mean(0)
+            motions.append(motion)
+            hands.append(change)
+        return torch.stack(motions, 1), torch.stack(hands, 1)
+
+    @torch.no_grad()
     def surprise(self, belief: SpatialBelief, action: Tensor, observation: Tensor) -> Tensor:
         """Return −log p(observation | belief, action), [B], with the motion taken that the prior finds likeliest."""
         grid, view = self.grid, self.grid.encode(observation)

@@ -29,6 +29,12 @@ INVERSE = (0, 2, 1, 4, 3, 6, 5, 7)
 HERE, ELSEWHERE = 4, 9
 """Places: the cell where the goal began, and cells beyond the bounds of where it began; 0…8 are around it."""
 
+FAR = 120
+"""Distance of what can't be reached; also the cost of entering what can't be entered."""
+
+LAID = 60
+"""What it costs besides to clear what only an empty hand can: more than any usual way, so that distances tell of it."""
+
 
 class Grid(nn.Module):
     """Index tables for maps of ``side × side`` cells around an agent that faces row 0; codes join all channels.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gedanken.worldmodel.spatial_grid import MOTIONS, Grid
+from gedanken.worldmodel.spatial_grid import LAID, MOTIONS, Grid
 
 
 def image(vectors: Tensor, height: int, width: int) -> Tensor:
@@ -288,6 +288,11 @@ class Signals(nn.Module):
         return out[:, 0], out[:, 1]
 
 
+def _nearness(distance: Tensor) -> Tensor:
+    """Return how near it is, 1…0 for distances […] of ways that are free, -1…0 where the hand must be emptied first."""
+    return torch.where(distance < LAID, torch.exp(-distance / 10), -torch.exp((LAID - distance) / 10))
+
+
 class Acting(nn.Module):
     """Features for acting: convolutions over the known window with the step's objects marked, then one dense layer.
 
@@ -333,7 +338,7 @@ class Acting(nn.Module):
             here = ways[:, :, self.grid.cells // 2].float()
             downhill = (ways[:, :, window].float() - here[..., None]).clamp(-4, 4) / 4
             maps.append(downhill.transpose(1, 2))
-            extra += [torch.exp(-here / 10), downhill[:, :, self.beside].flatten(1)]
+            extra += [_nearness(here), downhill[:, :, self.beside].flatten(1)]
         x = F.relu(self.stem(image(torch.cat(maps, 2), self.side, self.side)))
         x = F.relu(x + self.layer(x))
         x = F.silu(self.dense(torch.cat([x.flatten(1), *extra], 1)))

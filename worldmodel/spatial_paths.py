@@ -13,17 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gedanken.worldmodel.spatial_grid import MOTIONS, Grid
+from gedanken.worldmodel.spatial_grid import FAR, LAID, MOTIONS, Grid
 from gedanken.worldmodel.spatial_nets import Codes
-
-FAR = 100
-"""Distance of what can't be reached; also the cost of entering what can't be entered."""
 
 HOPED, CLEARED = 2, 3
 """Costs of entering a cell that is unknown, and one that an action must open or empty first; a free one costs 1."""
-
-LAID = 6
-"""What it costs more to clear what only an empty hand can: what is held is put down, and fetched again."""
 
 SURE = 2.0
 """Logit from which an action is trusted to enter a cell or to clear it: nobody may have tried the wrong key."""
@@ -73,7 +67,7 @@ class Passage(nn.Module):
     def costs(self, hand: Tensor, shown: Tensor) -> Tensor:
         """Return what entering a cell costs with hands [n]: [n, V + 1] uint8, asked only for the codes shown [m].
 
-        What is in the hand may be put down, so no cell costs much more than with an empty one.
+        What is in the hand may be put down, so no cell costs more than with an empty one and LAID besides.
         """
         hands, which = torch.unique(hand, return_inverse=True)
         if self.grid.bare is not None:

@@ -66,8 +66,10 @@ class BotExpert:
     """The bot set on one step, from any state, also after actions that were not its own.
 
     After such an action it begins anew, with what it has seen: minigrid's bot would go back first to undo it, from a
-    memory that nobody else has. So it does after it took or put down what it has to bring somewhere: with an empty hand
-    it first frees the way there, where that is barred. A key in its hand it keeps while that opens the way. `open` is
+    memory that nobody else has. So it does after it took or put down what it has to bring somewhere, and where the
+    way there turns out to be barred: it puts down what it brings, frees the way with an empty hand, and only then
+    fetches it. Minigrid's bot would do the same, but knows by heart that it is on it. A key in its hand it keeps while
+    that opens the way. `open` is
     strict, as the skill is: before a locked door without its key the expert walks up and tries the handle; a key that
     it held when the step began it fetches again.
     """
@@ -75,6 +77,7 @@ class BotExpert:
     _advised: int | None
     _keeping: bool
     _freeing: bool
+    _laying: bool
 
     def __init__(self, env: BabyAIEnv, step: Step, known: NDArray[np.bool_] | None) -> None:
         self._env = cast(Any, env.unwrapped)
@@ -116,14 +119,14 @@ class BotExpert:
         if action_taken is None:
             return False
         held, before = self._env.carrying, self._bot.prev_carrying
-        if action_taken != self._advised:
+        if action_taken != self._advised or (held is not before and self._is_cargo(held or before)):
             return True
-        if self._step.skill == "put_next_to" and held is not before:
-            moved = held or before
-            if any(moved is o for o in self._instruction.desc_move.obj_set):
-                return True
         self._bot._process_obs()
-        return (self._keeping and not self._keeps()) or (self._freeing and held is None and not self._barred())
+        if self._keeping and not self._keeps():
+            return True
+        if held is None:
+            return self._freeing and not self._barred()
+        return not self._laying and self._is_cargo(held) and self._barred()
 
     def _replan(self, action_taken: int | None) -> int | None:
         try:
@@ -153,27 +156,47 @@ class BotExpert:
             return False
         return self._bot._find_obj_pos(wanted)[1] is None or self._barred()
 
-    def _barred(self) -> bool:
-        """Tell whether things or locks are in every way to where something has to be brought, and something in one."""
-        if self._step.skill != "put_next_to":
+    def _is_cargo(self, thing: Any) -> bool:
+        """Tell whether a thing has to be in the hand where the step leads: what is put somewhere, or a lock's key."""
+        if self._step.skill == "put_next_to":
+            return any(thing is o for o in self._instruction.desc_move.obj_set)
+        if self._step.skill != "open" or self._trying_a_lock or thing.type != "key":
             return False
-        bot, description = self._bot, self._instruction.desc_fixed
+        return any(door.is_locked and door.color == thing.color for door in self._instruction.desc.obj_set)
+
+    def _leads_to(self) -> Any:
+        """Return the description of where cargo has to be brought, None where there is none."""
+        if self._step.skill == "put_next_to":
+            return self._instruction.desc_fixed
+        locked = self._step.skill == "open" and any(door.is_locked for door in self._instruction.desc.obj_set)
+        return self._instruction.desc if locked and not self._trying_a_lock else None
+
+    def _barred(self) -> bool:
+        """Tell whether things or locks are in every way to where cargo has to be brought, and something in one."""
+        bot, description = self._bot, self._leads_to()
+        if description is None:
+            return False
         there = {tuple(map(int, at)) for at in description.obj_poss if bot.vis_mask[at]}
 
-        def leads_on(at: tuple[int, int], cell: Any) -> bool:
-            shut = cell is not None and cell.type == "door" and not cell.is_open
-            return at in there or not bot.vis_mask[at] or (shut and not cell.is_locked)
+        def shut(cell: Any) -> bool:
+            return cell is not None and cell.type == "door" and not cell.is_open
 
-        def unlocks(_: tuple[int, int], cell: Any) -> bool:
-            return cell is not None and cell.type == "door" and cell.is_locked and bot._key_seen(cell)
-
-        if bot._shortest_path(leads_on)[0] is not None:
-            return False
-        return any(bot._shortest_path(way, True)[0] is not None for way in (leads_on, unlocks))
+        # in the bot's own order: there, what is unseen, behind a door, behind a lock
+        ways = (
+            lambda at, _: at in there,
+            lambda at, _: not bot.vis_mask[at],
+            lambda _, cell: shut(cell) and not cell.is_locked,
+            lambda _, cell: shut(cell) and bot._key_seen(cell),
+        )
+        for number, way in enumerate(ways):
+            path, _, past_things = bot._shortest_path(way, True)
+            if path is not None:
+                return past_things or number == 3
+        return False
 
     def _begin(self, known: NDArray[np.bool_] | None) -> None:
         """Set a bot on the step from here."""
-        self._advised, self._keeping, self._freeing = None, False, False
+        self._advised, self._keeping, self._freeing, self._laying = None, False, False, False
         previous, self._env.instrs = self._env.instrs, self._instruction or GoToInstr(ObjDesc("door"))
         self._bot: Any = _Bot(self._env)  # type: ignore[no-untyped-call]
         self._bot.stack = _Stack(self._bot.stack)
@@ -185,9 +208,10 @@ class BotExpert:
         self._keeping = self._keeps()
         if (held is None or self._keeping) and self._barred():
             self._freeing = True
-            stack.append(GoNextToSubgoal(bot, self._instruction.desc_fixed))
+            stack.append(GoNextToSubgoal(bot, self._leads_to()))
             return
-        if self._step.skill == "open":
+        self._laying = held is not None and self._is_cargo(held) and self._barred()
+        if self._step.skill == "open" and not self._laying:
             if self._trying_a_lock:
                 stack[:] = [GoNextToSubgoal(bot, self._instruction.desc)]
             return
@@ -199,6 +223,8 @@ class BotExpert:
         place = GoNextToSubgoal(bot, bot._find_drop_pos()) if bot._find_drop_pos() else None
         if place is None:
             self.gave_up = True
+        elif self._laying:
+            stack += [DropSubgoal(bot), place]
         elif self._step.skill == "drop":
             stack[:] = [DropSubgoal(bot), place]
         elif self._step.skill == "put_next_to" and any(held is o for o in self._instruction.desc_move.obj_set):

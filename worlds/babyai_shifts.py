@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
 from minigrid.core.actions import Actions
+from numpy.typing import NDArray
 
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.babyai_env import BabyAIEnv
-from gedanken.worlds.spec import SpecError
+from gedanken.worlds.protocol import Expert
+from gedanken.worlds.spec import SpecError, Step
 
 Env = gymnasium.Env[Any, Any]
 
@@ -58,6 +61,17 @@ SHIFTS: dict[str, Callable[[Env], Env]] = {"swapped-turns": SwappedTurns, "noisy
 """What may be otherwise, by name."""
 
 
+class Silent:
+    """Advises nothing, and never gives up; implements `Expert`."""
+
+    gave_up = False
+    known = np.zeros((0, 0), np.bool_)
+
+    def advise(self, action_taken: int | None) -> int:
+        """Return that nobody advises, see `Episode`."""
+        return -1
+
+
 class ShiftedWorld(BabyAIWorld):
     """A level with a shift, ``LEVEL+SHIFT``. Raises SpecError for either unknown."""
 
@@ -67,6 +81,10 @@ class ShiftedWorld(BabyAIWorld):
             raise SpecError(f"unknown shift {shift!r} of {level}; there are {', '.join(SHIFTS)}")
         super().__init__(level)
         self.level, self.shift, self.id = level, shift, id
+
+    def expert(self, env: Env, step: Step, known: NDArray[np.bool_] | None = None) -> Expert:
+        """Return a demonstrator who says nothing: minigrid's bot knows the levels as they are."""
+        return Silent()
 
     def make(self, render_mode: str | None = None, *, free: bool = False) -> BabyAIEnv:
         """Make the level, its actions shifted; see `BabyAIWorld.make`."""

@@ -10,7 +10,8 @@ from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.spatial import SpatialConfig, SpatialModel
-from gedanken.worldmodel.spatial_paths import CLEARED, FAR, HOPED, LAID, distances
+from gedanken.worldmodel.spatial_grid import FAR, LAID
+from gedanken.worldmodel.spatial_paths import CLEARED, HOPED, distances
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 WIDE = SpatialConfig(radius=21, window=6, ways=True, embed=8, width=8, hidden=64, members=2)
