@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from gedanken.agent.config import LoopConfig
-from gedanken.evals import careful
+from gedanken.evals import careful, on_ray
 from gedanken.evals.errors import EvalError, RunError
 from gedanken.evals.own_suite import is_file, own_suite, split
+from gedanken.evals.processes import Processes
 from gedanken.evals.progress import Progress
 from gedanken.evals.rerun import compare_rerun
 from gedanken.evals.run_folder import RunFolder, sha256
@@ -137,6 +138,7 @@ def run_suite(
     resume: str | None = None,
     rerun: str | None = None,
     workers: int = 1,
+    ray: bool = False,
     max_samples: int | None = None,
     fail_on_error: bool = False,
     runs: Path = RUNS,
@@ -147,10 +149,12 @@ def run_suite(
     `suite` is a name or a file. `limit` is the number of samples a task (the suite's own default where None), and each
     is done `epochs` times. `resume` goes on with a run that was cut off, and does again what raised; `rerun` does a
     finished one again and compares. Both name it by its id, its folder, or "last", and take their settings from it.
-    `workers` processes share the work, each with `max_samples` samples under way at most; `parts`, where given, are
-    measured in this one. A sample that raises is recorded, unless `fail_on_error`. Raises EvalError, and what loading a
-    checkpoint or a language model raises.
+    `workers` processes share the work, on `ray` where that is asked for, each with `max_samples` samples under way at
+    most; `parts`, where given, are measured in this one. A sample that raises is recorded, unless `fail_on_error`.
+    Raises EvalError, and what loading a checkpoint or a language model raises.
     """
+    if ray:
+        on_ray.need_ray()
     asked = Asked(suite, limit, seed, arms, tasks, checkpoint, llm, epochs=epochs, max_samples=max_samples)
     begun = RunFolder.open(runs, resume or rerun or "last") if resume or rerun else None
     asked = asked.like(begun) if begun else asked
@@ -161,7 +165,7 @@ def run_suite(
     if options.epochs > 1 and not getattr(measured, "epochs", False):
         raise EvalError(f"{measured.name} sums up samples that are done once each; leave out --epochs")
     total = measured.count(options) * options.epochs
-    several = workers > 1 and parts is None
+    several = (workers > 1 or ray) and parts is None
     parts = parts or asked.parts()
     folder = _folder(
         runs, measured, asked.suite or "", options, parts, begun, again=bool(rerun), workers=workers if several else 1
@@ -169,7 +173,14 @@ def run_suite(
     asked, done = replace(asked, suite=folder.suite), folder.done()
     found = (
         measure(
-            measured, partial(_one_task, folder.suite), asked.parts, options, done, workers, fail_on_error=fail_on_error
+            measured,
+            partial(_one_task, folder.suite),
+            asked.parts,
+            options,
+            done,
+            workers,
+            fail_on_error=fail_on_error,
+            make_crew=on_ray.OnRay if ray else Processes,
         )
         if several
         else careful.samples(measured, parts, options, done, fail_on_error=fail_on_error)

@@ -140,6 +140,7 @@ def _train_planner(
 @click.option("--resume", metavar="RUN", help="Go on with a run that was cut off, by its id, its folder, or `last`.")
 @click.option("--rerun", metavar="RUN", help="Do a finished run again, and say whether the results are the same.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that measure.")
+@click.option("--ray", is_flag=True, help="Take the processes from Ray, here or on its cluster (an extra).")
 @click.option("--max-samples", type=click.IntRange(1), help="Samples under way at once in a process, at most.")
 @click.option("--fail-on-error", is_flag=True, help="Stop at the first sample that raises, instead of recording it.")
 @json_option
@@ -155,6 +156,7 @@ def eval_command(
     resume: str | None,
     rerun: str | None,
     workers: int,
+    ray: bool,
     max_samples: int | None,
     fail_on_error: bool,
     as_json: bool,
@@ -184,6 +186,7 @@ def eval_command(
         resume=resume,
         rerun=rerun,
         workers=workers,
+        ray=ray,
         max_samples=max_samples,
         fail_on_error=fail_on_error,
         json=as_json,
