@@ -193,6 +193,8 @@ def run_suite(
         raise
     finally:
         folder.note(_learned(measured, options))
+    if hasattr(measured, "curves"):
+        folder.note(curves=measured.curves(options))
     samples = folder.samples()
     raised = careful.errors(samples)
     results = measured.summarise(counted(measured, samples)) | ({"errors": raised} if raised else {})

@@ -136,11 +136,11 @@ class RunFolder:
             self.about["commit"] += f", {now}"
             _write(self.path / "run.json", self.about)
 
-    def note(self, checkpoints: Iterable[Path]) -> None:
-        """Note the SHA-256 of weights that were learned on the way; those known already stay."""
-        sums = _sums(checkpoints) | self.about["checkpoints"]
-        if sums != self.about["checkpoints"]:
-            self.about["checkpoints"] = sums
+    def note(self, checkpoints: Iterable[Path] = (), **more: Any) -> None:
+        """Note the SHA-256 of weights that were learned on the way, those known already stay, and what else is said."""
+        found = {"checkpoints": _sums(checkpoints) | self.about["checkpoints"], **more}
+        if any(self.about.get(key) != value for key, value in found.items()):
+            self.about.update(found)
             _write(self.path / "run.json", self.about)
 
     # ---- samples ---------------------------------------------------------------------------------------------------

@@ -115,7 +115,8 @@ class Suite(Protocol):
     each; `default_arms` and `more_tasks`; `plays(task, arm)`, where not every arm has every task; `failed(task, seed,
     arm)`, the sample that stands for one that raised, which is left out otherwise; `epochs`, true where samples may be
     done several times; `arms_share`, true where arms ask the language model the same; `learning`, how the models are
-    learned that arms play with, and `weights(options)`, the files of these models, there already or not.
+    learned that arms play with, `weights(options)`, the files of these models, there already or not, and
+    `curves(options)`, how they were learned: dictionaries with `task`, `training_seed` and `points`.
     """
 
     name: str
