@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from gedanken.agent.config import LoopConfig
 from gedanken.evals import careful, on_ray
-from gedanken.evals.errors import EvalError, RunError
+from gedanken.evals.errors import EvalError, RunError, meant
 from gedanken.evals.own_suite import is_file, own_suite, split
 from gedanken.evals.processes import Processes
 from gedanken.evals.progress import Progress
 from gedanken.evals.rerun import compare_rerun
 from gedanken.evals.run_folder import RunFolder, sha256
-from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, counted, evaluation_seeds
+from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds, summed
 from gedanken.evals.workers import measure
 
 SUITES = {
@@ -52,7 +52,8 @@ def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
         module, kind = SUITES[name]
         make = getattr(importlib.import_module(module), kind)
     else:
-        raise EvalError(f"no suite {name!r}; there are {', '.join(SUITES)}, and files: NAME.toml or NAME.py")
+        known = f"there are {', '.join(SUITES)}, and files: NAME.toml or NAME.py"
+        raise EvalError(f"no suite {name!r}{meant(name, SUITES)}; {known}")
     suite: Suite = make()
     if is_file(name) and suite.name in SUITES:
         raise EvalError(f"{name}: {suite.name} is the name of another suite; choose one of your own")
@@ -95,18 +96,22 @@ class Asked:
             )
         try:
             loop = LoopConfig.model_validate(config.get("loop", {}) | ({"llm": self.llm} if self.llm else {}))
+            limit, arms, checkpoint = config["limit"], config["arms"], config["checkpoint"]
+            seed = run.about["seeds"]["seed"]
         except ValidationError as error:
             names = ", ".join(str(fault["loc"][0]) for fault in error.errors())
             raise RunError(f"run {run.id} is of another version ({names}); start a new one") from error
+        except KeyError as error:
+            raise RunError(f"run {run.id} is of another version ({error} is missing); start a new one") from error
         return Asked(
             suite=run.suite if kept else self.suite or run.suite,
-            limit=self.limit or config["limit"],
+            limit=self.limit or limit,
             epochs=self.epochs or config.get("epochs"),
             max_samples=self.max_samples or config.get("max_samples"),
-            seed=run.about["seeds"]["seed"] if self.seed is None else self.seed,
-            arms=config["arms"] if self.arms is None else self.arms,
+            seed=seed if self.seed is None else self.seed,
+            arms=arms if self.arms is None else self.arms,
             tasks=config.get("tasks") if self.tasks is None else self.tasks,
-            checkpoint=self.checkpoint or config["checkpoint"],
+            checkpoint=self.checkpoint or checkpoint,
             loop=loop,
         )
 
@@ -197,7 +202,7 @@ def run_suite(
         folder.note(curves=measured.curves(options))
     samples = folder.samples()
     raised = careful.errors(samples)
-    results = measured.summarise(counted(measured, samples)) | ({"errors": raised} if raised else {})
+    results = summed(measured, samples) | ({"errors": raised} if raised else {})
     summary = folder.finish(results)
     from gedanken.evals.page import Run, draw  # it reads runs with what is here
 

@@ -19,7 +19,7 @@ from gedanken.evals.failures import Failure, worst
 from gedanken.evals.figures import Figure, figures
 from gedanken.evals.main import RUNS, load_suite
 from gedanken.evals.run_folder import RunFolder, plain
-from gedanken.evals.suite import Suite, Table, counted
+from gedanken.evals.suite import Suite, Table, summed
 
 HEADINGS = {
     "babyai-local": "The loop, its floors and its ceilings",
@@ -93,7 +93,7 @@ class Run:
         if not samples:
             raise RunError(f"run {folder.id} has no samples yet; go on with `gedanken eval --resume {folder.id}`")
         suite = load_suite(folder.suite)
-        results = plain(suite.summarise(counted(suite, samples)))
+        results = plain(summed(suite, samples))
         finished = f"{len(samples)} samples, {'finished' if folder.finished else 'NOT FINISHED'}"
         return cls({"run": folder.id, **folder.about, "finished": finished, "results": results}, samples, folder.path)
 
@@ -129,19 +129,10 @@ def page(found: Sequence[Run]) -> str:
 
 def _section(run: Run) -> Section:
     summary, suite = run.summary, run.suite
-    config, machine = summary["config"], summary["machine"]
-    facts = {
-        "run": summary["run"],
-        "commit": summary["commit"].replace("+changes", " and changes that were not committed"),
-        "checkpoint": ", ".join(f"{name} {digest[:12]}" for name, digest in summary["checkpoints"].items())
-        or config["checkpoint"],
-        "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task{_epochs(config)}",
-        "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
-        "begun": summary["started"],
-        "finished": summary["finished"],
-    }
+    config = summary["config"]
     settings = {**config.get("loop", {}), **{f"version of {name}": v for name, v in summary["versions"].items()}}
     try:
+        facts = _facts(summary)
         results = summary["results"]
         drawn, tables = tuple(figures(run.suite, run.summary, run.samples)), tuple(suite.tables(results))
         arms: list[str] = [results["arm"], *results["arms"]] if isinstance(suite, EpisodeSuite) else []
@@ -161,6 +152,20 @@ def _section(run: Run) -> Section:
         failures=tuple(worst(suite, run.samples)),
         note="" if run.samples else "Only the summary was kept; the run's folder would show its worst failures, too.",
     )
+
+
+def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
+    config, machine = summary["config"], summary["machine"]
+    return {
+        "run": summary["run"],
+        "commit": summary["commit"].replace("+changes", " and changes that were not committed"),
+        "checkpoint": ", ".join(f"{name} {digest[:12]}" for name, digest in summary["checkpoints"].items())
+        or config["checkpoint"],
+        "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task{_epochs(config)}",
+        "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
+        "begun": summary["started"],
+        "finished": summary["finished"],
+    }
 
 
 def _epochs(config: Mapping[str, Any]) -> str:

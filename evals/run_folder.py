@@ -23,6 +23,7 @@ from typing import Any
 from gedanken.evals.errors import RunError
 
 FORMAT = 1
+KNOWN = ("suite", "started", "config", "seeds", "versions", "commit", "machine", "checkpoints")
 PACKAGES = ("gedanken", "torch", "transformers", "minigrid", "gymnasium", "numpy", "llguidance", "langgraph")
 Key = tuple[str, int, str]
 """Task, seed and arm of a sample."""
@@ -106,6 +107,8 @@ class RunFolder:
             raise RunError(f"no run {name!r} ({error}); the latest in {root}/ are: {known}") from error
         if version != FORMAT:
             raise RunError(f"run {path.name} has format {version}, this version knows {FORMAT}; run it again")
+        if lacking := [key for key in KNOWN if key not in about]:
+            raise RunError(f"run {path.name} is of another version ({', '.join(lacking)} is missing); run it again")
         return cls(path, about)
 
     def agree(

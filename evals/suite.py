@@ -155,6 +155,17 @@ def counted(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> list[Mapping[
     return [sample for sample in samples if hasattr(suite, "failed") or not sample.get("error")]
 
 
+def summed(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what samples come to. Raises EvalError for samples that a suite can't read, perhaps another version's."""
+    try:
+        return suite.summarise(counted(suite, samples))
+    except (KeyError, TypeError) as error:
+        raise EvalError(
+            f"{suite.name} can't sum up these samples ({type(error).__name__}: {error}): they are of another version of"
+            " it, or it has a fault; run it anew"
+        ) from error
+
+
 def assemble(
     checkpoint: str | Path | None,
     config: LoopConfig,

@@ -162,6 +162,7 @@ def test_a_mission_is_said_in_other_words() -> None:
     ("change", "says"),
     [
         (("limit = 2", "limmit = 2"), "no key `limmit`; did you mean `limit`?; there are name, limit, arms, tasks"),
+        (("[[tasks]]", "[[task]]"), "no key `task`; did you mean `tasks`?"),
         (('goal = "look', 'gaol = "look'), "task 2: no key `gaol`; did you mean `goal`?"),
         (
             ('scorer = "steps"', 'scorer = "stepps"'),
