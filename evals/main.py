@@ -175,6 +175,8 @@ def run_suite(
     folder = _folder(
         runs, measured, asked.suite or "", options, parts, begun, again=bool(rerun), workers=workers if several else 1
     )
+    if ray:
+        folder.note(on="ray")
     asked, done = replace(asked, suite=folder.suite), folder.done()
     found = (
         measure(

@@ -1,6 +1,6 @@
 """Workers that are actors of Ray, on this machine or on those of a cluster. Needs ray.
 
-Ray is joined as `ray.init()` does: at `RAY_ADDRESS`, or on this machine. Every machine needs this package, the folder
+Ray is joined at `RAY_ADDRESS`, where that is set, or else begun on this machine. Every machine needs this package, the folder
 that the run is begun in, and what it reads by name; variables named GEDANKEN_… are handed on.
 """
 
@@ -17,6 +17,10 @@ from typing import Any, cast
 from gedanken.evals.errors import EvalError
 from gedanken.evals.suite import Parts
 from gedanken.evals.work import Gone, Message, Order, Piece, Worker, messages, portable
+
+ADDRESS = "RAY_ADDRESS"
+ALONE = {"address": "local", "include_dashboard": False}
+"""How a Ray of one's own is begun, whatever others there may be here."""
 
 
 def need_ray() -> None:
@@ -35,7 +39,12 @@ class OnRay:
         self.open.enter_context(redirect_stdout(sys.stderr))  # where Ray says what befalls workers
         self.ray: Any = importlib.import_module("ray")
         if not self.ray.is_initialized():
-            self.ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            try:
+                self.ray.init(log_to_driver=False, logging_level="ERROR", **({} if ADDRESS in os.environ else ALONE))
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                where = f"the Ray at {ADDRESS}={os.environ[ADDRESS]}" if ADDRESS in os.environ else "Ray here"
+                self.close()
+                raise EvalError(f"can't begin with {where}: {error}; see to it, or leave out --ray") from error
             self.open.callback(self.ray.shutdown)
         cores = int(self.ray.cluster_resources().get("CPU", 0))
         if workers > cores:

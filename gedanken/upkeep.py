@@ -169,6 +169,8 @@ def eval_command(
     Everything is kept in a folder of its own under runs/. --resume and --rerun take all that is left out from the run;
     --resume also does again what raised, and --rerun exits with 3 where the results are not the same. A sample that
     raises is recorded with its trace and counts as failed; five in a row stop the run.
+
+    `gedanken eval compare RUN_A RUN_B` says what changed between two runs.
     """
     from gedanken.evals.main import run_suite
 

@@ -58,6 +58,8 @@ def test_on_ray_it_comes_to_the_same(tiny: None, capsys: pytest.CaptureFixture[s
         assert run([*asked, *how, "--json"]) == 0
         answer = json.loads(capsys.readouterr().out)
         found.append([sample | {"acting_seconds": 0} for sample in samples(answer)])
+        about = json.loads((Path("runs") / answer["run"] / "run.json").read_text())
+        assert about.get("on") == ("ray" if how else None)
     assert len(found[0]) == 12 and found[0] == found[1]
 
 
