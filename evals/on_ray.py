@@ -1,7 +1,7 @@
 """Workers that are actors of Ray, on this machine or on those of a cluster. Needs ray.
 
-Ray is joined at `RAY_ADDRESS`, where that is set, or else begun on this machine. Every machine needs this package, the folder
-that the run is begun in, and what it reads by name; variables named GEDANKEN_… are handed on.
+Ray is joined at `RAY_ADDRESS`, where that is set, or else begun on this machine. Every machine needs this package, the
+folder that the run is begun in, and what it reads by name; variables named GEDANKEN_… are handed on.
 """
 
 from __future__ import annotations
