@@ -291,13 +291,15 @@ def loop(
     arm: str = "loop",
     config: LoopConfig | None = None,
     critic: Judge | None = None,
+    trained: Trained | None = None,
 ) -> Iterator[Sample]:
     """Run the whole loop: proposals, rehearsal, critic, revision, acting, new plans where reality differs.
 
-    Another `config` or `critic` than the parts' own makes an arm of its own of it.
+    Another `config`, `critic` or `trained` than the parts' own makes an arm of its own of it.
     """
     world, llm, config = parts.make_world(task), parts.together, config or parts.config
-    agent = Agent(world, llm=llm, trained=parts.trained, critic=critic or parts.critic, store=None, config=config)
+    trained, critic = trained or parts.trained, critic or parts.critic
+    agent = Agent(world, llm=llm, trained=trained, critic=critic, store=None, config=config)
 
     def work(seed: int) -> Sample:
         account = _Account()

@@ -104,6 +104,13 @@ def compare(before: str, after: str, runs: Path = RUNS) -> Comparison:
     worlds = getattr(suite, "worlds", {})
     before_, after_ = ([{"world": worlds.get(key[0], key[0]), **some[key]} for key in keys] for some in samples)
     pairs = list(zip(before_, after_, strict=True))
+    try:
+        found = changes(suite.measures, pairs)
+    except (KeyError, TypeError) as error:
+        raise EvalError(
+            f"{first.id} and {second.id} can't be compared: samples of one lack {error}; it is of another version, run"
+            " it anew"
+        ) from error
     return Comparison(
         suite=suites[0],
         before=first.id,
@@ -111,7 +118,7 @@ def compare(before: str, after: str, runs: Path = RUNS) -> Comparison:
         pairs=len(pairs),
         unpaired=(len(samples[0]) - len(keys), len(samples[1]) - len(keys)),
         settings=tuple(_settings(first, second)),
-        changes=tuple(changes(suite.measures, pairs)),
+        changes=tuple(found),
     )
 
 

@@ -7,6 +7,8 @@ and reward, and checked on real observations. World models are learned when they
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
@@ -40,6 +42,7 @@ from gedanken.evals.control_learning import (
 )
 from gedanken.evals.errors import EvalError
 from gedanken.evals.measures import Estimate, Measure, mean
+from gedanken.evals.peers.swm_cem import NO_SOLVER, SOLVER, SwmCem, absent, missing
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import mean_interval, wilson
 from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
@@ -55,8 +58,11 @@ BLIND = ("random", "no-op")
 RULES = "rule-based"
 """The driver that an environment has of its own, where it has one: its argument `rule_based`."""
 
-LEARNED = ("policy", "search")
-"""Arms that act by the learned model: as was practised in it, or by a search in it before every action."""
+SEARCHES = ("search", SOLVER)
+"""Arms that search in the learned model before every action: by our own CEM, by stable-worldmodel's."""
+
+LEARNED = ("policy", *SEARCHES)
+"""Arms that act by the learned model: as was practised in it, or by a search."""
 
 RETURNS = (*LEARNED, *BLIND, RULES, *PEERS)
 """Arms whose episodes are paid by the environment."""
@@ -75,7 +81,7 @@ class ControlSuite(LearnedWorlds):
     default_limit = 100
     arms = (*RETURNS, *WORDS)
     more_tasks = MORE_TASKS
-    clocks: tuple[str, ...] = ()
+    clocks = ("seconds",)
     measures: tuple[Measure, ...] = (
         Estimate("return", mean(lambda s: s["return"]), only=lambda s: s["arm"] in RETURNS),
         Estimate("goals met", mean(lambda s: float(s["success"])), percent=True, only=lambda s: s["arm"] in WORDS),
@@ -83,8 +89,8 @@ class ControlSuite(LearnedWorlds):
 
     @property
     def default_arms(self) -> tuple[str, ...]:
-        """Return all arms that can play here, but the search, which takes many times as long as all others."""
-        return tuple(arm for arm in self.arms if arm != "search" and (arm not in PEERS or not peers_missing()))
+        """Return all arms that can play here, but the searches, which take many times as long as all others."""
+        return tuple(arm for arm in self.arms if arm not in SEARCHES and (arm not in PEERS or not peers_missing()))
 
     def weights(self, options: Options) -> list[Path]:
         """Return the files of what the arms have learned, or will learn when they play."""
@@ -113,8 +119,10 @@ class ControlSuite(LearnedWorlds):
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield samples; see `Suite`. Raises EvalError for a peer that is not installed."""
-        if missing := [arm for arm in options.arms if arm in PEERS and peers_missing()]:
-            raise EvalError(f"{', '.join(missing)}: {NO_PEERS}")
+        if unable := [arm for arm in options.arms if arm in PEERS and peers_missing()]:
+            raise EvalError(f"{', '.join(unable)}: {NO_PEERS}")
+        if SOLVER in options.arms and (why := missing()):
+            raise EvalError(f"{SOLVER}: {why}")
         over = {key[:3] for key in done}
         for task in self.tasks:
             play = _Play(parts, task, self.settings[task])
@@ -133,7 +141,8 @@ class ControlSuite(LearnedWorlds):
                 own = [s for s in samples if (s["task"], s["arm"]) == (task, arm)]
                 if own:
                     rows.append({"task": task, "arm": arm, **_row(arm, own)})
-        return {"arms": rows, "left_out": {} if not peers_missing() else dict.fromkeys(PEERS, NO_PEERS)}
+        left_out = dict.fromkeys(PEERS, NO_PEERS) if peers_missing() else {}
+        return {"arms": rows, "left_out": left_out | ({SOLVER: NO_SOLVER} if absent() else {})}
 
     def tables(self, results: Mapping[str, Any]) -> list[Table]:
         """Return a table of returns, one of what else there was to see, and one of goals in words."""
@@ -144,6 +153,7 @@ class ControlSuite(LearnedWorlds):
             ("goals in words that were met, %", WORDS, "met", 100.0),
         ):
             rows = [row for row in results["arms"] if row["arm"] in arms]
+            timed = any("seconds_an_action" in row for row in rows)
             if rows:
                 lines = tuple(
                     (
@@ -153,11 +163,13 @@ class ControlSuite(LearnedWorlds):
                         _interval(row[key], scale),
                         f"{row['real_steps']:,}" if row["real_steps"] else "–",
                         ", ".join(f"{value * scale:.1f}" for value in row["by_training_seed"].values()) or "–",
+                        *((f"{1000 * row.get('seconds_an_action', math.nan):.2f}",) if timed else ()),
                     )
                     for row in rows
                 )
                 columns = ("task", "arm", "n", "mean [95 %]", "real steps learned from", "by training seed")
-                tables.append(Table(title, columns, lines, note if arms is RETURNS else ""))
+                clock = ("ms an action",) if timed else ()
+                tables.append(Table(title, (*columns, *clock), lines, note if arms is RETURNS else ""))
         if seen := [row for row in results["arms"] if row.get("shown")]:
             lines = tuple(
                 (row["task"], row["arm"], str(row["n"]), _interval(row["ended"], 100.0), name, _interval(value, 1.0))
@@ -180,8 +192,17 @@ class _Play:
         self.peer = cache(lambda arm, seed: Peer(arm, task, setting, seed))
 
     def __call__(self, arm: str, seed: int) -> dict[str, Any]:
-        """Return what an episode came to."""
+        """Return what an episode came to, and how many seconds it took; what has to be learned is learned before."""
         learner = seed % TRAINING_SEEDS
+        if arm in (*LEARNED, *WORDS):
+            self.model(learner)
+        elif arm in PEERS:
+            self.peer(arm, learner)
+        began = time.perf_counter()
+        told = self._episode(arm, seed, learner)
+        return told | {"seconds": time.perf_counter() - began}
+
+    def _episode(self, arm: str, seed: int, learner: int) -> dict[str, Any]:
         if arm in WORDS:
             return {**self._words(arm, seed, self.model(learner)), "training_seed": learner, **self._cost(learner)}
         if arm in LEARNED:
@@ -204,7 +225,8 @@ class _Play:
         trained = self.model(learner)
         if arm == "policy":
             return trained.objective_actor
-        search = Search(trained.model, self.setting.config(learner).search)
+        make: type[Search | SwmCem] = Search if arm == "search" else SwmCem
+        search = make(trained.model, self.setting.config(learner).search)
         return ObjectiveActor(trained.model, search, search)
 
     def _cost(self, learner: int) -> dict[str, Any]:
@@ -289,6 +311,8 @@ def _row(arm: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "real_steps": max((int(sample.get("real_steps", 0)) for sample in samples), default=0),
         "by_training_seed": {seed: float(np.mean(own)) for seed, own in sorted(by_seed.items())},
     }
+    if all("seconds" in sample for sample in samples):  # runs of earlier versions had no clock
+        row["seconds_an_action"] = sum(s["seconds"] for s in samples) / max(sum(s["steps"] for s in samples), 1)
     if arm in WORDS:
         right = [bool(sample["right_plan"]) for sample in samples]
         return row | {

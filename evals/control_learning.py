@@ -36,6 +36,9 @@ Size = Literal["debug", "small", "base"]
 
 REWARD = "maximize(reward, for 9999)"
 TRAINING_SEEDS = 3
+POINTS = 24
+"""Most points of a learning curve."""
+
 PEERS = {"ppo": "PPO", "dqn": "DQN"}
 NO_PEERS = "stable-baselines3 is not installed; `pip install gedanken[peers]` adds it"
 
@@ -141,6 +144,25 @@ class LearnedWorlds:
     def weights(self, options: Options) -> list[Path]:
         """Return the files of the models, there already or not."""
         return [model_path(task, n) / "model.safetensors" for task in self.tasks for n in self.learners(options)]
+
+    def curves(self, options: Options) -> list[dict[str, Any]]:
+        """Return how the models that are there were learned, by task and training seed; see `learning_curve`."""
+        found = []
+        for task in self.tasks:
+            for learner in self.learners(options):
+                if (path := model_path(task, learner)).exists():
+                    points = learning_curve(lived(path.name, world_of(task).spec))
+                    found.append({"task": task, "training_seed": learner, "points": points})
+        return found
+
+
+def learning_curve(episodes: Sequence[Episode]) -> list[tuple[int, float]]:
+    """Return the real steps taken so far and the mean return of the episodes that ended meanwhile, in order."""
+    ends, returns = np.cumsum([len(e) for e in episodes]), np.array([float(e.rewards.sum()) for e in episodes])
+    parts = np.minimum((ends - 1) * POINTS // ends[-1], POINTS - 1) if len(ends) else ends
+    return [
+        (int(ends[parts == part][-1]), float(returns[parts == part].mean())) for part in sorted(set(parts.tolist()))
+    ]
 
 
 def world_of(task: str, **arguments: Any) -> GymWorld:

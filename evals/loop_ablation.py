@@ -2,8 +2,9 @@
 
 Every arm has one part more than the one before: the language model's first plan that can be read, then under the
 grammar, then the best of several plans in rehearsal, judged by the calibrated critic, revised, and planned anew where
-reality differs, which is the whole loop. The same seeds, and the same answers of the language model where arms ask the
-same. Two levels on which each part can matter, in their own words and in words that no planner was trained on.
+reality differs, which is the whole loop; then the loop after it has learnt from other episodes of the level. The same
+seeds, and the same answers of the language model where arms ask the same. Two levels on which each part can matter, in
+their own words and in words that no planner was trained on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from gedanken.agent.agent import Agent
+from gedanken.agent.config import LoopConfig
 from gedanken.agent.mind import Describe, Judge
 from gedanken.agent.readings import Reading
 from gedanken.agent.verdict import Verdict
@@ -19,11 +22,16 @@ from gedanken.evals.arms import ABOUT, ARMS, Arm, Sample, llm_alone, llm_unguide
 from gedanken.evals.episodes import EpisodeSuite, costs_of_arms, difference, episodes_of
 from gedanken.evals.suite import Parts, Table
 from gedanken.evals.task_world import TaskWorld
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worldmodel.learn import taught
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.protocol import DemonstratedWorld
 
 LEVELS = ("BabyAI-PutNextLocal-v0", "BabyAI-UnlockLocalDist-v0")
 OTHER_WORDS = ", other words"
+LEARNING, LESSONS = "+learning", 20
+"""The arm that has learnt, and the episodes that it learns from."""
+
 TASKS = (*LEVELS, *(f"{level}{OTHER_WORDS}" for level in LEVELS))
 
 
@@ -55,6 +63,25 @@ def _with(arm: str, parts: Parts, task: str, seeds: Sequence[int], **changes: in
     yield from loop(parts, task, seeds, arm=arm, config=parts.config.model_copy(update=changes))
 
 
+def _learned(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
+    """Play some lessons on training seeds, learn from them as after so many episodes, and learn no more then."""
+    world = parts.make_world(task)
+    agent = Agent(
+        world, llm=parts.together, trained=parts.trained, critic=parts.critic, store=None, config=parts.config
+    )
+    lessons = []
+    for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + LESSONS):
+        session = agent.session(seed, free=False)
+        try:
+            agent.run(session.mission, session)
+            lessons += [session.episode(session.mission, {})] if session.spent else []
+        finally:
+            session.close()
+    steps = LESSONS * LoopConfig().learn_steps if lessons else 0
+    pupil = taught(parts.trained, lessons, steps=steps, seed=parts.config.seed)[0] if steps else parts.trained
+    yield from loop(parts, task, seeds, arm=LEARNING, trained=pupil)
+
+
 BUILT: dict[str, Arm] = {
     "llm": partial(llm_unguided, arm="llm"),
     "+grammar": partial(llm_alone, arm="+grammar"),
@@ -62,6 +89,7 @@ BUILT: dict[str, Arm] = {
     "+critic": partial(_with, "+critic", rounds=0, replans=0),
     "+revision": partial(_with, "+revision", replans=0),
     "loop": loop,
+    LEARNING: _learned,
 }
 """The arms in the order in which the loop is put together."""
 
@@ -71,6 +99,7 @@ ADDED = {
     "+critic": "the calibrated critic",
     "+revision": "revision",
     "loop": "new plans where reality differs",
+    LEARNING: "learning from episodes",
 }
 """What each arm has that the one before it has not."""
 
@@ -81,7 +110,7 @@ class LoopAblation(EpisodeSuite):
     name = "loop-ablation"
     default_limit = 100
     levels = TASKS
-    players = dict(reversed(BUILT.items())) | {name: ARMS[name] for name in ("oracle-plan", "random")}
+    players = {"loop": loop} | dict(reversed(BUILT.items())) | {name: ARMS[name] for name in ("oracle-plan", "random")}
     default_arms = tuple(players)
     arms_share = True
     worlds: Mapping[str, str] = {task: task.removesuffix(OTHER_WORDS) for task in TASKS}
@@ -92,6 +121,7 @@ class LoopAblation(EpisodeSuite):
         "+critic": "the plan of likeliest success as the critic says, or none",
         "+revision": "the same, up to two rounds of revision",
         "loop": "the same, and new plans where reality differs: the whole loop",
+        LEARNING: f"the whole loop after {LESSONS} episodes of the level on training seeds, and learning from them",
     }
 
     def make_world(self, task: str) -> DemonstratedWorld:

@@ -14,13 +14,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from gedanken.agent.config import LoopConfig
-from gedanken.evals import careful
-from gedanken.evals.errors import EvalError, RunError
+from gedanken.evals import careful, on_ray
+from gedanken.evals.errors import EvalError, RunError, meant
 from gedanken.evals.own_suite import is_file, own_suite, split
+from gedanken.evals.processes import Processes
 from gedanken.evals.progress import Progress
 from gedanken.evals.rerun import compare_rerun
 from gedanken.evals.run_folder import RunFolder, sha256
-from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, counted, evaluation_seeds
+from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds, summed
 from gedanken.evals.workers import measure
 
 SUITES = {
@@ -51,7 +52,8 @@ def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
         module, kind = SUITES[name]
         make = getattr(importlib.import_module(module), kind)
     else:
-        raise EvalError(f"no suite {name!r}; there are {', '.join(SUITES)}, and files: NAME.toml or NAME.py")
+        known = f"there are {', '.join(SUITES)}, and files: NAME.toml or NAME.py"
+        raise EvalError(f"no suite {name!r}{meant(name, SUITES)}; {known}")
     suite: Suite = make()
     if is_file(name) and suite.name in SUITES:
         raise EvalError(f"{name}: {suite.name} is the name of another suite; choose one of your own")
@@ -94,18 +96,22 @@ class Asked:
             )
         try:
             loop = LoopConfig.model_validate(config.get("loop", {}) | ({"llm": self.llm} if self.llm else {}))
+            limit, arms, checkpoint = config["limit"], config["arms"], config["checkpoint"]
+            seed = run.about["seeds"]["seed"]
         except ValidationError as error:
             names = ", ".join(str(fault["loc"][0]) for fault in error.errors())
             raise RunError(f"run {run.id} is of another version ({names}); start a new one") from error
+        except KeyError as error:
+            raise RunError(f"run {run.id} is of another version ({error} is missing); start a new one") from error
         return Asked(
             suite=run.suite if kept else self.suite or run.suite,
-            limit=self.limit or config["limit"],
+            limit=self.limit or limit,
             epochs=self.epochs or config.get("epochs"),
             max_samples=self.max_samples or config.get("max_samples"),
-            seed=run.about["seeds"]["seed"] if self.seed is None else self.seed,
-            arms=config["arms"] if self.arms is None else self.arms,
+            seed=seed if self.seed is None else self.seed,
+            arms=arms if self.arms is None else self.arms,
             tasks=config.get("tasks") if self.tasks is None else self.tasks,
-            checkpoint=self.checkpoint or config["checkpoint"],
+            checkpoint=self.checkpoint or checkpoint,
             loop=loop,
         )
 
@@ -137,6 +143,7 @@ def run_suite(
     resume: str | None = None,
     rerun: str | None = None,
     workers: int = 1,
+    ray: bool = False,
     max_samples: int | None = None,
     fail_on_error: bool = False,
     runs: Path = RUNS,
@@ -147,10 +154,12 @@ def run_suite(
     `suite` is a name or a file. `limit` is the number of samples a task (the suite's own default where None), and each
     is done `epochs` times. `resume` goes on with a run that was cut off, and does again what raised; `rerun` does a
     finished one again and compares. Both name it by its id, its folder, or "last", and take their settings from it.
-    `workers` processes share the work, each with `max_samples` samples under way at most; `parts`, where given, are
-    measured in this one. A sample that raises is recorded, unless `fail_on_error`. Raises EvalError, and what loading a
-    checkpoint or a language model raises.
+    `workers` processes share the work, on `ray` where that is asked for, each with `max_samples` samples under way at
+    most; `parts`, where given, are measured in this one. A sample that raises is recorded, unless `fail_on_error`.
+    Raises EvalError, and what loading a checkpoint or a language model raises.
     """
+    if ray:
+        on_ray.need_ray()
     asked = Asked(suite, limit, seed, arms, tasks, checkpoint, llm, epochs=epochs, max_samples=max_samples)
     begun = RunFolder.open(runs, resume or rerun or "last") if resume or rerun else None
     asked = asked.like(begun) if begun else asked
@@ -161,15 +170,24 @@ def run_suite(
     if options.epochs > 1 and not getattr(measured, "epochs", False):
         raise EvalError(f"{measured.name} sums up samples that are done once each; leave out --epochs")
     total = measured.count(options) * options.epochs
-    several = workers > 1 and parts is None
+    several = (workers > 1 or ray) and parts is None
     parts = parts or asked.parts()
     folder = _folder(
         runs, measured, asked.suite or "", options, parts, begun, again=bool(rerun), workers=workers if several else 1
     )
+    if ray:
+        folder.note(on="ray")
     asked, done = replace(asked, suite=folder.suite), folder.done()
     found = (
         measure(
-            measured, partial(_one_task, folder.suite), asked.parts, options, done, workers, fail_on_error=fail_on_error
+            measured,
+            partial(_one_task, folder.suite),
+            asked.parts,
+            options,
+            done,
+            workers,
+            fail_on_error=fail_on_error,
+            make_crew=on_ray.OnRay if ray else Processes,
         )
         if several
         else careful.samples(measured, parts, options, done, fail_on_error=fail_on_error)
@@ -182,9 +200,11 @@ def run_suite(
         raise
     finally:
         folder.note(_learned(measured, options))
+    if hasattr(measured, "curves"):
+        folder.note(curves=measured.curves(options))
     samples = folder.samples()
     raised = careful.errors(samples)
-    results = measured.summarise(counted(measured, samples)) | ({"errors": raised} if raised else {})
+    results = summed(measured, samples) | ({"errors": raised} if raised else {})
     summary = folder.finish(results)
     from gedanken.evals.page import Run, draw  # it reads runs with what is here
 

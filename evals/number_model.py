@@ -24,7 +24,7 @@ from gedanken.evals.control_learning import (
 )
 from gedanken.evals.judging import between, share
 from gedanken.evals.measures import Estimate, Measure, ratio
-from gedanken.evals.number_open_loop import HORIZONS, Foreteller, Imagined, Linear, frozen, one_ahead, open_loop
+from gedanken.evals.number_open_loop import HORIZONS, Foreteller, Imagined, Linear, frozen, one_ahead, open_loop, strip
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import auroc_interval, ratio_interval
 from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
@@ -79,7 +79,7 @@ class NumberModelSuite(LearnedWorlds):
                     for arm in arms:
                         told: dict[str, Any] = {"horizons": open_loop(tellers[arm], episode, trained.model.scale)}
                         if arm == "model":
-                            told |= one_ahead(trained.model, episode)
+                            told |= one_ahead(trained.model, episode) | {"strip": strip(tellers[arm], episode)}
                         about = {"acting": "random" if random else "policy", "training_seed": learner}
                         yield {"task": task, "seed": seed, "arm": arm, **about, **told}
 

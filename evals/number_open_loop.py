@@ -119,6 +119,22 @@ def open_loop(foretell: Foreteller, episode: Episode, scale: Tensor) -> dict[str
     return found
 
 
+def strip(foretell: Foreteller, episode: Episode) -> list[list[list[float]]]:
+    """Return what was foretold from an episode's first moment on beside what happened, to draw it: [T, V, 4].
+
+    The four are what happened, the futures' mean, and the quantiles `INSIDE`, to four digits, after every action that
+    comes before the farthest horizon.
+    """
+    actions, real = torch.from_numpy(episode.actions)[None, : max(HORIZONS)], torch.from_numpy(episode.observations)
+    found = []
+    for now, futures in enumerate(foretell(real[:1].float(), actions), 1):
+        told = futures[:, 0]
+        low, high = torch.quantile(told, torch.tensor(INSIDE), dim=0)
+        numbers = torch.stack([real[now].float(), told.mean(0), low, high], 1).tolist()
+        found.append([[float(f"{number:.4g}") for number in row] for row in numbers])
+    return found
+
+
 @torch.no_grad()
 def one_ahead(model: EnsembleModel, episode: Episode, seed: int = 0) -> dict[str, Any]:
     """Return sums over transitions of surprise and of the reward's error, and the chances of an end beside what ended.

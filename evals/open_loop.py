@@ -44,6 +44,10 @@ COUNTS = (
 """What is counted at each horizon, see `_counts`."""
 
 
+STRIP = 16
+"""Actions up to which an episode's first open loop is kept as it looked: one future's views, beside the real ones."""
+
+
 def stride(horizon: int) -> int:
     """Return the frames from one beginning of an open loop of so many actions to the next."""
     return max(4, horizon // 4)
@@ -116,6 +120,9 @@ def _open_loop(
         seen = _visible(model.spec, real) & (frames["first_seen"][rows, begin + ahead] <= begin)
         counts = _counts(model.spec, right.float().mean(1), last, before, real, seen).tolist()
         rollouts = [doubt.view(len(rows), FUTURES)]  # [n, F] each, and whether the view is wrong, in sight and as seen
+        if begin == 0 and ahead <= STRIP:
+            for row, *looks in zip(rows.tolist(), views[:, 0].long().tolist(), real.long().tolist(), strict=True):
+                totals[row]["strip"][str(ahead)] = looks
         rollouts += [(~right & c[:, None]).flatten(2).any(2) for c in (_visible(model.spec, real), seen)]
         together = torch.stack([part.double() for part in rollouts], 2).tolist()
         for row, values, futures in zip(rows.tolist(), counts, together, strict=True):
@@ -205,6 +212,7 @@ def _empty(spec: WorldSpec) -> dict[str, Any]:
         "ending": [],
         "horizons": {str(horizon): dict.fromkeys(COUNTS, 0.0) for horizon in HORIZONS},
         "rollouts": {str(horizon): [] for horizon in HORIZONS},
+        "strip": {},
         "actions": {name: dict.fromkeys(ANSWERS, 0.0) for name in spec.action_names},
     }
 

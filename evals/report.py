@@ -19,7 +19,7 @@ from gedanken.evals.errors import EvalError
 from gedanken.evals.main import SUITES, load_suite
 from gedanken.evals.page import HEADINGS
 from gedanken.evals.run_folder import RunFolder, plain
-from gedanken.evals.suite import Table, counted
+from gedanken.evals.suite import Table, summed
 
 MARKS = ("<!-- results -->", "<!-- /results -->")
 Summary = Mapping[str, Any]
@@ -33,7 +33,7 @@ def adopt(run: Path, docs: Path) -> Path:
         folder = RunFolder.open(run.parent, str(run))
         suite = load_suite(folder.suite)
         errors = {"errors": found} if (found := careful.errors(folder.samples())) else {}
-        summary["results"] = plain(suite.summarise(counted(suite, folder.samples())) | errors)
+        summary["results"] = plain(summed(suite, folder.samples()) | errors)
     except (OSError, ValueError, KeyError) as error:
         raise EvalError(f"{run} has no summary ({error}); finish it with --resume {run.name}") from error
     target = docs / "runs" / f"{name}.json"

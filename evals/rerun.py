@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gedanken.evals.run_folder import EpochKey, key_of, plain
-from gedanken.evals.suite import Suite, counted
+from gedanken.evals.suite import Suite, summed
 
 SHOWN = 5
 """Samples whose differences are named."""
@@ -48,7 +48,7 @@ def compare_rerun(suite: Suite, before: Sequence[Sample], after: Sequence[Sample
     pairs = [{key_of(sample): _timeless(suite, sample) for sample in samples} for samples in (before, after)]
     keys = list(dict.fromkeys((*pairs[0], *pairs[1])))
     others = [key for key in keys if pairs[0].get(key) != pairs[1].get(key)]
-    results = [plain(suite.summarise(counted(suite, list(samples.values())))) for samples in pairs]
+    results = [plain(summed(suite, list(samples.values()))) for samples in pairs]
     differences = tuple(_difference(key, pairs[0].get(key, {}), pairs[1].get(key, {})) for key in others[:SHOWN])
     return Rerun(results[0] == results[1], len(keys), len(others), differences)
 

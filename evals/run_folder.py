@@ -23,6 +23,7 @@ from typing import Any
 from gedanken.evals.errors import RunError
 
 FORMAT = 1
+KNOWN = ("suite", "started", "config", "seeds", "versions", "commit", "machine", "checkpoints")
 PACKAGES = ("gedanken", "torch", "transformers", "minigrid", "gymnasium", "numpy", "llguidance", "langgraph")
 Key = tuple[str, int, str]
 """Task, seed and arm of a sample."""
@@ -106,6 +107,8 @@ class RunFolder:
             raise RunError(f"no run {name!r} ({error}); the latest in {root}/ are: {known}") from error
         if version != FORMAT:
             raise RunError(f"run {path.name} has format {version}, this version knows {FORMAT}; run it again")
+        if lacking := [key for key in KNOWN if key not in about]:
+            raise RunError(f"run {path.name} is of another version ({', '.join(lacking)} is missing); run it again")
         return cls(path, about)
 
     def agree(
@@ -136,11 +139,11 @@ class RunFolder:
             self.about["commit"] += f", {now}"
             _write(self.path / "run.json", self.about)
 
-    def note(self, checkpoints: Iterable[Path]) -> None:
-        """Note the SHA-256 of weights that were learned on the way; those known already stay."""
-        sums = _sums(checkpoints) | self.about["checkpoints"]
-        if sums != self.about["checkpoints"]:
-            self.about["checkpoints"] = sums
+    def note(self, checkpoints: Iterable[Path] = (), **more: Any) -> None:
+        """Note the SHA-256 of weights that were learned on the way, those known already stay, and what else is said."""
+        found = {"checkpoints": _sums(checkpoints) | self.about["checkpoints"], **more}
+        if any(self.about.get(key) != value for key, value in found.items()):
+            self.about.update(found)
             _write(self.path / "run.json", self.about)
 
     # ---- samples ---------------------------------------------------------------------------------------------------

@@ -115,7 +115,8 @@ class Suite(Protocol):
     each; `default_arms` and `more_tasks`; `plays(task, arm)`, where not every arm has every task; `failed(task, seed,
     arm)`, the sample that stands for one that raised, which is left out otherwise; `epochs`, true where samples may be
     done several times; `arms_share`, true where arms ask the language model the same; `learning`, how the models are
-    learned that arms play with, and `weights(options)`, the files of these models, there already or not.
+    learned that arms play with, `weights(options)`, the files of these models, there already or not, and
+    `curves(options)`, how they were learned: dictionaries with `task`, `training_seed` and `points`.
     """
 
     name: str
@@ -152,6 +153,17 @@ def keys(suite: Suite, options: Options) -> list[Key]:
 def counted(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the samples that a suite sums up: those that raised count where it says as what."""
     return [sample for sample in samples if hasattr(suite, "failed") or not sample.get("error")]
+
+
+def summed(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what samples come to. Raises EvalError for samples that a suite can't read, perhaps another version's."""
+    try:
+        return suite.summarise(counted(suite, samples))
+    except (KeyError, TypeError) as error:
+        raise EvalError(
+            f"{suite.name} can't sum up these samples ({type(error).__name__}: {error}): they are of another version of"
+            " it, or it has a fault; run it anew"
+        ) from error
 
 
 def assemble(

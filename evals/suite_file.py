@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gedanken.evals.arms import ARMS, IDLE, REPLAN, llm_replan, no_op
 from gedanken.evals.episodes import EpisodeSuite
-from gedanken.evals.errors import EvalError
+from gedanken.evals.errors import EvalError, meant
 from gedanken.evals.task_world import Scorer, TaskWorld
 from gedanken.worlds.protocol import WorldError
 from gedanken.worlds.spec import SpecError
@@ -108,7 +107,7 @@ class FileSuite(EpisodeSuite):
             raise EvalError(f"two tasks are called {twice[0]!r}; give each a name of its own")
         if unknown := [arm for arm in self.default_arms if arm not in self.players]:
             raise EvalError(
-                f"no arm {unknown[0]!r}{_meant(unknown[0], self.players)}; there are {', '.join(self.players)}"
+                f"no arm {unknown[0]!r}{meant(unknown[0], self.players)}; there are {', '.join(self.players)}"
             )
         worlds = [self.make_world(task) for task in self.levels]
         if others := [world for world in worlds if world.spec.hash != worlds[0].spec.hash]:
@@ -141,18 +140,13 @@ def read_suite(path: Path) -> functools.partial[FileSuite]:
 
 
 def _said(error: ValidationError) -> str:
-    """Say the first thing that is wrong: where, what, and what was probably meant."""
-    first = error.errors()[0]
+    """Say the first thing that is wrong, typos before what they leave out: where, what, and what was probably meant."""
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     *inside, key = first["loc"]
     where = "".join(f"{part + 1}: " if isinstance(part, int) else f"{part.removesuffix('s')} " for part in inside)
     if first["type"] == "extra_forbidden":
         known: Any = TaskTable if inside else SuiteTable
-        return f"{where}no key `{key}`{_meant(str(key), known.model_fields)}; there are {', '.join(known.model_fields)}"
+        return f"{where}no key `{key}`{meant(str(key), known.model_fields)}; there are {', '.join(known.model_fields)}"
     if first["type"] == "missing":
         return f"{where}`{key}` is missing"
     return f"{where}`{key}`: {first['msg'].lower()}, not {first['input']!r:.80}"
-
-
-def _meant(word: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""

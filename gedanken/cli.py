@@ -64,6 +64,12 @@ class Commands(click.Group):
         """Return the names in the order of a newcomer's needs."""
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; `eval compare` is `compare`."""
+        return super().resolve_command(ctx, args[1:] if args[:2] == ["eval", "compare"] else args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command."""
         if cmd_name not in COMMANDS:

@@ -140,6 +140,7 @@ def _train_planner(
 @click.option("--resume", metavar="RUN", help="Go on with a run that was cut off, by its id, its folder, or `last`.")
 @click.option("--rerun", metavar="RUN", help="Do a finished run again, and say whether the results are the same.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that measure.")
+@click.option("--ray", is_flag=True, help="Take the processes from Ray, here or on its cluster (an extra).")
 @click.option("--max-samples", type=click.IntRange(1), help="Samples under way at once in a process, at most.")
 @click.option("--fail-on-error", is_flag=True, help="Stop at the first sample that raises, instead of recording it.")
 @json_option
@@ -155,6 +156,7 @@ def eval_command(
     resume: str | None,
     rerun: str | None,
     workers: int,
+    ray: bool,
     max_samples: int | None,
     fail_on_error: bool,
     as_json: bool,
@@ -167,6 +169,8 @@ def eval_command(
     Everything is kept in a folder of its own under runs/. --resume and --rerun take all that is left out from the run;
     --resume also does again what raised, and --rerun exits with 3 where the results are not the same. A sample that
     raises is recorded with its trace and counts as failed; five in a row stop the run.
+
+    `gedanken eval compare RUN_A RUN_B` says what changed between two runs.
     """
     from gedanken.evals.main import run_suite
 
@@ -184,6 +188,7 @@ def eval_command(
         resume=resume,
         rerun=rerun,
         workers=workers,
+        ray=ray,
         max_samples=max_samples,
         fail_on_error=fail_on_error,
         json=as_json,

@@ -37,17 +37,13 @@ class LearnReport:
 def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, rate: float = 1e-4) -> LearnReport:
     """Continue training a copy of `trained` and write it as a new checkpoint, with the files beside the old one.
 
-    Small batches and a small rate: a few episodes must not wash away what many have taught. With nothing stored,
-    nothing is learnt. Raises TrainingError and CheckpointError.
+    With nothing stored, nothing is learnt. Raises TrainingError and CheckpointError.
     """
     began = time.perf_counter()
     episodes = [episode for _, episode in store.recent(MOST_EPISODES, spec_hash=trained.model.spec.hash)]
     if not any(len(episode) for episode in episodes) or not steps:
         return LearnReport(0, {}, {}, None, time.perf_counter() - began)
-    pupil = copied(trained)
-    replay = Replay(pupil.model.spec, [episode for episode in episodes if len(episode)])
-    config = TrainConfig(steps=steps, batch=8, time=32, learning_rate=rate, warmup=1, final=1.0, seed=seed)
-    rows = list(train(pupil, replay, config))
+    pupil, rows = taught(trained, episodes, steps=steps, seed=seed, rate=rate)
     quarter = max(1, len(rows) // 4)
     path = checkpoint.next_path(checkpoint.stem_of(trained.name))
     learnt = f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"
@@ -56,6 +52,19 @@ def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, ra
     return LearnReport(
         steps, mean_losses(rows[:quarter]), mean_losses(rows[-quarter:]), path, time.perf_counter() - began
     )
+
+
+def taught(
+    trained: Trained, episodes: Sequence[Episode], *, steps: int, seed: int, rate: float = 1e-4
+) -> tuple[Trained, list[dict[str, float]]]:
+    """Return a copy of `trained` that went on training on episodes, and its losses by step.
+
+    Small batches and a small rate: a few episodes must not wash away what many have taught. Raises TrainingError.
+    """
+    pupil = copied(trained)
+    replay = Replay(pupil.model.spec, [episode for episode in episodes if len(episode)])
+    config = TrainConfig(steps=steps, batch=8, time=32, learning_rate=rate, warmup=1, final=1.0, seed=seed)
+    return pupil, list(train(pupil, replay, config))
 
 
 def mean_losses(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

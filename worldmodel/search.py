@@ -66,7 +66,7 @@ class Search:
     def __init__(self, model: Dynamics, config: SearchConfig) -> None:
         self.model, self.config = model, config
         axes = model.spec.controls
-        self.discrete, self._actions = not axes, len(model.spec.actions)
+        self.discrete, self.actions = not axes, len(model.spec.actions)
         self._centre = torch.tensor([(axis.low + axis.high) / 2 for axis in axes])
         self._reach = torch.tensor([(axis.high - axis.low) / 2 for axis in axes])
 
@@ -78,12 +78,11 @@ class Search:
         c, problems = self.config, len(tasks)
         middle = self.fresh(problems) if memory is None else self._shifted(memory)
         width = torch.ones_like(middle)
-        rows = belief.repeat(c.candidates * c.futures)
-        rows = self.model.suppose(rows, torch.zeros(problems * c.candidates * c.futures, 0, 0))
+        rows = self._rows(belief, problems)
         for _ in range(c.rounds):
             candidates = self._draw(middle, width, generator)  # [B, C, H, A]
             loss, spoilt = self._rehearse(rows, tasks, candidates)  # [B, C], [B, C]
-            score = _standard(loss) + _SPOILT * spoilt
+            score = _score(loss, spoilt)
             weights = self._weights(score)[:, :, None, None]
             middle = (weights * candidates).sum(1)
             if (
@@ -94,7 +93,15 @@ class Search:
             width = (weights * (candidates - middle[:, None]) ** 2).sum(1).sqrt().clamp(min=_NARROWEST)
         share = spoilt.gather(1, score.argmin(1, keepdim=True)).squeeze(1)
         first = middle[:, 0]
-        return Searched(first.argmax(-1) if self.discrete else self._natural(first), middle, share)
+        return Searched(first.argmax(-1) if self.discrete else self.natural(first), middle, share)
+
+    @torch.no_grad()
+    def costs(self, belief: Belief, tasks: Sequence[Task], candidates: Tensor) -> Tensor:
+        """Return how bad candidates [B, C, H, A] are, beside those of the same search: [B, C], for other solvers.
+
+        Candidates are one-hot, or in half ranges of the controls, and as many as the search's own.
+        """
+        return _score(*self._rehearse(self._rows(belief, len(tasks)), tasks, candidates))
 
     def knows(self, task: Task) -> bool:
         """See `Finder`; everything is searched for when it is to be done."""
@@ -107,13 +114,13 @@ class Search:
 
     def fresh(self, problems: int) -> Tensor:
         """Return proposals that prefer nothing, with which searches begin, [B, H, A]."""
-        shape = (problems, self.config.horizon, self._actions)
-        return torch.full(shape, 1 / self._actions) if self.discrete else torch.zeros(shape)
+        shape = (problems, self.config.horizon, self.actions)
+        return torch.full(shape, 1 / self.actions) if self.discrete else torch.zeros(shape)
 
     def _shifted(self, proposal: Tensor) -> Tensor:
         """Move a proposal one action on; what lies beyond it is anything."""
         moved = torch.cat([proposal[:, 1:], self.fresh(len(proposal))[:, :1]], 1)
-        return (1 - _UNIFORM) * moved + _UNIFORM / self._actions if self.discrete else moved
+        return (1 - _UNIFORM) * moved + _UNIFORM / self.actions if self.discrete else moved
 
     def _draw(self, middle: Tensor, width: Tensor, generator: torch.Generator) -> Tensor:
         """Draw candidates [B, C, H, A], one-hot or in -1…1; the first is the middle of the proposal itself."""
@@ -129,7 +136,8 @@ class Search:
         chosen = codes.view(problems, horizon, count).transpose(1, 2)
         return torch.nn.functional.one_hot(chosen, actions).float()
 
-    def _natural(self, controls: Tensor) -> Tensor:
+    def natural(self, controls: Tensor) -> Tensor:
+        """Return controls [B, A], which are in half ranges, in their units."""
         return self._centre + self._reach * controls
 
     def _weights(self, score: Tensor) -> Tensor:
@@ -142,6 +150,11 @@ class Search:
 
     # ---- imagination -----------------------------------------------------------------------------------------------
 
+    def _rows(self, belief: Belief, problems: int) -> Belief:
+        """Return beliefs for all futures of all candidates of B searches."""
+        times = self.config.candidates * self.config.futures
+        return self.model.suppose(belief.repeat(times), torch.zeros(problems * times, 0, 0))
+
     def _rehearse(self, rows: Belief, tasks: Sequence[Task], candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Imagine all futures of all candidates of all searches; return mean losses and how much was spoilt, [B, C].
 
@@ -153,7 +166,7 @@ class Search:
         field, groups = self.model.spec.vector, _together(tasks)
         for ahead in range(1, c.horizon + 1):
             done = candidates[:, :, ahead - 1].repeat_interleave(c.futures, 1).flatten(0, 1)  # [B·C·S, A]
-            rows = self.model.imagine(rows, done.argmax(-1) if self.discrete else self._natural(done))
+            rows = self.model.imagine(rows, done.argmax(-1) if self.discrete else self.natural(done))
             said = self.model.readout(rows)
             values = field.values(said.observation, said.reward, torch)
             goes_on = (said.continues > 0.5).view(shape)
@@ -202,6 +215,6 @@ def _moment(
     return loss, achieved, failed, ending
 
 
-def _standard(loss: Tensor) -> Tensor:
-    """Return losses [B, C] in standard deviations from each search's mean."""
-    return (loss - loss.mean(1, keepdim=True)) / (loss.std(1, keepdim=True) + 1e-8)
+def _score(loss: Tensor, spoilt: Tensor) -> Tensor:
+    """Return losses [B, C] in standard deviations from each search's mean, what is spoilt far above them."""
+    return (loss - loss.mean(1, keepdim=True)) / (loss.std(1, keepdim=True) + 1e-8) + _SPOILT * spoilt

@@ -130,7 +130,7 @@ class Story(Teller):
         super()._step_ended(event)
         if not self.console.is_terminal:  # where the list of the plan shows it
             mark = "[green]✓[/]" if event.result == "achieved" else f"[red]✗ {event.result}[/]"
-            self._say("Acts", f"{escape(event.step)} {mark} [dim]{_counted(event.actions)}: {_runs(self._path)}[/]")
+            self._say("Acts", f"{escape(event.step)} {mark} [dim]{_counted(event.actions)}: {runs_of(self._path)}[/]")
 
     def _replanning(self, event: Replanning) -> None:
         self._say("Replans", f"[yellow]{escape(event.why)}[/]")
@@ -216,7 +216,7 @@ def _counted(actions: int) -> str:
     return f"{actions} action{'s' * (actions != 1)}"
 
 
-def _runs(actions: Sequence[str]) -> str:
+def runs_of(actions: Sequence[str]) -> str:
     """Shorten a path: forward ×3, left, pickup; of a very long one the middle is left out."""
     runs: list[tuple[str, int]] = []
     for action in actions:

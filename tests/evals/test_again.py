@@ -111,6 +111,34 @@ def test_only_what_is_finished_is_run_again(make_parts: Callable[..., Parts], tm
         run_suite(resume="last", seed=1, runs=tmp_path, parts=make_parts())
 
 
+def test_a_run_of_another_version_is_told_from_a_fault(
+    make_parts: Callable[..., Parts],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen: dict[str, Any] = {"limit": 2, "tasks": [TASK], "arms": ["random"]}
+    good, old = (run_suite("babyai-local", **chosen, parts=make_parts())["run"] for _ in range(2))
+    folder = tmp_path / "runs" / old
+    about = json.loads((folder / "run.json").read_text())
+    for change, said in (
+        ({"config": {**about["config"], "loop": {"zeal": 3}}}, "is of another version (zeal); start a new one"),
+        ({"config": {"arms": ["random"]}}, "is of another version ('limit' is missing); start a new one"),
+        ({"suite": "babyai-locally"}, "no suite 'babyai-locally'; did you mean `babyai-local`?"),
+    ):
+        (folder / "run.json").write_text(json.dumps(about | change))
+        assert run(["eval", "--resume", old]) == 1 and said in capsys.readouterr().err
+    (folder / "run.json").write_text(json.dumps({**about, "config": {"arms": ["random"], "checkpoint": "tiny"}}))
+    assert run(["report", old]) == 1 and "made by another version ('limit' is missing)" in capsys.readouterr().err
+    (folder / "run.json").write_text(json.dumps(about))
+    (folder / "samples.jsonl").write_text(json.dumps({"task": TASK, "seed": 0, "arm": "random"}) + "\n")
+    for command in (["report", old], ["compare", good, old]):
+        assert run(command) == 1
+        said = capsys.readouterr().err
+        assert "another version" in said and "run it anew" in said and "unexpected" not in said
+
+
 def test_a_checkpoint_is_not_measured_on_what_it_learnt_from(
     make_parts: Callable[..., Parts], trained: Trained, tmp_path: Path
 ) -> None:
@@ -127,7 +155,7 @@ def test_a_checkpoint_is_not_measured_on_what_it_learnt_from(
 
 def test_what_there_is_not_is_named_with_what_there_is(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
-        (["babyai"], "no suite 'babyai'; there are babyai-local, babyai-levels, balrog-babyai, rehearsal"),
+        (["babyai"], "no suite 'babyai'; did you mean `babyai-local`?; there are babyai-local, babyai-levels"),
         (["--arm", "oracle"], "babyai-local has no arm oracle; there are loop, llm-alone"),
         (["--task", "GoToObj"], f"babyai-local has no task GoToObj; there are {TASK}"),
         (["--resume", "nothing"], "no run 'nothing'"),

@@ -54,7 +54,7 @@ def test_a_regression_is_found_and_can_fail_a_build(runs: Path, capsys: pytest.C
     said = capsys.readouterr().out
     assert "worse beyond noise: loop, success; " in said and "loop.rounds 2 → 0" in said
     assert "95.0    50.0" in said and "-45.0 [-5" in said
-    assert run(["compare", good, bad, "--fail-on-regression", "--json"]) == 3
+    assert run(["eval", "compare", good, bad, "--fail-on-regression", "--json"]) == 3, "both spellings are one command"
     found = json.loads(capsys.readouterr().out)
     assert found["pairs"] == 2 * N and found["worse"][0] == "loop, success" and not found["better"]
     assert {row["task"] for row in found["changes"] if row["verdict"] == "worse"} == {None, *TASKS}

@@ -61,6 +61,7 @@ def test_returns_and_goals_in_words_are_measured_on_one_learned_model(monkeypatc
     results = suite.summarise(samples)
     assert [row["arm"] for row in results["arms"]][:3] == ["policy", "search", "random"]
     returns, words = suite.tables(results)
+    assert all(sample["seconds"] > 0 for sample in samples) and returns.columns[-1] == "ms an action"
     assert len(returns.rows) == 4 and len(words.rows) == 3 and returns.rows[0][4] == "60"
 
 

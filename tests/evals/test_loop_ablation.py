@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.llm.scripted import ScriptedModel
+from gedanken.evals import loop_ablation
 from gedanken.evals.loop_ablation import BUILT, LEVELS, OTHER_WORDS, TASKS, LoopAblation, Unjudged
 from gedanken.evals.main import load_suite, run_suite
 from gedanken.evals.suite import Parts
+from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worldmodel.learn import taught
 
 PUT_NEXT = LEVELS[0]
 
@@ -44,14 +50,15 @@ def parts(make_parts: Callable[..., Parts], llm: LanguageModel) -> Parts:
     return made
 
 
-def test_each_arm_has_one_part_more(parts: Parts, llm: Asked, tmp_path: Path) -> None:
+def test_each_arm_has_one_part_more(parts: Parts, llm: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_ablation, "LESSONS", 1)
     parts.config = parts.config.model_copy(update={"rounds": 1, "replans": 1})
     answer = run_suite("loop-ablation", limit=2, tasks=[PUT_NEXT], arms=list(BUILT), runs=tmp_path, parts=parts)
     suite = load_suite("loop-ablation", [PUT_NEXT])
     from gedanken.evals.run_folder import RunFolder
 
     samples = {(s["arm"], s["seed"]): s for s in RunFolder.open(tmp_path, answer["run"]).samples()}
-    assert len(samples) == 12 and answer["arm"] == "loop"
+    assert len(samples) == 14 and answer["arm"] == "loop"
     first = {arm: samples[arm, 0] for arm in BUILT}
     assert first["llm"]["plan"] == "go_to(box)", "what can't be read is dropped"
     assert first["+grammar"]["plan"] == "go_to(red ball)" == first["+critic"]["first_plan"]
@@ -64,6 +71,32 @@ def test_each_arm_has_one_part_more(parts: Parts, llm: Asked, tmp_path: Path) ->
     assert sum(not guided for _, guided, _ in llm.asked) == 2, "one goal, two seeds"
     titles = [table.title for table in suite.tables(answer)]
     assert titles == ["loop-ablation", "what an episode costs", "what each part adds"]
+
+
+def test_the_last_arm_learns_from_training_seeds_and_then_no_more(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_ablation, "LESSONS", 2)
+    before = {name: value.clone() for name, value in parts.trained.controller.state_dict().items()}
+    given: dict[str, Any] = {}
+    played: list[Any] = []
+
+    def teach(trained: Trained, episodes: Any, **how: Any) -> Any:
+        given.update(episodes=episodes, **how)
+        return taught(trained, episodes, **how | {"steps": 2})
+
+    def play(*where: Any, trained: Trained, **more: Any) -> Any:
+        played.append(trained)
+        return iter(())
+
+    monkeypatch.setattr(loop_ablation, "taught", teach)
+    monkeypatch.setattr(loop_ablation, "loop", play)
+    assert list(BUILT[loop_ablation.LEARNING](parts, PUT_NEXT, [0])) == []
+    assert [episode.seed for episode in given["episodes"]] == [FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 1]
+    assert given["steps"] == 2 * LoopConfig().learn_steps
+    after = played[0].controller.state_dict()
+    assert any(not torch.equal(after[name], value) for name, value in before.items())
+    assert all(torch.equal(parts.trained.controller.state_dict()[name], v) for name, v in before.items()), "a copy"
 
 
 def test_what_each_part_adds_and_whether_it_pays() -> None:
@@ -127,8 +160,6 @@ def test_rehearsal_alone_judges_no_meaning(parts: Parts) -> None:
             return parts.critic.judge(goal, rehearsal)
 
     from types import SimpleNamespace
-
-    import torch
 
     plan = parts.make_world(PUT_NEXT).spec.parse_plan("go_to(ball)")
     rehearsal: Any = SimpleNamespace(plans=[plan], success=torch.tensor([[True, True, False, False]]))

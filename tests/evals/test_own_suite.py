@@ -162,6 +162,7 @@ def test_a_mission_is_said_in_other_words() -> None:
     ("change", "says"),
     [
         (("limit = 2", "limmit = 2"), "no key `limmit`; did you mean `limit`?; there are name, limit, arms, tasks"),
+        (("[[tasks]]", "[[task]]"), "no key `task`; did you mean `tasks`?"),
         (('goal = "look', 'gaol = "look'), "task 2: no key `gaol`; did you mean `goal`?"),
         (
             ('scorer = "steps"', 'scorer = "stepps"'),
@@ -177,13 +178,13 @@ def test_a_mission_is_said_in_other_words() -> None:
         (('["bot", "random"]', '["bott"]'), "no arm 'bott'; did you mean `bot`?"),
         (('goal = "do something five times"', ""), "takes the world's own mission away; give a goal"),
         (('steps = ["go_to(ball)", "go_to(key)"]', ""), "the scorer 'steps' needs 'steps'"),
-        (("[[tasks]]", "[tasks"), "is no TOML"),
+        (("[[tasks]]", "[[tasks"), "is no TOML"),
         (('goal = "look', 'words = "test"\ngoal = "look'), "say goal or words, not both"),
     ],
 )
 def test_a_typo_is_named(change: tuple[str, str], says: str, written: Written) -> None:
     assert change[0] in SUITE
-    path = written("kitchen.toml", SUITE.replace(*change, 1) if change[0] != "[[tasks]]" else "[tasks")
+    path = written("kitchen.toml", SUITE.replace(*change, 1))
     with pytest.raises(EvalError) as error:
         load_suite(path)
     assert says in str(error.value) and str(error.value).startswith(path)

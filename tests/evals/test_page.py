@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from markupsafe import Markup
 
 from gedanken.cli import run
 from gedanken.evals.charts import Bar, Curve, Dot, alone, bars, coverage_curves, horizon_curves, reliability_diagram
+from gedanken.evals.control_learning import learning_curve
 from gedanken.evals.errors import EvalError, RunError
-from gedanken.evals.failures import worst
+from gedanken.evals.failures import MOST, worst
+from gedanken.evals.figures import figures
 from gedanken.evals.main import load_suite
 from gedanken.evals.open_loop import COUNTS, HORIZONS
 from gedanken.evals.other_actions import ANSWERS
@@ -35,6 +39,8 @@ def episode(task: str, seed: int, arm: str, success: bool) -> dict[str, Any]:
         "goal": "open <b>a</b> door",
     }
     thought = {"predicted": (seed + 1) / 12, "plan": "pick_up(red key) → open(door)", "decisions": 1, "replans": 1}
+    verdicts = [{"round": 0, "plan": "open(door)", "success": 0.25, "satisfies": 0.5}]
+    thought |= {"verdicts": verdicts, "actions": [0, 0, 2], "trace": None}
     return common | (thought if arm == "loop" else {})
 
 
@@ -58,6 +64,9 @@ def foreseen(seed: int) -> dict[str, Any]:
     horizons: dict[str, Any] = {"horizons": dict.fromkeys(map(str, HORIZONS), counts)}
     horizons["rollouts"] = {str(h): [[0.1, False, False], [0.5 + h, True, h > 1]] for h in HORIZONS}
     horizons["actions"] = {"left": dict.fromkeys(ANSWERS, 1.0)}
+    wall, ball, door = [2, 5, 0], [6, 0, 0], [4, 2, 2]
+    real = [[wall] * 7, [wall, ball, door, *[[1, 0, 0]] * 4], *[[[1, 0, 0]] * 7] * 4, [[0, 0, 0]] * 7]
+    horizons["strip"] = {"1": [real, real], "2": [[real[0], real[0], *real[2:]], real]}
     return {"task": TASKS[0], "seed": seed, "arm": "model", "frames": 4, "nats": 4.0 + seed, **signals, **horizons}
 
 
@@ -97,7 +106,9 @@ def test_the_page_stands_alone_and_says_what_the_runs_say(written: Path, runs: l
     assert "all visible cells, if the world froze" in text and "90.0 [90.0, 90.0]" in text
     assert "without a partner" not in text and "What changed beyond noise" in text
     charts = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.S)]
-    assert len(charts) == 2 * (1 + 2 + 1) + 2 + 5, "bars twice, levels, reliability; reliability and kinds; foresight"
+    drawn = 2 * (1 + 2 + 1) + 2 + 5 + MOST
+    assert len(charts) == drawn, "bars twice, levels, reliability; reliability and kinds; foresight, and its strips"
+    assert "round 0: open(door), predicted 25%, means it 50%" in text and "did left ×2, forward" in text
     assert page([Run.read(id) for id in runs]) == page([Run.read(id) for id in runs]), "written twice, the same twice"
 
 
@@ -145,6 +156,55 @@ def test_what_is_doubted_least_is_drawn_first() -> None:
     assert chart.findall("polyline")[0].get("points") == "82.00,198.00 194.00,150.50 334.00,8.00"
     alone_ = ElementTree.fromstring(alone(coverage_curves([Curve("a & b", points, "third")], "")))
     assert alone_.tag == "{http://www.w3.org/2000/svg}svg" and "--third" in (alone_[-1].text or "")
+
+
+def classes(strip: Markup | None, kind: str) -> list[str]:
+    assert strip is not None
+    found = [element.get("class", "") for element in ElementTree.fromstring(strip).iter()]
+    return [name for name in found if name.startswith(kind)]
+
+
+def test_what_was_imagined_stands_above_what_happened() -> None:
+    strip = worst(load_suite("world-model"), [foreseen(0)])[0].strip
+    assert classes(strip, "wrong") == ["wrong"] * 6, "a row of cells 2 actions ahead, but the one that is a wall"
+    assert (
+        classes(strip, "thing red") == ["thing red"] * 3
+        and classes(strip, "thing blue door") == ["thing blue door locked"] * 3
+    )
+    assert len(classes(strip, "agent")) == 4, "two views, twice"
+    horizons = {"1": {"n": 2, "error": 1.0}}
+    far = {"task": "CartPole-v1", "seed": 4, "arm": "model", "acting": "policy", "horizons": horizons}
+    near = far | {"seed": 5, "horizons": {"1": {"n": 2, "error": 0.5}}, "strip": [[[0.0, 0.0, 0.0, 0.0]] * 4] * 3}
+    far["strip"] = [[[n, 2.0 * n, 1.5 * n, 2.5 * n]] * 4 for n in range(3)]
+    (failure,) = worst(load_suite("number-model"), [near, far])
+    assert failure.where == "CartPole-v1, seed 4, policy acting" and failure.happened.startswith("0.50 standard")
+    curves = [element.get("points") for element in ElementTree.fromstring(failure.strip or "").iter("polyline")]
+    assert len(curves) == 2 * 4 and curves[0] == "4.00,53.00 180.00,37.80 356.00,22.60", "the mean"
+
+
+def test_how_a_world_was_learned_is_a_curve_for_each_training_seed() -> None:
+    curves = [{"task": "CartPole-v1", "training_seed": n, "points": [[200, 9.5], [5000, 200.0 + n]]} for n in range(3)]
+    summary = {"results": {}, "curves": curves}
+    (figure,) = figures(load_suite("control"), summary, [])
+    chart = ElementTree.fromstring(figure.chart)
+    assert [text.text for text in chart.iter("text")][-3:] == [f"training seed {n}" for n in range(3)]
+    assert figure.title == "CartPole-v1, return while it was learned"
+    assert "250" in [text.text for text in chart.iter("text")], "as high as what was paid"
+    assert list(figures(load_suite("control"), {"results": {}}, [])) == [], "runs of before"
+
+
+def test_a_learning_curve_adds_up_real_steps() -> None:
+    class Lived:
+        def __init__(self, steps: int, paid: float) -> None:
+            self.rewards = np.array([*[0.0] * (steps - 1), paid])
+
+        def __len__(self) -> int:
+            return len(self.rewards)
+
+    lived: Any = [Lived(10, 1.0), Lived(20, 3.0), Lived(70, 5.0)]
+    assert learning_curve(lived) == [(10, 1.0), (30, 3.0), (100, 5.0)] and learning_curve([]) == []
+    assert learning_curve([Lived(1, 1.0) for _ in range(240)])[-1] == (240, 1.0)  # type: ignore[misc]
+    assert len(learning_curve([Lived(1, 1.0) for _ in range(240)])) == 24  # type: ignore[misc]
 
 
 def test_a_summary_alone_shows_charts_and_says_what_is_missing(tmp_path: Path, runs: list[str]) -> None:

@@ -68,6 +68,10 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     (run.path / "samples.jsonl").write_text('{"task": 1}\n')
     with pytest.raises(RunError, match="line 1"):
         run.samples()
+    about = {key: value for key, value in run.about.items() if key not in ("seeds", "machine")}
+    (run.path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"is of another version \(seeds, machine is missing\); run it again"):
+        RunFolder.open(tmp_path / "runs", run.id)
     (run.path / "run.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(RunError, match="format 99"):
         RunFolder.open(tmp_path / "runs", run.id)

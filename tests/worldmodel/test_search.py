@@ -4,13 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 import numbers_world as numbers
-from numbers_world import State
+from numbers_world import Truth, state
 
-from gedanken.worldmodel.protocol import Readout
 from gedanken.worldmodel.search import Search, SearchConfig
 from gedanken.worldmodel.tasks import Task
 from gedanken.worlds.objectives import objective_of, standing
@@ -18,32 +16,6 @@ from gedanken.worlds.spec import WorldSpec
 
 METHODS = ("cem", "mppi")
 QUICK = SearchConfig(horizon=12, candidates=60, futures=1, rounds=2)
-
-
-class Truth:
-    """The cart's own laws as a model that is always right; it ends beyond `edge`."""
-
-    def __init__(self, spec: WorldSpec, edge: float = 1e9) -> None:
-        self.spec, self.edge, self.calls = spec, edge, 0
-
-    def suppose(self, belief: State, steps: Tensor) -> State:
-        return belief
-
-    def imagine(self, belief: State, action: Tensor) -> State:
-        self.calls += 1
-        push = action[:, 0] if self.spec.controls else action.float() - 1
-        x, v, _, wind = belief.values.unbind(1)
-        v = 0.95 * v + 0.1 * (push + 0.5 * wind)
-        x = x + 0.2 * v
-        return State(torch.stack([x, v, (x > 0).float(), wind], 1), v, (x.abs() <= self.edge).float())
-
-    def readout(self, belief: State) -> Readout:
-        return Readout(belief.values, belief.reward, belief.continues)
-
-
-def state(*rows: tuple[float, float]) -> State:
-    values = torch.tensor([[x, v, float(x > 0), 0.0] for x, v in rows])
-    return State(values, torch.zeros(len(rows)), torch.ones(len(rows)))
 
 
 def pursue(

@@ -1,0 +1,53 @@
+"""What ships does no worse than when the runs in `reference/` were kept, and one that is broken is found out.
+
+Where a change is meant, do the runs anew with the settings that their run.json names, and keep them instead.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gedanken.cli import run
+from gedanken.evals import statistics
+from gedanken.worldmodel import checkpoint
+
+REFERENCE = Path(__file__).parent / "reference"
+ROUNDS = statistics.ROUNDS  # here intervals count
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(statistics, "ROUNDS", ROUNDS)
+
+
+def again(kept: Path, weights: str | None = None) -> int:
+    """Do a kept run again, on other weights perhaps, and return the exit code of the comparison."""
+    about = json.loads((kept / "run.json").read_text())
+    config = about["config"]
+    asked = ["eval", about["suite"], "--limit", str(config["limit"]), "--seed", str(about["seeds"]["seed"])]
+    asked += [part for task in config["tasks"] for part in ("--task", task)]
+    asked += [part for arm in config["arms"] for part in ("--arm", arm)]
+    assert run([*asked, "--checkpoint", weights or config["checkpoint"]]) == 0
+    return run(["eval", "compare", str(kept), "last", "--fail-on-regression"])
+
+
+@pytest.mark.parametrize("kept", sorted(REFERENCE.iterdir()), ids=lambda path: path.name)
+def test_nothing_got_worse(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert again(kept) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kept", sorted(REFERENCE.iterdir()), ids=lambda path: path.name)
+def test_a_broken_model_is_found_out(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoint.resolve("babyai"), broken)
+    tensors = load_file(broken / "model.safetensors")
+    torch.manual_seed(0)
+    spoilt = {n: t + 0.5 * t.std() * torch.randn_like(t) if t.dim() > 1 else t for n, t in tensors.items()}
+    save_file(spoilt, broken / "model.safetensors")
+    assert again(kept, str(broken)) == 3
+    assert "worse beyond noise" in capsys.readouterr().out
