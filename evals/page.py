@@ -46,6 +46,7 @@ HEADINGS = {
     "number-model": "What is foretold in worlds of numbers",
     "whatif": "What if an input were another",
     "speed": "Speed and cost",
+    "serve": "A server under load",
 }
 WORST = {"world-model": "What surprised most"}
 """What the worst of a suite is called where it isn't failures."""

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gedanken.tools.runs import Refused
+from gedanken.tools.runs import RETRY_AFTER, Refused
 
 SHORTEST_TOKEN = 16
 LARGEST_BODY = 64 * 1024
@@ -21,6 +21,9 @@ LARGEST_BODY = 64 * 1024
 
 BODY_SECONDS = 10.0
 """Time in which a body has to arrive."""
+
+KEPT_ALIVE = 2 * RETRY_AFTER
+"""Seconds that a connection may be idle: longer than callers are told to wait, who come back on it."""
 
 CONNECTIONS = 256
 """Requests at a time; further ones are answered with 503."""
@@ -114,6 +117,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEPT_ALIVE,
         timeout_graceful_shutdown=3,
     )
     return uvicorn.Server(config)
