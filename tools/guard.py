@@ -124,19 +124,20 @@ def server(app: ASGIApp) -> uvicorn.Server:
 
 
 def _no(status: int, why: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": why}, status, headers)
+    """Return an answer after which nothing more is read: what is left of the body is of no use."""
+    return JSONResponse({"detail": why}, status, {"Connection": "close", **(headers or {})})
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return a request's body, or None for one that is too large."""
-    body = bytearray()
+    """Return a request's body, or None for one that is too large; that is read, too, so that its sender hears of it."""
+    body, size = bytearray(), 0
     while True:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > LARGEST_BODY:
-            return None
+        size += len(message.get("body", b""))
+        if size <= LARGEST_BODY:
+            body += message.get("body", b"")
         if not message.get("more_body", False):
-            return bytes(body)
+            return bytes(body) if size <= LARGEST_BODY else None
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
