@@ -61,7 +61,9 @@ def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: boo
     person: Person = Pipe()
     if sys.stdin.isatty() and sys.stdout.isatty():
         person = Terminal(home() / "chat_history", lambda line: suggestions(line, chat), lambda: standing(chat))
-    chat = Chat(agent, session, console, person, yes=yes, find_world=load_world, find_llm=llm.load, worlds=level_ids())
+    levels = level_ids()
+    alike = levels if agent.world.id in levels else [agent.world.id]
+    chat = Chat(agent, session, console, person, yes=yes, find_world=load_world, find_llm=llm.load, worlds=alike)
     try:
         chat.run(unfinished[1] if unfinished else None)
     except KeyboardInterrupt:
