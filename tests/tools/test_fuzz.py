@@ -110,7 +110,8 @@ def test_the_service_answers_whatever_is_sent(runs: Runs, method: str, path: str
 @given(
     calls=st.lists(
         st.tuples(
-            st.sampled_from(["plan", "rehearse", "whatif", "act", "worlds", "status", "stop"]) | st.text(max_size=8),
+            st.sampled_from(["plan", "rehearse", "whatif", "act", "dream", "live", "worlds", "status", "stop"])
+            | st.text(max_size=8),
             BODIES,
         ),
         max_size=4,
