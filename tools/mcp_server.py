@@ -44,7 +44,7 @@ It lives in one environment. `worlds` describes that, what is seen in it, and th
 goal could be reached; `rehearse` judges your own plans; `whatif` says what a change of inputs would make of one; `act`
 reaches a goal for real. `dream` begins a life inside the model, and `live` goes on in it. What only imagines goes on
 side by side, what acts is done alone, in the order of the calls. When a run takes longer than a few seconds, the
-answer has `state` "running" or "queued" and a `run_id`: call `status` with it, and with `wait`, until `state` is "done".
+answer has `state` "running" or "queued" and a `run_id`: call `status` with it, and with `wait`, until it is "done".
 `stop` ends a run.
 """
 
