@@ -108,22 +108,25 @@ def live(dreaming: Dreaming, seed: int, asked: Iterator[Asked], console: Console
     def note(kind: str, what: str, now: Moment) -> None:
         moments.append({kind: what, "seen": now.sees, "disagreement": now.disagreement, "reward": now.reward})
 
+    def happen(event: Happening) -> None:
+        if not event.said:
+            show(ASK.format(event.text))
+            return
+        try:
+            note("event", event.text, dreaming.happen(event.text))
+        except (CheckpointError, GoalError) as error:
+            if not typed:
+                raise
+            show(f"{error}.")
+        else:
+            show(f"It happens: {dreaming.now.what}.")
+
     moments: list[dict[str, Any]] = []
     try:
         show(begun())
         for word in asked:
             if isinstance(word, Happening):
-                if not word.said or not word.text.strip():
-                    show(HELP if word.said else ASK.format(word.text))
-                    continue
-                try:
-                    note("event", word.text, dreaming.happen(word.text))
-                except (CheckpointError, GoalError) as error:
-                    if not typed:
-                        raise
-                    show(f"{error}.")
-                else:
-                    show(f"It happens: {dreaming.now.what}.")
+                happen(word)
                 continue
             if word == "quit":
                 break
