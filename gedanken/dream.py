@@ -109,8 +109,8 @@ def live(dreaming: Dreaming, seed: int, asked: Iterator[Asked], console: Console
         moments.append({kind: what, "seen": now.sees, "disagreement": now.disagreement, "reward": now.reward})
 
     def happen(event: Happening) -> None:
-        if not event.said:
-            show(ASK.format(event.text))
+        if not event.said or not event.text.strip():
+            show("Nothing happens." if event.said else ASK.format(event.text))
             return
         try:
             note("event", event.text, dreaming.happen(event.text))
