@@ -33,6 +33,9 @@ from gedanken.worlds.spec import Axis, SpecError, Step, Variable, VectorField, W
 PROBES, ACTIONS = 5, 40
 """Episodes and most actions of each with which `check` tries an environment."""
 
+REPEATED = 10
+"""Actions that have to lead to the same twice."""
+
 
 class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
     """An environment that takes a discrete action's number or controls ``[A]``, and shows ``[variables]`` as float32.
@@ -217,11 +220,13 @@ class GymWorld:
         """
         env = self.make()
         try:
-            first, again = env.reset(seed=0)[0], env.reset(seed=0)[0]
+            first, again = self._life(env), self._life(env)
             if not np.array_equal(first, again):
+                does = "go on" if np.array_equal(first[0], again[0]) else "begin"
                 raise WorldError(
-                    f"{self.id} does not begin the same way twice with one seed, so nothing can be done again; "
-                    "let its reset(seed=…) call super().reset(seed=seed) and draw from self.np_random only"
+                    f"{self.id} does not {does} the same way twice with one seed, so nothing can be done again; let its"
+                    " reset(seed=…) call super().reset(seed=seed), set back all that changes, and draw from"
+                    " self.np_random only"
                 )
             for name, given in self.adapter.exogenous.items():
                 env.reset(seed=0, options={"exogenous": {name: given.high}})
@@ -242,6 +247,16 @@ class GymWorld:
                 raise WorldError(f"{self.id} ends after its first action, {PROBES} times out of {PROBES}")
         finally:
             env.close()
+
+    def _life(self, env: GymEnv) -> list[NDArray[np.float32]]:
+        """Return what a seed and some actions, always the same, lead to."""
+        rng, seen = np.random.default_rng(0), [env.reset(seed=0)[0]]
+        for _ in range(REPEATED):
+            view, _, terminated, truncated, _ = env.step(random_action(self.spec, rng))
+            seen.append(view)
+            if terminated or truncated:
+                break
+        return seen
 
 
 def describe(field: VectorField, observation: Observation, names: Sequence[str] = ()) -> str:

@@ -148,6 +148,12 @@ class Gusty(Drift):
         return super().reset(seed=seed)
 
 
+class Wears(Drift):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.mass *= 1.1
+        return super().reset(seed=seed)
+
+
 class Breaks(Drift):
     def __init__(self, **_: Any) -> None:
         raise RuntimeError("no licence found")

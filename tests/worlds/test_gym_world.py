@@ -157,6 +157,7 @@ def test_what_is_not_supported_is_refused_by_name(name: str, advice: str) -> Non
         ("Raises", "step failed with ZeroDivisionError: the gearbox broke"),
         ("EndsAtOnce", "ends after its first action, 5 times out of 5"),
         ("Unseeded", "does not begin the same way twice with one seed"),
+        ("Wears", "does not go on the same way twice with one seed"),
         ("OldFashioned", "step returned 4 values; Gymnasium's interface has 5"),
         ("Unpaid", "the reward is inf"),
     ],
