@@ -32,7 +32,7 @@ from gedanken.evals.failures import Failure, worst
 from gedanken.evals.main import RUNS, load_suite
 from gedanken.evals.run_folder import RunFolder, plain
 from gedanken.evals.statistics import reliability, wilson
-from gedanken.evals.suite import Suite, Table, counted
+from gedanken.evals.suite import Suite, Table, counted, extent
 
 HEADINGS = {
     "babyai-local": "The loop, its floors and its ceilings",
@@ -169,7 +169,7 @@ def _section(run: Run) -> Section:
         "commit": summary["commit"].replace("+changes", " and changes that were not committed"),
         "checkpoint": ", ".join(f"{name} {digest[:12]}" for name, digest in summary["checkpoints"].items())
         or config["checkpoint"],
-        "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task{_epochs(config)}",
+        "seed": f"{summary['seeds']['seed']}, {extent(suite, config['limit'])}{_epochs(config)}",
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
         "begun": summary["started"],
         "finished": summary["finished"],

@@ -41,6 +41,7 @@ class ServeSuite:
     """See the module; implements `Suite`. `limit` counts seconds under load; an arm is so many clients."""
 
     name = "serve"
+    extent = "{} s of load"
     default_limit = 60
     arms = ("1 client", "20 clients", "100 clients")
     tasks: tuple[str, ...] = ("rehearse",)

@@ -115,7 +115,8 @@ class Suite(Protocol):
     each; `default_arms` and `more_tasks`; `plays(task, arm)`, where not every arm has every task; `failed(task, seed,
     arm)`, the sample that stands for one that raised, which is left out otherwise; `epochs`, true where samples may be
     done several times; `arms_share`, true where arms ask the language model the same; `learning`, how the models are
-    learned that arms play with, and `weights(options)`, the files of these models, there already or not.
+    learned that arms play with, and `weights(options)`, the files of these models, there already or not; `extent`, what
+    `limit` says where it counts no samples.
     """
 
     name: str
@@ -140,6 +141,11 @@ class Suite(Protocol):
     def tables(self, results: Mapping[str, Any]) -> list[Table]:
         """Return the results for people."""
         ...
+
+
+def extent(suite: Suite, limit: int) -> str:
+    """Say how much was measured."""
+    return str(getattr(suite, "extent", "n = {} a task")).format(limit)
 
 
 def keys(suite: Suite, options: Options) -> list[Key]:

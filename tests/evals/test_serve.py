@@ -46,6 +46,7 @@ def test_a_run_gets_onto_the_pages(tmp_path: Path, trained: Trained, asked: list
     assert "## A server under load" in page and f"run [`{answer['run']}`]" in page
     assert "| rehearse, 100 clients: taken up, until its result | 2 | 0.15 | 0.20 | 0.20 |" in page
     assert "| rehearse, 100 clients: sent away with 429 | 1 | 0.01 | 0.01 | 0.01 |" in page
+    assert "seed 3, 2 s of load" in page
     assert "| rehearse, 100 clients | 2 | 1.00 | 0 | 0 | 900 |" in page
 
 
