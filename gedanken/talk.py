@@ -75,6 +75,7 @@ def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: boo
 
 def begin(agent: Agent, console: Console, seed: int, *, go_on: bool) -> Session:
     """Begin a session, or replay the last conversation's."""
+    from gedanken.agent.interrupts import whole
     from gedanken.agent.session import Session
     from gedanken.agent.telling.window import waiting
 
@@ -84,7 +85,7 @@ def begin(agent: Agent, console: Console, seed: int, *, go_on: bool) -> Session:
             return Session.replay(agent.world, agent.trained, last, agent.journal)
     if go_on:
         console.print("There is no conversation to go on with; this is a new one.")
-    with waiting(console, f"Preparing {agent.world.id}, seed {seed}"):
+    with waiting(console, f"Preparing {agent.world.id}, seed {seed}"), whole():
         return agent.session(seed)
 
 
