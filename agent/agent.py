@@ -61,7 +61,10 @@ class Agent:
     def elsewhere(self, world: World) -> Agent:
         """Return the same agent in another world. Raises SpecError where its world model does not fit there."""
         if world.spec.hash != self.world.spec.hash:
-            raise SpecError(f"{self.trained.name} knows worlds like {self.world.id}; {world.id} is of another kind")
+            raise SpecError(
+                f"{self.trained.name} knows worlds like {self.world.id}, and {world.id} is of another kind: begin there"
+                f" with --world {world.id}"
+            )
         return Agent(
             world,
             llm=self.llm,

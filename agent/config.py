@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from gedanken.agent.llm.protocol import without_password
 
 Preset = Literal["default", "debug"]
 
 
 class LoopConfig(BaseModel):
-    """How the agent thinks, acts and learns. Raises pydantic's ValidationError for a value out of range."""
+    """How the agent thinks, acts and learns; all of it is stored with what comes of it.
+
+    Raises pydantic's ValidationError for a value out of range, and ServerError for a password in `llm`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,6 +76,8 @@ class LoopConfig(BaseModel):
     learn_steps: int = Field(
         default=20, ge=0, le=10_000, description="Gradient steps after an episode; 0 learns nothing."
     )
+
+    _no_password = field_validator("llm")(without_password)
 
     @staticmethod
     def own(card: Mapping[str, Any]) -> dict[str, Any]:

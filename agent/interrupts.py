@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -48,4 +50,13 @@ class Interrupts:
 
     def _raise(self) -> None:
         self._asked, self._raised = False, True
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Do all of the block before Ctrl-C counts, as looking around in a new world; a second one counts at once."""
+    with Interrupts() as interrupts:
+        yield
+    if interrupts._asked:
         raise KeyboardInterrupt

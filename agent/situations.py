@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gedanken.agent.execution import Executed, Job, execute_many
-from gedanken.worldmodel.protocol import Belief, WorldModel
+from gedanken.worldmodel.protocol import Belief, VectorDynamics, WorldModel
 from gedanken.worlds.protocol import DemonstratedWorld, Observation
 from gedanken.worlds.spec import MAX_STEPS, Parameter, Phrase, Plan, Step, WorldSpec
 
@@ -179,7 +179,7 @@ def _allowed(spec: WorldSpec, skill: str, arguments: Sequence[Phrase]) -> bool:
     )
 
 
-def first_beliefs(model: WorldModel, observations: Sequence[Observation]) -> Belief:
+def first_beliefs(model: WorldModel | VectorDynamics, observations: Sequence[Observation]) -> Belief:
     """Return one belief per first view, its goal just given."""
     nothing = model.initial(len(observations))
     device = next(value.device for value in vars(nothing).values())

@@ -36,6 +36,7 @@ SUITES = {
     "number-model": ("gedanken.evals.number_model", "NumberModelSuite"),
     "whatif": ("gedanken.evals.whatif", "WhatIfSuite"),
     "speed": ("gedanken.evals.speed", "SpeedSuite"),
+    "serve": ("gedanken.evals.serve", "ServeSuite"),
 }
 DEFAULT = "babyai-local"
 RUNS = Path("runs")

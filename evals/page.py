@@ -19,7 +19,7 @@ from gedanken.evals.failures import Failure, worst
 from gedanken.evals.figures import Figure, figures
 from gedanken.evals.main import RUNS, load_suite
 from gedanken.evals.run_folder import RunFolder, plain
-from gedanken.evals.suite import Suite, Table, summed
+from gedanken.evals.suite import Suite, Table, extent, summed
 
 HEADINGS = {
     "babyai-local": "The loop, its floors and its ceilings",
@@ -33,6 +33,7 @@ HEADINGS = {
     "number-model": "What is foretold in worlds of numbers",
     "whatif": "What if an input were another",
     "speed": "Speed and cost",
+    "serve": "A server under load",
 }
 WORST = {"world-model": "What surprised most", "number-model": "What was foretold worst"}
 """What the worst of a suite is called where it isn't failures."""
@@ -132,7 +133,7 @@ def _section(run: Run) -> Section:
     config = summary["config"]
     settings = {**config.get("loop", {}), **{f"version of {name}": v for name, v in summary["versions"].items()}}
     try:
-        facts = _facts(summary)
+        facts = _facts(summary, suite)
         results = summary["results"]
         drawn, tables = tuple(figures(run.suite, run.summary, run.samples)), tuple(suite.tables(results))
         arms: list[str] = [results["arm"], *results["arms"]] if isinstance(suite, EpisodeSuite) else []
@@ -154,14 +155,14 @@ def _section(run: Run) -> Section:
     )
 
 
-def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
+def _facts(summary: Mapping[str, Any], suite: Suite) -> dict[str, str]:
     config, machine = summary["config"], summary["machine"]
     return {
         "run": summary["run"],
         "commit": summary["commit"].replace("+changes", " and changes that were not committed"),
         "checkpoint": ", ".join(f"{name} {digest[:12]}" for name, digest in summary["checkpoints"].items())
         or config["checkpoint"],
-        "seed": f"{summary['seeds']['seed']}, n = {config['limit']} a task{_epochs(config)}",
+        "seed": f"{summary['seeds']['seed']}, {extent(suite, config['limit'])}{_epochs(config)}",
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",
         "begun": summary["started"],
         "finished": summary["finished"],

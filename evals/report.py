@@ -19,7 +19,7 @@ from gedanken.evals.errors import EvalError
 from gedanken.evals.main import SUITES, load_suite
 from gedanken.evals.page import HEADINGS
 from gedanken.evals.run_folder import RunFolder, plain
-from gedanken.evals.suite import Table, summed
+from gedanken.evals.suite import Table, extent, summed
 
 MARKS = ("<!-- results -->", "<!-- /results -->")
 Summary = Mapping[str, Any]
@@ -155,7 +155,7 @@ def provenance(summary: Summary, docs: str = "") -> str:
     words = [
         f"run [`{summary['run']}`]({docs}runs/{summary['run']}.json)",
         f"commit {summary['commit'].replace('+changes', '')}{changed}",
-        f"seed {summary['seeds']['seed']}, n = {config['limit']} a task"
+        f"seed {summary['seeds']['seed']}, {extent(load_suite(summary['suite']), config['limit'])}"
         + (f", {config['epochs']} epochs" if config.get("epochs", 1) > 1 else ""),
         f"checkpoint {', '.join(weights) or config['checkpoint']}, language model `{config['loop']['llm']}`",
         f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} torch threads",

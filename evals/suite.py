@@ -116,7 +116,8 @@ class Suite(Protocol):
     arm)`, the sample that stands for one that raised, which is left out otherwise; `epochs`, true where samples may be
     done several times; `arms_share`, true where arms ask the language model the same; `learning`, how the models are
     learned that arms play with, `weights(options)`, the files of these models, there already or not, and
-    `curves(options)`, how they were learned: dictionaries with `task`, `training_seed` and `points`.
+    `curves(options)`, how they were learned: dictionaries with `task`, `training_seed` and `points`; `extent`,
+    what `limit` says where it counts no samples.
     """
 
     name: str
@@ -141,6 +142,11 @@ class Suite(Protocol):
     def tables(self, results: Mapping[str, Any]) -> list[Table]:
         """Return the results for people."""
         ...
+
+
+def extent(suite: Suite, limit: int) -> str:
+    """Say how much was measured."""
+    return str(getattr(suite, "extent", "n = {} a task")).format(limit)
 
 
 def keys(suite: Suite, options: Options) -> list[Key]:

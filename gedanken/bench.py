@@ -76,25 +76,18 @@ def _bench_model(checkpoint: str | None, as_json: bool) -> int:
     return REACHED
 
 
-PLANS = ("go_to(red ball)", "pick_up(red key)", "pick_up(box)\ngo_to(door)", "put_next_to(ball, box)")
-
-
 def _bench_serve(llm: str, checkpoint: str | None, clients: int, seconds: float, queue: int, as_json: bool) -> int:
-    import asyncio
-
     from gedanken.embedding import extra
 
     with extra("serve"):
-        from gedanken.tools.load import load, peak_memory, process
-    options = ["--llm", llm, "--queue", str(queue), *(["--checkpoint", checkpoint] if checkpoint else [])]
-    bodies = [{"goal": "put the ball next to the box", "plans": [plan, PLANS[0]]} for plan in PLANS]
-    with process(options) as (url, pid):
-        found = asyncio.run(load(url, "/rehearse", bodies, clients=clients, seconds=seconds))
-        found.memory_mib = peak_memory(pid)
-    results = found.as_dict()
+        from gedanken.evals.serve import ServeSuite, server_options, under_load
+    from gedanken.evals.main import show
+
+    serving = [*server_options(llm, checkpoint), "--queue", str(queue)]
+    which = {"task": "rehearse", "arm": f"{clients} clients"}
+    found = {**which, **under_load(**which, seconds=seconds, serving=serving)}
     if as_json:
-        click.echo(json.dumps(results))
+        click.echo(json.dumps(found))
     else:
-        for name, value in results.items():
-            click.echo(f"{name.replace('_', ' '):20} {value}")
+        show(ServeSuite().tables({"loads": [found]}))
     return REACHED

@@ -10,6 +10,7 @@ import sys
 import termios
 import tty
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,14 +22,27 @@ from gedanken.pursue import PIPE_WIDTH
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gedanken.agent.dreaming import Dreaming
+    from gedanken.agent.dreaming import Dreaming, Moment
 
 KEYS = {"\x1b[A": "forward", "\x1b[D": "left", "\x1b[C": "right", " ": "act", "r": "again", "q": "quit"}
 KEYS |= {"\x1bOA": "forward", "\x1bOD": "left", "\x1bOC": "right", "\x1b": "quit", "\x04": "quit"}
 """What a key asks for: an action, or to act on what is there, dream anew, end."""
 
 MOVES = ("forward", "left", "right")
-HELP = "arrows move · space acts on what is ahead · r dreams anew · q ends"
+HELP = "arrows move · space acts on what is ahead · e lets something happen · r dreams anew · q ends"
+ASK = "What happens? {}▏ (for example: the door opens) · Enter lets it happen · Escape lets it be"
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event in words; one that is still being typed is not `said` yet."""
+
+    text: str
+    said: bool = True
+
+
+Asked = str | Happening
+"""An action, to act on what is there, to dream anew, to end; or an event."""
 
 
 @click.command(name="dream")
@@ -42,8 +56,8 @@ def dream_command(words: str | None, world: str, seed: int, number: int, checkpo
     """Live inside the learned model; WORDS say what must be there: "a red ball and a locked blue door".
 
     It begins with what a real environment shows first (--world, --seed); the rest is imagined. In a terminal the arrow
-    keys move and space acts; from a pipe actions are read, parted by white space: forward, left, right, act, again,
-    or an action's own name.
+    keys move, space acts, and e lets something happen that is said in words: "the door opens". From a pipe actions are
+    read, parted by white space: forward, left, right, act, again, or an action's own name; "an event" stands in quotes.
     """
     from rich.console import Console
 
@@ -68,10 +82,15 @@ def dream_command(words: str | None, world: str, seed: int, number: int, checkpo
     return REACHED
 
 
-def live(dreaming: Dreaming, seed: int, asked: Iterator[str], console: Console, typed: bool) -> list[dict[str, Any]]:
-    """Dream, begun with a seed, until nothing more is asked for; return every moment."""
+def live(dreaming: Dreaming, seed: int, asked: Iterator[Asked], console: Console, typed: bool) -> list[dict[str, Any]]:
+    """Dream, begun with a seed, until nothing more is asked for; return every moment.
+
+    Raises GoalError or CheckpointError for an event that can't be, unless somebody typed it and can read why.
+    """
+    from gedanken.agent.goals import GoalError
     from gedanken.agent.telling.dreaming import picture, said
     from gedanken.agent.telling.window import Window
+    from gedanken.worldmodel.checkpoint import CheckpointError
 
     window = Window(console)
 
@@ -86,10 +105,29 @@ def live(dreaming: Dreaming, seed: int, asked: Iterator[str], console: Console, 
         lacks = f"; this dream has no {', no '.join(missing)}" if missing else ""
         return f"There is to be: {', '.join(dreaming.there)}{lacks}." if dreaming.there else "A dream."
 
+    def note(kind: str, what: str, now: Moment) -> None:
+        moments.append({kind: what, "seen": now.sees, "disagreement": now.disagreement, "reward": now.reward})
+
+    def happen(event: Happening) -> None:
+        if not event.said or not event.text.strip():
+            show("Nothing happens." if event.said else ASK.format(event.text))
+            return
+        try:
+            note("event", event.text, dreaming.happen(event.text))
+        except (CheckpointError, GoalError) as error:
+            if not typed:
+                raise
+            show(f"{error}.")
+        else:
+            show(f"It happens: {dreaming.now.what}.")
+
     moments: list[dict[str, Any]] = []
     try:
         show(begun())
         for word in asked:
+            if isinstance(word, Happening):
+                happen(word)
+                continue
             if word == "quit":
                 break
             if word == "again":
@@ -101,11 +139,9 @@ def live(dreaming: Dreaming, seed: int, asked: Iterator[str], console: Console, 
             if action is None:
                 show("Nothing to act on.")
                 continue
-            now = dreaming.act(action)
-            moment = {"action": action, "seen": now.sees, "disagreement": now.disagreement, "reward": now.reward}
-            moments.append(moment)
+            note("action", action, dreaming.act(action))
             show(f"{dreaming.env.taken}: {action}.")
-            if now.over:
+            if dreaming.now.over:
                 seed += 1
                 dreaming.begin(seed)
                 show(f"The dream is over. {begun()}")
@@ -127,18 +163,37 @@ def choose(dreaming: Dreaming, word: str) -> str | None:
     return word
 
 
-def keys(terminal: int = 0) -> Generator[str]:
+def keys(terminal: int = 0) -> Generator[Asked]:
     """Yield what keys ask for, as they are pressed, until the end of the input; the terminal is left as it was."""
-    before = termios.tcgetattr(terminal)
+    before, text = termios.tcgetattr(terminal), None
     tty.setcbreak(terminal, termios.TCSANOW)  # keys pressed before this moment count, too
     try:
         while typed := os.read(terminal, 64).decode(errors="replace"):
-            yield from (KEYS[key] for key in re.findall(r"\x1b[\[O].|.", typed, re.DOTALL) if key in KEYS)
+            for key in re.findall(r"\x1b[\[O].|.", typed, re.DOTALL):
+                if text is not None:
+                    text, asked = _typed(text, key)
+                    yield asked
+                elif key == "e":
+                    text = ""
+                    yield Happening(text, said=False)
+                elif key in KEYS:
+                    yield KEYS[key]
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-def words_of_a_pipe() -> Generator[str]:
-    """Yield the words of a pipe."""
+def _typed(text: str, key: str) -> tuple[str | None, Happening]:
+    """Return what a key makes of an event's words, None where they are no longer typed, and what is asked for then."""
+    if key in ("\r", "\n"):
+        return None, Happening(text)
+    if key == "\x1b":
+        return None, Happening("")
+    text = text[:-1] if key in ("\x7f", "\b") else text + key if key.isprintable() else text
+    return text, Happening(text, said=False)
+
+
+def words_of_a_pipe() -> Generator[Asked]:
+    """Yield the words of a pipe; what stands in quotes is an event."""
     for line in sys.stdin:
-        yield from line.split()
+        for event, word in re.findall(r'"([^"]*)"|(\S+)', line):
+            yield word or Happening(event)

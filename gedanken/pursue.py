@@ -102,7 +102,7 @@ def _pursue(
     from gedanken.agent.events import ApprovalAsked, Event
     from gedanken.agent.events import Outcome as Ended
     from gedanken.agent.goals import GoalError, check_goal
-    from gedanken.agent.interrupts import Interrupts
+    from gedanken.agent.interrupts import Interrupts, whole
     from gedanken.agent.telling.story import Story
     from gedanken.agent.telling.window import waiting
     from gedanken.agent.trace import Trace
@@ -139,7 +139,8 @@ def _pursue(
             except click.Abort:  # what click makes of Ctrl-C
                 raise KeyboardInterrupt from None
 
-        session = agent.session(seed, free=goal is not None)
+        with whole():
+            session = agent.session(seed, free=goal is not None)
         wanted = session.mission if goal is None else goal
         code = None
         try:

@@ -61,7 +61,9 @@ def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: boo
     person: Person = Pipe()
     if sys.stdin.isatty() and sys.stdout.isatty():
         person = Terminal(home() / "chat_history", lambda line: suggestions(line, chat), lambda: standing(chat))
-    chat = Chat(agent, session, console, person, yes=yes, find_world=load_world, find_llm=llm.load, worlds=level_ids())
+    levels = level_ids()
+    alike = levels if agent.world.id in levels else [agent.world.id]
+    chat = Chat(agent, session, console, person, yes=yes, find_world=load_world, find_llm=llm.load, worlds=alike)
     try:
         chat.run(unfinished[1] if unfinished else None)
     except KeyboardInterrupt:
@@ -73,6 +75,7 @@ def converse(agent: Agent, console: Console, *, seed: int, yes: bool, go_on: boo
 
 def begin(agent: Agent, console: Console, seed: int, *, go_on: bool) -> Session:
     """Begin a session, or replay the last conversation's."""
+    from gedanken.agent.interrupts import whole
     from gedanken.agent.session import Session
     from gedanken.agent.telling.window import waiting
 
@@ -82,7 +85,7 @@ def begin(agent: Agent, console: Console, seed: int, *, go_on: bool) -> Session:
             return Session.replay(agent.world, agent.trained, last, agent.journal)
     if go_on:
         console.print("There is no conversation to go on with; this is a new one.")
-    with waiting(console, f"Preparing {agent.world.id}, seed {seed}"):
+    with waiting(console, f"Preparing {agent.world.id}, seed {seed}"), whole():
         return agent.session(seed)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gedanken.cli import run
-from gedanken.dream import keys
+from gedanken.dream import Happening, keys
 from gedanken.worldmodel.checkpoint import Trained, build, save
 from gedanken.worldmodel.spatial import SIZES
 from gedanken.worlds.babyai import SPEC
@@ -36,6 +36,19 @@ def test_actions_come_from_a_pipe(
     assert "There is to be: red ball" in said.err and "1: forward. You see" in said.err and "\x1b" not in said.err
 
 
+def test_events_come_from_a_pipe_in_quotes(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO('left "a red ball appears" right\n'))
+    assert run(["dream", "--checkpoint", checkpoint, "--seed", "3", "--json"]) == 0
+    said = capsys.readouterr()
+    assert [moment.get("event") for moment in json.loads(said.out)["moments"]] == [None, "a red ball appears", None]
+    assert "It happens: red ball." in said.err
+    monkeypatch.setattr(sys, "stdin", io.StringIO('"it rains"'))
+    assert run(["dream", "--checkpoint", checkpoint]) == 1
+    assert "Error: " in capsys.readouterr().err
+
+
 def test_what_is_no_action_is_refused(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +66,11 @@ def test_keys_are_read_as_they_are_pressed_and_the_terminal_is_left_as_it_was() 
     os.write(person, b"\x1b[A\x1b[D\x1bOC x q")
     assert [next(pressed) for _ in range(6)] == ["forward", "left", "right", "act", "act", "quit"]
     assert termios.tcgetattr(terminal) != before
+    os.write(person, b"ered\x7f\ne\x1br")
+    events = [next(pressed) for _ in range(7)]
+    assert [event.text for event in events if isinstance(event, Happening)] == ["", "r", "re", "red", "re", "re", ""]
+    assert events[5] == Happening("re") and events[6] == Happening("", said=False)
+    assert [next(pressed), next(pressed)] == [Happening(""), "again"]
     pressed.close()
     assert termios.tcgetattr(terminal) == before
     os.close(person)

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "worldmodel": {"worlds"},
     "agent": {"worlds", "prompts", "worldmodel"},
     "tools": {"worlds", "prompts", "worldmodel", "agent"},
-    "evals": {"worlds", "prompts", "worldmodel", "agent"},
+    "evals": {"worlds", "prompts", "worldmodel", "agent", "tools"},
 }
 
 

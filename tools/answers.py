@@ -178,6 +178,7 @@ class Simulation(_Answer):
 
     kind: Literal["simulation"] = "simulation"
     futures: int
+    taken: str | None = Field(default=None, description="The intervention, as it was understood.")
     plans: list[PlanFutures] = []
     actions: ActionFutures | None = None
 

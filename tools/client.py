@@ -20,6 +20,7 @@ from gedanken.tools.requests import (
     RehearseRequest,
     Request,
     SimulateRequest,
+    State,
     WhatIfRequest,
 )
 
@@ -69,16 +70,30 @@ class Client:
 
     def simulate(
         self,
+        initial_state: State | None = None,
+        policy: str | Sequence[str] = (),
+        horizon: int = 40,
         *,
         plans: Sequence[str] = (),
-        actions: Sequence[str] = (),
+        intervention: str | None = None,
         samples: int = 16,
-        horizon: int = 40,
         seed: int = 0,
         wait: float = PATIENCE,
     ) -> Report:
-        """Imagine plans, or a sequence of actions, from what is believed now; nothing is done."""
-        request = SimulateRequest(plans=list(plans), actions=list(actions), samples=samples, horizon=horizon, seed=seed)
+        """Imagine what a policy leads to, from a state or from what is believed now; nothing is done.
+
+        `policy` is a plan as text, or actions one after the other; `plans` are several.
+        """
+        one, actions = ([policy], []) if isinstance(policy, str) else ([], list(policy))
+        request = SimulateRequest(
+            plans=[*one, *plans],
+            actions=actions,
+            initial_state=initial_state,
+            intervention=intervention,
+            samples=samples,
+            horizon=horizon,
+            seed=seed,
+        )
         return self._begin(request, wait)
 
     def whatif(self, plan: str, change: str, *, wait: float = PATIENCE) -> Report:

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gedanken.tools.runs import Refused
+from gedanken.tools.runs import RETRY_AFTER, Refused
 
 SHORTEST_TOKEN = 16
 LARGEST_BODY = 64 * 1024
@@ -21,6 +21,9 @@ LARGEST_BODY = 64 * 1024
 
 BODY_SECONDS = 10.0
 """Time in which a body has to arrive."""
+
+KEPT_ALIVE = 2 * RETRY_AFTER
+"""Seconds that a connection may be idle: longer than callers are told to wait, who come back on it."""
 
 CONNECTIONS = 256
 """Requests at a time; further ones are answered with 503."""
@@ -114,25 +117,27 @@ def server(app: ASGIApp) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEPT_ALIVE,
         timeout_graceful_shutdown=3,
     )
     return uvicorn.Server(config)
 
 
 def _no(status: int, why: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": why}, status, headers)
+    """Return an answer after which nothing more is read: what is left of the body is of no use."""
+    return JSONResponse({"detail": why}, status, {"Connection": "close", **(headers or {})})
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return a request's body, or None for one that is too large."""
-    body = bytearray()
+    """Return a request's body, or None for one that is too large; that is read, too, so that its sender hears of it."""
+    body, size = bytearray(), 0
     while True:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > LARGEST_BODY:
-            return None
+        size += len(message.get("body", b""))
+        if size <= LARGEST_BODY:
+            body += message.get("body", b"")
         if not message.get("more_body", False):
-            return bytes(body)
+            return bytes(body) if size <= LARGEST_BODY else None
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -26,28 +26,49 @@ IMPATIENT = 0.05
 
 @dataclass
 class Load:
-    """What came of it; `latencies` in seconds, of runs that were taken up, from the request to the result."""
+    """What came of it; times in seconds.
+
+    `latencies` are of runs that were taken up, from the request to the result; `waits` of the same, from the first time
+    that it was asked for; `refusals` from a request to its 429. `unserved` clients were sent away each time.
+    """
 
     clients: int
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    refused: int = 0
+    waits: list[float] = field(default_factory=list)
+    refusals: list[float] = field(default_factory=list)
+    unserved: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     memory_mib: float | None = None  # the server's peak, where the system tells it
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data; quantiles are None where nothing was answered."""
-        quantiles = np.quantile(self.latencies, [0.5, 0.95, 0.99]).round(3).tolist() if self.latencies else [None] * 3
+        """Return plain data."""
         return {
             "clients": self.clients,
             "seconds": round(self.seconds, 1),
-            "answered": len(self.latencies),
-            "answered_per_second": round(len(self.latencies) / max(self.seconds, 1e-9), 2),
-            **dict(zip(("p50", "p95", "p99"), quantiles, strict=True)),
-            "refused": self.refused,
+            "answered": quantiles(self.latencies),
+            "waited": quantiles(self.waits),
+            "refused": quantiles(self.refusals),
+            "unserved": self.unserved,
             "failed": dict(self.failed),
             "memory_mib": self.memory_mib,
         }
+
+
+def quantiles(seconds: Sequence[float]) -> dict[str, Any]:
+    """Return how many there are, their median, and their 95th and 99th percentile; None of nothing."""
+    found = np.quantile(seconds, [0.5, 0.95, 0.99]).round(3).tolist() if seconds else [None] * 3
+    return {"n": len(seconds), **dict(zip(("p50", "p95", "p99"), found, strict=True))}
+
+
+def serve_and_load(
+    arguments: Sequence[str], path: str, bodies: Sequence[dict[str, Any]], *, clients: int, seconds: float
+) -> Load:
+    """Put a server of its own under load, see `process` and `load`, and note its memory. Raises Refused."""
+    with process(arguments) as (url, pid):
+        found = asyncio.run(load(url, path, bodies, clients=clients, seconds=seconds))
+        found.memory_mib = peak_memory(pid)
+    return found
 
 
 async def load(url: str, path: str, bodies: Sequence[dict[str, Any]], *, clients: int, seconds: float) -> Load:
@@ -64,30 +85,32 @@ async def load(url: str, path: str, bodies: Sequence[dict[str, Any]], *, clients
             return answer
 
         async def ask(number: int) -> None:
-            asked = False
+            asked, refused, served, since = False, False, False, 0.0
             while not asked or time.monotonic() <= until:  # everybody asks once
-                asked, now = True, time.monotonic()
-                body = bodies[number % len(bodies)]
-                number += 1
+                now = time.monotonic()
+                since = since if refused else now
+                asked, refused = True, False
                 try:
-                    answer = await http.post(path, json=body, params={"wait": LONGEST_WAIT})
+                    answer = await http.post(path, json=bodies[number % len(bodies)], params={"wait": LONGEST_WAIT})
                     if answer.status_code == 429:
-                        found.refused += 1
-                        await asyncio.sleep(
-                            min(float(answer.headers["Retry-After"]), max(0.0, until - time.monotonic()))
-                        )
+                        refused = True
+                        found.refusals.append(time.monotonic() - now)
+                        after = float(answer.headers["Retry-After"])
+                        await asyncio.sleep(min(after, max(0.0, until - time.monotonic())))
                         continue
                     answer = await finish(answer)
+                    state = answer.json()["state"] if answer.is_success else str(answer.status_code)
                 except httpx.HTTPError as error:
-                    found.failed[type(error).__name__] += 1
-                    await asyncio.sleep(IMPATIENT)
-                    continue
-                state = answer.json()["state"] if answer.is_success else str(answer.status_code)
+                    state = type(error).__name__
                 if state == "done":
                     found.latencies.append(time.monotonic() - now)
+                    found.waits.append(time.monotonic() - since)
                 else:
                     found.failed[state] += 1
+                served = True
+                number += 1
                 await asyncio.sleep(IMPATIENT)
+            found.unserved += not served
 
         await asyncio.gather(*(ask(number) for number in range(clients)))
     found.seconds = time.monotonic() - began

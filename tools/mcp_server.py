@@ -13,7 +13,7 @@ from typing import Annotated
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from gedanken.tools.answers import Report, Worlds
 from gedanken.tools.requests import (
@@ -22,9 +22,13 @@ from gedanken.tools.requests import (
     PATIENCE,
     ActRequest,
     ChangeText,
+    EventText,
+    GenerateRequest,
     GoalText,
+    LiveIn,
     PlanRequest,
     PlanText,
+    PromptText,
     RehearseRequest,
     Request,
     WhatIfRequest,
@@ -38,9 +42,10 @@ ABOUT = """Gedanken plans in words, rehearses its plans in a learned world model
 
 It lives in one environment. `worlds` describes that, what is seen in it, and the plan language. `plan` imagines how a
 goal could be reached; `rehearse` judges your own plans; `whatif` says what a change of inputs would make of one; `act`
-reaches a goal for real. What only imagines goes on side by side, what acts is done alone, in the order of the calls.
-When a run takes longer than a few seconds, the answer has `state` "running" or "queued" and a `run_id`: call `status`
-with it, and with `wait`, until `state` is "done". `stop` ends a run.
+reaches a goal for real. `dream` begins a life inside the model, and `live` goes on in it. What only imagines goes on
+side by side, what acts is done alone, in the order of the calls. When a run takes longer than a few seconds, the
+answer has `state` "running" or "queued" and a `run_id`: call `status` with it, and with `wait`, until it is "done".
+`stop` ends a run.
 """
 
 IMAGINES = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -97,6 +102,28 @@ def mcp_server(runs: Runs) -> MCPServer[None]:
         """Rehearse a plan as things are and as supposed of inputs that nobody controls; nothing is done."""
         return await begin(WhatIfRequest(plan=plan, change=change), context)
 
+    @server.tool(annotations=IMAGINES)
+    async def dream(
+        prompt: PromptText,
+        context: Context[None],
+        world: str | None = None,
+        start_seed: int | None = None,
+        seed: int = 0,
+    ) -> Report:
+        """Begin a dream, a life inside the learned model, in which what the prompt names is there."""
+        with plainly():
+            request = GenerateRequest(prompt=prompt, world=world, start_seed=start_seed, seed=seed)
+        return await begin(request, context)
+
+    @server.tool(annotations=IMAGINES)
+    async def live(
+        dream_id: str, context: Context[None], actions: tuple[str, ...] = (), event: EventText | None = None
+    ) -> Report:
+        """Go on in a dream: either take actions, or let something happen ("the door opens")."""
+        with plainly():
+            request = LiveIn(dream_id=dream_id, actions=list(actions), event=event)
+        return await begin(request, context)
+
     @server.tool(annotations=ACTS)
     async def act(goal: GoalText, context: Context[None]) -> Report:
         """Reach a goal in the environment: plan, rehearse, then carry the best plan out, without asking anybody."""
@@ -148,3 +175,6 @@ def plainly() -> Iterator[None]:
         yield
     except Refused as error:
         raise ToolError(str(error)) from error
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        raise ToolError(f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from gedanken.agent.goals import LONGEST_GOAL
 
@@ -50,6 +50,9 @@ PlanText = Annotated[
     ),
 ]
 
+State = dict[str, FiniteFloat] | list[list[list[int]]]
+"""Numbers by name, those left out being as they are; or a view as answers show them."""
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -82,13 +85,14 @@ class RehearseRequest(_Request):
 
 
 class SimulateRequest(_Request):
-    """Imagine, from what is believed now, either plans or one sequence of actions; nothing is done or judged."""
+    """Imagine plans, or one sequence of actions, from what is believed now or a state; nothing is done or judged."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {"plans": ["go_to(red ball)", "pick_up(red ball)"], "samples": 16},
                 {"actions": ["left", "forward", "forward"], "samples": 16},
+                {"plans": ["keep(room, 19..21, for 4)"], "initial_state": {"room": 18}, "intervention": "outside = 2"},
             ]
         }
     )
@@ -100,6 +104,14 @@ class SimulateRequest(_Request):
         max_length=MOST_ACTIONS,
         description="Actions of `worlds`, or none where plans are.",
     )
+    initial_state: State | None = Field(
+        default=None,
+        description="What is seen at first, and all that is known then: numbers by name, or a view as answers show it;"
+        " left out, what is believed now.",
+    )
+    intervention: ChangeText | None = Field(
+        default=None, description="A change of inputs that nobody controls, as in `whatif`; with plans only."
+    )
     samples: int = Field(default=16, ge=1, le=MOST_FUTURES, description="Futures imagined for each plan.")
     horizon: int = Field(default=40, ge=1, le=MOST_HORIZON, description="Most imagined actions for a plan's step.")
     seed: int = Field(default=0, ge=0, lt=1 << 31, description="The same seed and belief give the same futures.")
@@ -108,6 +120,8 @@ class SimulateRequest(_Request):
     def _one_of_both(self) -> Self:
         if bool(self.plans) == bool(self.actions):
             raise ValueError("give either plans or actions, and not both")
+        if self.intervention is not None and not self.plans:
+            raise ValueError("an intervention goes with plans, and not with actions")
         if self.samples * max(1, len(self.plans)) > MOST_FUTURES:
             raise ValueError(f"plans × samples are more than {MOST_FUTURES} futures; take fewer samples or plans")
         return self

@@ -6,39 +6,35 @@ import contextlib
 import copy
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor
 
 from gedanken.agent import deliberate, loading, whatif
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.dreaming import Dreaming
-from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Practising, Rehearsed, Stored, View
+from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Practising, Rehearsed, Stored
 from gedanken.agent.goals import GoalError, abilities, check_goal
 from gedanken.agent.grounding import ground, ground_event
 from gedanken.agent.llm.protocol import LLMError
 from gedanken.agent.mind import Stopped, view_of
 from gedanken.agent.session import Session, SessionError
+from gedanken.agent.situations import first_beliefs
 from gedanken.tools.answers import (
     ActionFutures,
     Answer,
     Dream,
-    Ending,
     Judgement,
     Judgements,
     Place,
-    PlanFutures,
     Result,
     Simulation,
-    Spread,
-    StepReached,
     WhatIf,
     Worlds,
 )
 from gedanken.tools.dreams import Dreams, told
+from gedanken.tools.futures import endings, frames, plan_futures
 from gedanken.tools.requests import (
     ActRequest,
     GenerateRequest,
@@ -47,24 +43,21 @@ from gedanken.tools.requests import (
     RehearseRequest,
     Request,
     SimulateRequest,
+    State,
     WhatIfRequest,
 )
 from gedanken.tools.runs import Refused, Run
+from gedanken.tools.starts import first
 from gedanken.tools.together import SharedModel, shared
 from gedanken.worldmodel.actor import Actor
 from gedanken.worldmodel.checkpoint import CheckpointError, Trained
 from gedanken.worldmodel.experience_file import StoreError
 from gedanken.worldmodel.imagined import ImaginedEnv
+from gedanken.worldmodel.protocol import Belief
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.babyai import BabyAIWorld, level_ids
 from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import GridField, Plan, SpecError
-
-FRAMES = 8
-"""Imagined views that an answer shows."""
-
-ENDINGS = 5
-"""Different endings that an answer names, the most frequent first."""
+from gedanken.worlds.spec import Plan, SpecError
 
 KNOWN = (CheckpointError, GoalError, LLMError, SessionError, SpecError, StoreError)
 """Errors whose message is made for people."""
@@ -139,6 +132,11 @@ class Workshop:
                 self._plans(request.plans)
             if isinstance(request, SimulateRequest | LiveIn):
                 self._codes(request.actions)
+            if isinstance(request, SimulateRequest):
+                if request.initial_state is not None:
+                    first(self._spec, request.initial_state, self.session.view)
+                if request.intervention is not None:
+                    _ = self._spec.vector
             if isinstance(request, GenerateRequest):
                 self._start(request.world)
                 ground(self._spec, request.prompt)
@@ -212,22 +210,37 @@ class Workshop:
 
     # ---- futures -----------------------------------------------------------------------------------------------------
 
-    def _imagine(
-        self, actor: Actor, plans: Sequence[str], run: Run, samples: int, horizon: int, seed: int
-    ) -> Rehearsal:
-        """Rehearse plans from here; their places ("behind you") speak of the present pose."""
+    def _begun(self, state: State | None) -> Belief:
+        """Return what is believed now, or of a state, as a goal begins: places ("behind you") speak of that pose."""
+        if state is not None:
+            return first_beliefs(self.agent.trained.model, [first(self._spec, state, self.session.view)])
         self.session.imagine_goal()
+        return self.session.belief
+
+    def _imagine(
+        self,
+        actor: Actor,
+        plans: Sequence[str],
+        run: Run,
+        samples: int,
+        horizon: int,
+        seed: int,
+        state: State | None = None,
+        inputs: Mapping[str, float] | None = None,
+    ) -> Rehearsal:
+        """Rehearse plans, from here or from a state, with other `inputs` where they are given."""
         read = self._plans(plans)
         self._prepare(actor, read, run)
         began = time.perf_counter()
         rehearsal = actor.rehearse(
-            self.session.belief,
+            self._begun(state),
             read,
             [0] * len(plans),
             samples=samples,
             horizon=horizon,
             standstill=self.agent.config.standstill,
             seed=seed,
+            inputs=inputs,
             watch=_heeding(run),
         )
         event = Rehearsed(
@@ -236,7 +249,7 @@ class Workshop:
             futures=samples,
             actions=int(rehearsal.length.sum()),
             seconds=time.perf_counter() - began,
-            views=_frames(rehearsal, 0),
+            views=frames(rehearsal, 0),
         )
         run.hear(event)
         return rehearsal
@@ -250,33 +263,24 @@ class Workshop:
 
     def _simulate_plans(self, request: SimulateRequest, run: Run) -> Simulation:
         self._prepare(self.agent.trained.actor, self._plans(request.plans), run)
-        actor = self._alone.trained.actor
+        actor, state = self._alone.trained.actor, request.initial_state
+        taken, inputs = self._supposed(request)
         with self.drawing:
-            rehearsal = self._imagine(actor, request.plans, run, request.samples, request.horizon, request.seed)
-        plans = [self._futures(rehearsal, index) for index in range(len(rehearsal.plans))]
-        return Simulation(futures=request.samples, plans=plans)
+            rehearsal = self._imagine(
+                actor, request.plans, run, request.samples, request.horizon, request.seed, state, inputs
+            )
+        plans = [plan_futures(rehearsal, index, self.agent.world) for index in range(len(rehearsal.plans))]
+        return Simulation(futures=request.samples, taken=taken, plans=plans)
 
-    def _futures(self, rehearsal: Rehearsal, index: int) -> PlanFutures:
-        plan, success = rehearsal.plans[index], rehearsal.success[index]
-        length = rehearsal.length[index].float()
-        lengths = length[success]
-        steps = []
-        for step, reached in zip(plan.steps, rehearsal.reached[index].T, strict=False):
-            after = reached[reached >= 0].float()
-            mean = float(after.mean()) if len(after) else None
-            steps.append(StepReached(step=str(step), share=len(after) / len(reached), actions=mean))
-        spread = None
-        if len(lengths):
-            spread = Spread(mean=float(lengths.mean()), least=float(lengths.min()), most=float(lengths.max()))
-        return PlanFutures(
-            plan=str(plan),
-            success=float(success.float().mean()),
-            steps=steps,
-            actions=spread,
-            disagreement=float(rehearsal.disagreement[index].sum() / length.sum().clamp(min=1)),
-            ends=self._endings(rehearsal.ends[index]),
-            views=_frames(rehearsal, index),
-        )
+    def _supposed(self, request: SimulateRequest) -> tuple[str | None, dict[str, float] | None]:
+        """Return what an intervention is taken to mean, and the inputs under it."""
+        if request.intervention is None:
+            return None, None
+        now = whatif.inputs_now(self.session)
+        if isinstance(request.initial_state, dict):
+            now = {name: request.initial_state.get(name, value) for name, value in now.items()}
+        taken, supposed = whatif.understand(self._spec, self.agent.llm, request.intervention, now, request.seed)
+        return taken, {one.name: one.then for one in supposed}
 
     @torch.no_grad()
     def _simulate_actions(self, request: SimulateRequest, run: Run) -> Simulation | None:
@@ -288,7 +292,7 @@ class Workshop:
         nothing = torch.full((samples, 1, len(self._spec.step_sizes)), -1, device=device)
         with self.drawing, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(request.seed)
-            belief = model.suppose(self.session.belief.repeat(samples), nothing)
+            belief = model.suppose(self._begun(request.initial_state).repeat(samples), nothing)
             now = model.readout(belief)
             views, reward, continues, doubt = [now.observation[0]], [], [], []
             for code in codes:
@@ -306,19 +310,10 @@ class Workshop:
             reward=reward,
             continues=continues,
             disagreement=doubt,
-            ends=self._endings(now.observation),
+            ends=endings(now.observation, self.agent.world),
             views=[view_of(view) for view in views],
         )
         return Simulation(futures=samples, actions=futures)
-
-    def _endings(self, views: Tensor) -> list[Ending]:
-        """Put the last views [S, height, width, C] into words, and count them."""
-        field = self._spec.observation
-        agent: tuple[int, ...] = ()
-        if isinstance(field, GridField):
-            views, agent = views.to(torch.uint8), field.agent
-        said = Counter(self.agent.world.describe(view, agent) for view in views.cpu().numpy())
-        return [Ending(sees=sees, share=count / len(views)) for sees, count in said.most_common(ENDINGS)]
 
     # ---- dreams ------------------------------------------------------------------------------------------------------
 
@@ -369,13 +364,3 @@ class Workshop:
         if unknown:
             raise SpecError(f"no action {unknown[0][:40]!r} here; there are {', '.join(known)}")
         return [known.index(action) for action in actions]
-
-
-def _frames(rehearsal: Rehearsal, index: int) -> list[View]:
-    """Return a few views of a plan's first future, spread evenly over it."""
-    if rehearsal.views is None:
-        return []
-    length = int(rehearsal.length[index, 0]) + 1
-    shown = min(length, FRAMES)
-    times = {round(i * (length - 1) / max(1, shown - 1)) for i in range(shown)}
-    return [view_of(rehearsal.views[index, now]) for now in sorted(times)]

@@ -26,7 +26,6 @@ from gedanken.worldmodel.experience_file import (
     NewerStoreError,
     StoreError,
     StoreFile,
-    _corrupt,
 )
 
 __all__ = [
@@ -128,9 +127,7 @@ class ExperienceStore(StoreFile):
 
     def check(self) -> None:
         """Read everything; raise `CorruptStoreError` at the first damage."""
-        problem = self._read("PRAGMA integrity_check(1)")[0][0]
-        if problem != "ok":
-            raise self._explain(_corrupt(problem.splitlines()[-1]))
+        super().check()
         for _ in self.episodes():
             pass
 

@@ -91,6 +91,12 @@ class StoreFile:
     ) -> None:
         self.close()
 
+    def check(self) -> None:
+        """Look through the whole file. Raises CorruptStoreError at the first damage."""
+        problem = self._read("PRAGMA integrity_check(1)")[0][0]
+        if problem != "ok":
+            raise self._explain(_corrupt(problem.splitlines()[-1]))
+
     def _refuse_leftovers(self, create: bool) -> None:
         """SQLite would delete a log whose database is gone, and what was stored in it."""
         size = self.path.stat().st_size if self.path.exists() else 0

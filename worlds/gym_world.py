@@ -33,6 +33,9 @@ from gedanken.worlds.spec import Axis, SpecError, Step, Variable, VectorField, W
 PROBES, ACTIONS = 5, 40
 """Episodes and most actions of each with which `check` tries an environment."""
 
+REPEATED = 10
+"""Actions that have to lead to the same twice."""
+
 
 class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
     """An environment that takes a discrete action's number or controls ``[A]``, and shows ``[variables]`` as float32.
@@ -150,7 +153,11 @@ class GymWorld:
         attribute = self.adapter.exogenous[name].attribute
         value = getattr(env.unwrapped, attribute, None)
         if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-            raise SpecError(f"exogenous {name}: the environment has no number {attribute!r}, but {value!r:.40}")
+            there = f"is {value!r:.40}" if hasattr(env.unwrapped, attribute) else "is not there"
+            raise SpecError(
+                f"exogenous {name}: the environment's attribute {attribute!r} {there}; give it a number as soon as the"
+                " environment is made, in the class or in __init__"
+            )
         return float(value)
 
     @property
@@ -208,16 +215,26 @@ class GymWorld:
     def check(self) -> None:
         """Try the environment for some episodes. Raises WorldError for what it does wrong.
 
-        It must replay from its seed, show finite numbers of its space's shape, and go on for more than one action.
+        It must replay from its seed, show finite numbers of its space's shape, go on for more than one action, and
+        leave the inputs that nobody controls as they were set.
         """
         env = self.make()
         try:
-            first, again = env.reset(seed=0)[0], env.reset(seed=0)[0]
+            first, again = self._life(env), self._life(env)
             if not np.array_equal(first, again):
+                does = "go on" if np.array_equal(first[0], again[0]) else "begin"
                 raise WorldError(
-                    f"{self.id} does not begin the same way twice with one seed, so nothing can be done again; "
-                    "let its reset(seed=…) call super().reset(seed=seed) and draw from self.np_random only"
+                    f"{self.id} does not {does} the same way twice with one seed, so nothing can be done again; let its"
+                    " reset(seed=…) call super().reset(seed=seed), set back all that changes, and draw from"
+                    " self.np_random only"
                 )
+            for name, given in self.adapter.exogenous.items():
+                env.reset(seed=0, options={"exogenous": {name: given.high}})
+                if not np.isclose(env.values[name], given.high):
+                    raise WorldError(
+                        f"{self.id}: {name} was set to {given.high:g}, and is {env.values[name]:g} after the reset; let"
+                        f" reset leave {given.attribute} as it is: episodes draw it from low to high"
+                    )
             longest, rng = 0, np.random.default_rng(0)
             for seed in range(PROBES):
                 env.reset(seed=seed)
@@ -230,6 +247,16 @@ class GymWorld:
                 raise WorldError(f"{self.id} ends after its first action, {PROBES} times out of {PROBES}")
         finally:
             env.close()
+
+    def _life(self, env: GymEnv) -> list[NDArray[np.float32]]:
+        """Return what a seed and some actions, always the same, lead to."""
+        rng, seen = np.random.default_rng(0), [env.reset(seed=0)[0]]
+        for _ in range(REPEATED):
+            view, _, terminated, truncated, _ = env.step(random_action(self.spec, rng))
+            seen.append(view)
+            if terminated or truncated:
+                break
+        return seen
 
 
 def describe(field: VectorField, observation: Observation, names: Sequence[str] = ()) -> str:
@@ -249,15 +276,22 @@ def random_action(spec: WorldSpec, rng: np.random.Generator) -> Any:
 
 
 def _make(guard: Guard, adapter: Adapter, render_mode: str | None, free: bool) -> gymnasium.Env[Any, Any]:
-    limit: dict[str, Any] = {"max_episode_steps": -1} if free else {}
+    more: dict[str, Any] = {"max_episode_steps": -1} if free else {}
+    if render_mode is not None:  # who draws nothing need not know of it
+        more["render_mode"] = render_mode
 
     def make() -> gymnasium.Env[Any, Any]:
         made: gymnasium.Env[Any, Any] = gymnasium.make(
-            adapter.environment, render_mode=render_mode, disable_env_checker=True, **limit, **adapter.arguments
+            adapter.environment, disable_env_checker=True, **more, **adapter.arguments
         )
         return made
 
-    return guard(f"making {adapter.environment!r}", make)
+    try:
+        return guard(f"making {adapter.environment!r}", make)
+    except WorldError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise WorldError(f"{error} Run this where the module lies, with PYTHONPATH=. set") from error
+        raise
 
 
 def _spec(id: str, adapter: Adapter, env: gymnasium.Env[Any, Any]) -> WorldSpec:

@@ -16,7 +16,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gedanken.agent.llm.adapter import Adapter, available
-from gedanken.agent.llm.protocol import Completion, GrammarError, ServerError, Training
+from gedanken.agent.llm.protocol import Completion, GrammarError, ServerError, Training, without_password
 
 GrammarField = Literal["structured_outputs", "guided_grammar", "grammar", "none"]
 """How a server takes a grammar: vLLM, vLLM before 0.12, llama.cpp (which reads GBNF, not Lark), or not at all."""
@@ -91,7 +91,7 @@ class ServerModel:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
+        if not without_password(base_url).startswith(("http://", "https://")):
             raise ServerError(f"{base_url!r} is no server address: write http://host:port/v1.")
         key = api_key or os.environ.get("OPENAI_API_KEY")
         self._url = base_url.rstrip("/")
@@ -116,8 +116,8 @@ class ServerModel:
 
     @property
     def name(self) -> str:
-        """The model's name on the server and the server's address, without a password."""
-        return f"{self._model or 'default'} at {httpx.URL(self._url).copy_with(userinfo=b'')}"
+        """The model's name on the server and the server's address."""
+        return f"{self._model or 'default'} at {self._url}"
 
     def close(self) -> None:
         """Close the connections; nothing can be asked afterwards."""

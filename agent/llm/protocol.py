@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -123,3 +124,13 @@ class PromptTooLong(LLMError):
 
 class ServerError(LLMError):
     """A model server could not be reached, answered with an error, or answered with something that makes no sense."""
+
+
+def without_password(address: str) -> str:
+    """Return an address as it is. Raises ServerError, which does not repeat it, for one that holds a password."""
+    if re.search("://[^/?#]*@", address):
+        raise ServerError(
+            "there is a user or a password in the language model's address, which is stored with what is learned:"
+            " leave out what stands before the @, and set OPENAI_API_KEY"
+        )
+    return address

@@ -49,6 +49,8 @@ class Window:
     def close(self, *, keep: bool = False) -> None:
         """End what moves; `keep` leaves the last picture where it is."""
         if self._live:
+            if not keep:  # its last picture is drawn whole, and what scrolls out above can't be taken back
+                self._live.update(Text(""))
             self._live.transient = not keep
             self._live.stop()
             self._live = None

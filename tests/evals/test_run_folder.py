@@ -2,12 +2,15 @@
 
 import json
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gedanken.evals.errors import RunError
+from gedanken.evals.main import run_suite
 from gedanken.evals.run_folder import RunFolder, commit, sha256
+from gedanken.evals.suite import Parts
 
 CONFIG, SEEDS = {"limit": 2, "arms": ["bot"]}, {"seed": 7}
 
@@ -97,3 +100,16 @@ def test_a_full_disk_loses_no_whole_sample(tmp_path: Path) -> None:
     assert not again.finished and [sample["seed"] for sample in again.samples()] == list(range(written))
     again.append({"task": "level", "seed": written, "arm": "bot"})
     assert len(again.samples()) == written + 1 > 50
+
+
+def test_what_is_secret_is_in_no_run_folder(
+    tmp_path: Path, make_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("OPENAI_API_KEY", "GEDANKEN_TOKEN"):
+        monkeypatch.setenv(name, "geheim-und-lang-genug")
+    caplog.set_level("DEBUG")
+    parts = make_parts(llm="openai:http://host/v1")
+    run_suite("babyai-local", limit=1, tasks=["BabyAI-GoToObj-v0"], arms=["loop"], runs=tmp_path, parts=parts)
+    files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(b"openai:http://host/v1" in file for file in files)
+    assert not [file for file in files if b"geheim" in file] and "geheim" not in caplog.text

@@ -48,6 +48,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "samples": st.integers(-1, 300) | JSON,
     "horizon": st.integers(-1, 90) | JSON,
     "seed": st.integers() | JSON,
+    "initial_state": st.dictionaries(st.sampled_from(["room", "x"]), st.floats() | st.integers(), max_size=2)
+    | st.just([[[1, 0, 0]] * 7] * 7)
+    | JSON,
+    "intervention": st.sampled_from(["outside = 2"]) | st.text(max_size=40) | JSON,
     "run_id": st.text(max_size=40) | JSON,
     "wait": st.floats(-1, 0.01) | JSON,
     "surprise": JSON,
@@ -110,7 +114,8 @@ def test_the_service_answers_whatever_is_sent(runs: Runs, method: str, path: str
 @given(
     calls=st.lists(
         st.tuples(
-            st.sampled_from(["plan", "rehearse", "whatif", "act", "worlds", "status", "stop"]) | st.text(max_size=8),
+            st.sampled_from(["plan", "rehearse", "whatif", "act", "dream", "live", "worlds", "status", "stop"])
+            | st.text(max_size=8),
             BODIES,
         ),
         max_size=4,

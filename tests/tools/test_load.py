@@ -18,8 +18,9 @@ def test_answers_and_failures_are_counted(runs: Runs) -> None:
     with served(runs) as url:
         found = asyncio.run(load(url, "/rehearse", bodies, clients=2, seconds=0.5)).as_dict()
     assert found["failed"].keys() == {"422"}, found
-    assert found["clients"] == 2 and found["answered"] >= 1 and found["p50"] <= found["p95"] <= found["p99"]
-    assert found["refused"] == 0
+    answered = found["answered"]
+    assert found["clients"] == 2 and answered["n"] >= 1 and answered["p50"] <= answered["p95"] <= answered["p99"]
+    assert found["refused"]["n"] == found["unserved"] == 0
 
 
 def test_those_sent_away_are_counted_apart(opening: Any, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,11 +37,12 @@ def test_those_sent_away_are_counted_apart(opening: Any, gate: Any, monkeypatch:
     with Runs(opening(gate), waiting=1, together=1) as runs, served(runs) as url:
         runs.wake()
         found = asyncio.run(load(url, "/plan", [GOAL], clients=4, seconds=1))
-    assert found.refused >= 1 and not found.failed and found.latencies
+    assert found.refusals and found.unserved and not found.failed and found.latencies
+    assert all(wait >= seconds for wait, seconds in zip(found.waits, found.latencies, strict=True))
 
 
 def test_nothing_answered_has_no_quantiles() -> None:
-    assert Load(3).as_dict()["p99"] is None
+    assert Load(3).as_dict()["answered"] == {"n": 0, "p50": None, "p95": None, "p99": None}
 
 
 def test_memory_is_that_of_the_process() -> None:

@@ -17,7 +17,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 
-from gedanken.tools.answers import Answer, Judgements, Report, Worlds
+from gedanken.tools.answers import Answer, Dream, Judgements, Report, Worlds
 from gedanken.tools.mcp_server import mcp_server
 from gedanken.tools.runs import Runs
 
@@ -56,7 +56,7 @@ def in_memory(runs: Runs, talk: Callable[[Client], Awaitable[None]]) -> None:
 
 async def a_whole_conversation(client: Client) -> None:
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) == {"plan", "rehearse", "whatif", "act", "worlds", "status", "stop"}
+    assert set(tools) == {"plan", "rehearse", "whatif", "act", "dream", "live", "worlds", "status", "stop"}
     assert all(tool.output_schema and tool.description for tool in tools.values())
     planned = await finished(client, await client.call_tool("plan", {"goal": GOAL}))
     assert isinstance(planned.result, Answer) and planned.result.status == "imagined"
@@ -78,6 +78,24 @@ def test_in_memory(opening: Any, mode: str) -> None:
 
     with Runs(opening()) as runs:
         asyncio.run(meet())
+
+
+def test_a_dream_is_lived_in(learned: Any) -> None:
+    async def talk(client: Client) -> None:
+        begun = await finished(client, await client.call_tool("dream", {"prompt": "a locked blue door", "seed": 7}))
+        assert isinstance(begun.result, Dream) and begun.result.there == ["locked blue door"]
+        mine = {"dream_id": begun.result.dream_id}
+        lived = await finished(client, await client.call_tool("live", {**mine, "actions": ["left", "forward"]}))
+        assert isinstance(lived.result, Dream) and [now.what for now in lived.result.moments] == ["left", "forward"]
+        happened = await finished(client, await client.call_tool("live", {**mine, "event": "a red ball appears"}))
+        assert isinstance(happened.result, Dream) and happened.result.now.what == "red ball"
+        assert "either actions or an event" in words(await client.call_tool("live", mine))
+        assert "seed Input should be" in words(await client.call_tool("dream", {"prompt": "a ball", "seed": -1}))
+
+    runs = Runs(learned)
+    runs.start()
+    runs.wake()
+    in_memory(runs, talk)
 
 
 def test_progress_is_told(opening: Any) -> None:

@@ -55,8 +55,21 @@ def test_simulate(learned: Any) -> None:
         runs.wake()
         plans = client.finish(client.simulate(plans=[PLAN], samples=4, horizon=2))
         assert isinstance(plans.result, Simulation) and plans.result.plans[0].views
-        actions = client.finish(client.simulate(actions=["left", "forward"], samples=4))
+        actions = client.finish(client.simulate(policy=["left", "forward"], samples=4))
         assert isinstance(actions.result, Simulation) and actions.result.actions
+        view: Any = actions.result.actions.views[0]
+        for policy in (PLAN, ["left"]):
+            there = client.finish(client.simulate(view, policy, 2, samples=4))
+            assert isinstance(there.result, Simulation), there.error
+        for state, said in (
+            ({"room": 1.0}, "is a view: 7 × 7 × 3 codes"),
+            (view[1:], "is a view: 7 × 7 × 3 codes"),
+            ([[[99, 0, 0]] * 7] * 7, "has codes from 0 to"),
+        ):
+            with pytest.raises(ServiceError, match=said):
+                client.simulate(state, PLAN)
+        with pytest.raises(ServiceError, match="shows a grid"):
+            client.simulate(policy=PLAN, intervention="outside = 2")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """A plan under inputs that nobody controls, as servers answer it: in a world of numbers whose laws are known."""
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from gedanken.tools.answers import WhatIf
+from gedanken.tools.answers import Simulation, WhatIf
 from gedanken.tools.requests import RehearseRequest, SimulateRequest, WhatIfRequest
 from gedanken.tools.runs import Refused, Run
 from gedanken.tools.work import Workshop
@@ -63,3 +66,47 @@ def test_where_nothing_can_be_supposed_it_is_refused_at_once(tmp_path: Path) -> 
         workshop = Workshop(agent, agent.session(3))
         with pytest.raises(Refused, match="shows a grid"):
             workshop.check(WhatIfRequest(plan="go_to(red key)", change="outside = 1"))
+
+
+def simulated(workshop: Workshop, **asked: Any) -> Simulation:
+    request = SimulateRequest(plans=["keep(room, -50..60, for 3)"], samples=8, **asked)
+    workshop.check(request)
+    found = workshop.do(request, Run(request, 60))
+    assert isinstance(found, Simulation)
+    return found
+
+
+def rooms(found: Simulation) -> list[float]:
+    """Return how warm the room is where futures end."""
+    return [float(re.findall(r"room (-?[\d.]+)", end.sees)[0]) for end in found.plans[0].ends]
+
+
+def test_what_is_simulated_begins_in_a_state_and_under_an_intervention(tmp_path: Path) -> None:
+    with exact.agent_in(tmp_path, lambda prompt: ["outside down 80 %\n"]) as agent:
+        workshop = Workshop(agent, agent.session(3))
+        for room in (10.0, 20.0):
+            [view, *_] = simulated(workshop, initial_state={"room": room}).plans[0].views
+            assert view[0] == pytest.approx(room)
+        warm, cold = (simulated(workshop, intervention=f"outside = {outside}") for outside in (15, -20))
+        assert warm.taken == "outside = 15" and min(rooms(warm)) > max(rooms(cold))
+        assert simulated(workshop, intervention="much colder").taken == "outside down 80 %"
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"cellar": 1.0}, "shows no 'cellar'; it shows room"),
+        ([[[1]]], "is numbers by name: room"),
+        ({"room": 1e39}, "large"),
+    ],
+)
+def test_a_state_that_can_not_be_is_refused_at_once(tmp_path: Path, state: Any, said: str) -> None:
+    with exact.agent_in(tmp_path, lambda prompt: []) as agent:
+        workshop = Workshop(agent, agent.session(3))
+        with pytest.raises(Refused, match=said):
+            workshop.check(SimulateRequest(plans=[WARM], initial_state=state))
+
+
+def test_an_intervention_goes_with_plans() -> None:
+    with pytest.raises(ValidationError, match="goes with plans"):
+        SimulateRequest(actions=["left"], intervention="outside = 2")

@@ -137,6 +137,23 @@ class Prints(Drift):
         return super().step(action)
 
 
+class Blind(Drift):
+    def __init__(self, mass: float = 1.0) -> None:  # as who draws nothing writes it
+        super().__init__(mass=mass)
+
+
+class Gusty(Drift):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.wind = 0.5
+        return super().reset(seed=seed)
+
+
+class Wears(Drift):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.mass *= 1.1
+        return super().reset(seed=seed)
+
+
 class Breaks(Drift):
     def __init__(self, **_: Any) -> None:
         raise RuntimeError("no licence found")

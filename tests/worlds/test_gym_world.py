@@ -101,7 +101,11 @@ def test_an_adapter_names_and_works_out(tmp_path: Path) -> None:
         ({"names": ("x", "x")}, "name of its own"),
         ({"names": ("x", "top speed")}, "'top speed'.*name of its own"),
         ({"expressions": {"e": "obs[0] + y"}}, "no variable 'y'; there are"),
-        ({"exogenous": {"w": Exogenous(attribute="storm", low=0, high=1)}}, "exogenous w: .* no number 'storm'"),
+        (
+            {"exogenous": {"w": Exogenous(attribute="storm", low=0, high=1)}},
+            "exogenous w: .*attribute 'storm' is not there; give it",
+        ),
+        ({"exogenous": {"w": Exogenous(attribute="unwrapped", low=0, high=1)}}, "attribute 'unwrapped' is <"),
         ({"examples": ({"goal": "go", "plan": "fly(x)"},)}, "no skill 'fly'"),
     ],
 )
@@ -153,6 +157,7 @@ def test_what_is_not_supported_is_refused_by_name(name: str, advice: str) -> Non
         ("Raises", "step failed with ZeroDivisionError: the gearbox broke"),
         ("EndsAtOnce", "ends after its first action, 5 times out of 5"),
         ("Unseeded", "does not begin the same way twice with one seed"),
+        ("Wears", "does not go on the same way twice with one seed"),
         ("OldFashioned", "step returned 4 values; Gymnasium's interface has 5"),
         ("Unpaid", "the reward is inf"),
     ],
@@ -162,12 +167,23 @@ def test_what_an_environment_does_wrong_is_said(name: str, advice: str) -> None:
         world(name).check()
 
 
+def test_an_environment_that_knows_of_no_pictures_is_a_world() -> None:
+    world("Blind").check()
+
+
+def test_an_input_that_the_reset_draws_itself_is_told() -> None:
+    wind = {"wind": Exogenous(attribute="wind", low=-1, high=1)}
+    world("Drift", exogenous=wind).check()
+    with pytest.raises(WorldError, match=r"wind was set to 1, and is 0\.5 after the reset; let reset leave wind"):
+        world("Gusty", exogenous=wind).check()
+
+
 def test_an_environment_that_can_not_be_made_is_said() -> None:
     with pytest.raises(WorldError, match="failed with RuntimeError: no licence found"):
         world("Breaks")
     with pytest.raises(WorldError, match="NameNotFound"):
         GymWorld("NobodyHasThis-v0")
-    with pytest.raises(WorldError, match="ModuleNotFoundError"):
+    with pytest.raises(WorldError, match="ModuleNotFoundError.* with PYTHONPATH=. set"):
         GymWorld("no_such_package:Env-v0")
 
 

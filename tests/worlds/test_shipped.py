@@ -153,6 +153,15 @@ def test_load_and_supply_are_felt() -> None:
     assert speeds[0] == speeds[3], "inputs do not outlive their episode"
 
 
+def test_it_is_the_same_motor_after_every_reset() -> None:
+    env, ends = shipped("motor").make(), []
+    for _ in range(5):
+        env.reset(seed=1)
+        ends.append([env.step(np.array([0.3], np.float32))[0].tolist() for _ in range(5)])
+    env.close()
+    assert all(end == ends[0] for end in ends)
+
+
 def test_too_much_current_switches_it_off() -> None:
     seed = min(range(20), key=lambda seed: turned(0.0, seed, actions=0)[0]["speed"])
     told = turned(1.0, seed)

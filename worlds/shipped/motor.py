@@ -19,7 +19,7 @@ from gedanken.worlds.protocol import WorldError
 TICK = 0.01
 """Seconds an action lasts."""
 
-INERTIA = 0.05
+INERTIA = 0.14
 """Of what the motor turns, in kg m²."""
 
 _SLOW = 100.0  # rad/s off the wanted speed at which nothing is paid any more
@@ -58,7 +58,7 @@ class Motor(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         """Begin at some speed, without a current."""
         super().reset(seed=seed)
         self._load._a = self.load
-        self._load.set_j_rotor(self.inner.physical_system.electrical_motor.motor_parameter["j_rotor"])
+        self._load.set_j_rotor(0.0)  # it adds to the inertia, and works out anew what depends on the load
         self.inner.physical_system.supply._u_nominal = self.supply
         self._load.initializer["states"]["omega"] = float(self.np_random.uniform(0, 200))
         (shown, _), _ = self.inner.reset(seed=seed)

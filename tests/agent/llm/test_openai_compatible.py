@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm import GrammarError, LanguageModel, ServerError, load
 from gedanken.agent.llm.grammar import matches
 from gedanken.agent.llm.openai_compatible import ServerModel
@@ -178,9 +179,19 @@ def test_addresses() -> None:
     for address in ("http://host:8000", "http://host:8000/", "http://host:8000/v1/"):
         assert ServerModel.from_address(f"{address}#tiny").name == "tiny at http://host:8000/v1"
         assert load(f"{address}#tiny").name == load(f"openai:{address}#tiny").name
-    assert "secret" not in ServerModel.from_address("http://me:secret@host/v1#tiny").name
     with pytest.raises(ServerError, match="no server address"):
         ServerModel.from_address("host:8000")
+
+
+@pytest.mark.parametrize(
+    "address", ["openai:http://me:geheim@host/v1#tiny", "https://geheim@host", "http://a:b@c@h/v1"]
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    for take in (load, lambda address: LoopConfig(llm=address)):
+        with pytest.raises(ServerError, match="OPENAI_API_KEY") as refused:
+            take(address)
+        assert "geheim" not in str(refused.value)
+    assert LoopConfig(llm="openai:http://host:8000/v1#me@home").llm.endswith("#me@home")
 
 
 class _Handler(BaseHTTPRequestHandler):

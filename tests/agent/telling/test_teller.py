@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.text import Text
 
 from gedanken.agent.chat.brief import Brief
 from gedanken.agent.events import Candidate, Imagining, Perceived, Proposed
 from gedanken.agent.telling.story import Story
+from gedanken.agent.telling.window import Window
 from gedanken.worlds.babyai import SPEC
 
 
@@ -43,3 +45,13 @@ def test_what_is_imagined_is_beside_what_is() -> None:
     frames = file.getvalue()
     row, *_ = [line for line in frames.splitlines() if "●" in line and "⚷" in line]
     assert row.index("●") < row.index("⚷") and "now" in frames and "imagined" in frames
+
+
+def test_what_is_higher_than_the_terminal_leaves_nothing_behind() -> None:
+    for keep in (False, True):
+        console = Console(file=io.StringIO(), width=40, height=8, force_terminal=True)
+        window = Window(console)
+        window.show(*(Text(f"line {number}") for number in range(12)))
+        window.close(keep=keep)
+        file: Any = console.file
+        assert ("line 11" in file.getvalue()) is keep, "what scrolls out above can't be taken back"
