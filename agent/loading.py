@@ -21,6 +21,7 @@ from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import CheckpointError, Trained, TrainedDynamics
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.babyai import BabyAIWorld
+from gedanken.worlds.babyai_shifts import SHIFTED, ShiftedWorld
 from gedanken.worlds.protocol import PracticeWorld, World
 from gedanken.worlds.spec import GridField, SpecError
 
@@ -42,7 +43,7 @@ def places() -> Places:
 
 def load_world(id: str) -> World:
     """Return a world by its id. Raises SpecError for one that does not exist, WorldError for one that can't be made."""
-    return load_added(id) or BabyAIWorld(id)
+    return load_added(id) or (ShiftedWorld(id) if SHIFTED in id else BabyAIWorld(id))
 
 
 def load_practice(id: str) -> PracticeWorld:
@@ -59,7 +60,8 @@ def load_trained(name: str | None, world: World, *others: str) -> Trained | Trai
     A world that shows numbers has its latest. Raises CheckpointError.
     """
     if isinstance(world.spec.observation, GridField):
-        return checkpoint.load(name or checkpoint.shipped(world.spec, world.id, *others), world.spec)
+        levels = [id.partition(SHIFTED)[0] for id in (world.id, *others)]
+        return checkpoint.load(name or checkpoint.shipped(world.spec, *levels), world.spec)
     return checkpoint.load_dynamics(name or latest(world.id), world.spec)
 
 

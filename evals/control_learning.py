@@ -181,7 +181,7 @@ def learned(task: str, setting: Setting, seed: int) -> TrainedDynamics:
     Whoever asks for it meanwhile waits. Raises CheckpointError, EvalError, StoreError, TrainingError and WorldError.
     """
     world, path = world_of(task), model_path(task, seed)
-    with _alone(path.name):
+    with alone(path.name):
         if not path.exists():
             _learn(world, setting, seed, path)
     trained = checkpoint.load_dynamics(path, world.spec)
@@ -228,7 +228,7 @@ class Peer:
             raise EvalError(f"{arm}: {NO_PEERS}")
         library: Any = importlib.import_module("stable_baselines3")
         kind, path = getattr(library, PEERS[arm]), peer_path(arm, task, setting, seed)
-        with _alone(path.stem):
+        with alone(path.stem):
             if not path.exists():
                 env, temporary = world_of(task).make(), path.with_name(f"tmp-{path.name}")
                 policy = kind("MlpPolicy", env, seed=FIRST_TRAINING_SEED + seed, device="cpu", verbose=0)
@@ -254,7 +254,7 @@ def plays(arm: str, world: GymWorld) -> bool:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """Let one process at a time make what has this name; one that is killed lets the next one go on."""
     with (_folder() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

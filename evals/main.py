@@ -31,6 +31,7 @@ SUITES = {
     "rehearsal": ("gedanken.evals.rehearsal", "RehearsalSuite"),
     "world-model": ("gedanken.evals.world_model", "WorldModelSuite"),
     "planner": ("gedanken.evals.planner", "PlannerSuite"),
+    "shift": ("gedanken.evals.shift", "ShiftSuite"),
     "loop-ablation": ("gedanken.evals.loop_ablation", "LoopAblation"),
     "control": ("gedanken.evals.control", "ControlSuite"),
     "number-model": ("gedanken.evals.number_model", "NumberModelSuite"),

@@ -32,6 +32,7 @@ HEADINGS = {
     "control": "Worlds of numbers",
     "number-model": "What is foretold in worlds of numbers",
     "whatif": "What if an input were another",
+    "shift": "Where actions do something else",
     "speed": "Speed and cost",
     "serve": "A server under load",
 }

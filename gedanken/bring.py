@@ -124,12 +124,20 @@ def learn_command(
     Episodes that are stored already count, so the same command with more steps goes on. With --test the exit code is 3
     where the plan fails in some unseen episode.
 
+    In a level of BabyAI the agent acts, as well as it can, and its checkpoint is taught anew by what happened: useful
+    where actions do something else than it learned, as in BabyAI-GoToLocal-v0+swapped-turns. Only --steps, --size,
+    --seed and --test count there.
+
     With --planner BabyAI's goals are pursued in rounds, and the language model is trained on the plans that met them.
     """
     if planner:
         return _learn_to_plan(llm, name, {"rounds": rounds, "goals": goals, "seed": seed})
     if world_id is None:
         raise click.UsageError("say which WORLD to learn, or --planner")
+    if world_id.startswith("BabyAI-"):
+        from gedanken.relearn import relearn
+
+        return relearn(world_id, steps, size, seed, test, as_json)
     import numpy as np
     import torch
     from pydantic import ValidationError

@@ -1,27 +1,43 @@
 """Learning anew from what really happened: the world model first, then the controller in its imagination.
 
-For a world that does not behave as it did where a checkpoint learned. First everything takes gradient steps on real
-episodes, the controller on what it did when that succeeded. Then futures are imagined from their beliefs: the
-controller is taught to do there what it always meant to (`intentions`), and rewarded for steps that it achieves.
+For a world that does not behave as it did where a checkpoint learned. First what the model is sure of is doubted: where
+it judges itself what happened, as the `spatial` family does, it would go on to see what it believes. Then everything
+takes gradient steps on real episodes, the controller on what it did when that succeeded. Then futures are imagined from
+their beliefs: the controller is taught to do there what it always meant to (`intentions`), and rewarded for steps that
+it achieves.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import Trained
+from gedanken.worldmodel.collect import Practice
+from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.imagination import ImaginationConfig, imagined
 from gedanken.worldmodel.intentions import Teacher, teacher
 from gedanken.worldmodel.protocol import Batch
-from gedanken.worldmodel.train import TrainConfig, train
+from gedanken.worldmodel.train import Learner, TrainConfig, train
+from gedanken.worlds.protocol import DemonstratedWorld
+
+
+@runtime_checkable
+class Doubting(Protocol):
+    """A world model whose targets rest on what it believes already."""
+
+    def doubt(self, left: float) -> None:
+        """Keep a share of the certainty about what actions do."""
+        ...
 
 
 class AdaptConfig(BaseModel):
@@ -29,6 +45,8 @@ class AdaptConfig(BaseModel):
 
     Attributes:
         steps: gradient steps on real episodes, with `rate`.
+        doubt: what is left of the model's certainty about what actions do, before them (after Ash and Adams, "On
+            Warm-Starting Neural Network Training", 2020).
         dreams: gradient steps on imagined futures after them, with `dream_rate`; 0 for none.
         batch, time: rows of a batch and frames of a row.
         imagination: how futures are imagined.
@@ -37,6 +55,7 @@ class AdaptConfig(BaseModel):
 
     steps: int = Field(default=120, ge=1)
     rate: float = Field(default=2e-3, gt=0)
+    doubt: float = Field(default=0.05, gt=0, le=1)
     dreams: int = Field(default=60, ge=0)
     dream_rate: float = Field(default=1e-3, gt=0)
     batch: int = 16
@@ -56,6 +75,14 @@ class AdaptConfig(BaseModel):
             final=0.1,
             anywhere=True,
         )
+
+
+SIZES = {
+    "debug": AdaptConfig(steps=2, dreams=1, batch=2, time=8, imagination=ImaginationConfig(futures=4, horizon=2)),
+    "small": AdaptConfig(),
+    "base": AdaptConfig(steps=400, dreams=200),
+}
+"""How much to learn, by name."""
 
 
 @dataclass(frozen=True)
@@ -86,21 +113,35 @@ def copied(trained: Trained) -> Trained:
     return Trained(model, controller, trained.name, trained.path, dict(trained.card))
 
 
+def own_episodes(
+    make_world: Callable[[str], DemonstratedWorld], world: str, seeds: Sequence[int], controller: Controller
+) -> Iterator[Episode]:
+    """Yield an episode for each training seed: the controller pursues the level's mission, and nobody advises it."""
+    practice = Practice(missions=1.0, jostled=0.0, advised=False)
+    return aggregate(make_world, [(world, 1.0)], seeds, controller, practice)
+
+
 def adapt(
-    trained: Trained, episodes: Sequence[Episode], config: AdaptConfig
-) -> Iterator[tuple[dict[str, float], Trained]]:
-    """Yield the losses of every gradient step and the copy that learns; the last one yielded is the result.
+    trained: Trained,
+    episodes: Sequence[Episode],
+    config: AdaptConfig,
+    on_step: Callable[[dict[str, float]], object] = lambda row: None,
+) -> Trained:
+    """Return a copy that has learned; `on_step` hears the losses of every gradient step.
 
     Raises ValueError without episodes, and TrainingError.
     """
     pupil, replay = copied(trained), Replay(trained.model.spec, [episode for episode in episodes if len(episode)])
-    for row in train(pupil, replay, config.training(config.steps, config.rate)):
-        yield row, pupil
+    if isinstance(pupil.model, Doubting):
+        pupil.model.doubt(config.doubt)
+    stages: list[tuple[Learner, TrainConfig]] = [(pupil, config.training(config.steps, config.rate))]
     if config.dreams:
-        before = copied(trained).controller.eval()
-        dreamer = Dreamer(pupil, teacher(before, pupil.model), config.imagination)
-        for row in train(dreamer, replay, config.training(config.dreams, config.dream_rate)):
-            yield row, pupil
+        dreamer = Dreamer(pupil, teacher(copied(trained).controller.eval(), pupil.model), config.imagination)
+        stages.append((dreamer, config.training(config.dreams, config.dream_rate)))
+    for learner, training in stages:
+        for row in train(learner, replay, training):
+            on_step(row)
+    return pupil
 
 
-__all__ = ["AdaptConfig", "adapt", "copied"]
+__all__ = ["SIZES", "AdaptConfig", "adapt", "copied", "own_episodes"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gedanken.worldmodel.episode import EXPERT, STANDSTILL, Episode
-from gedanken.worlds.protocol import DemonstratedWorld, Observation
+from gedanken.worlds.protocol import DemonstratedWorld, Expert, Observation, Silent
 from gedanken.worlds.spec import Step
 
 FIRST_TRAINING_SEED = 1 << 30
@@ -31,6 +31,7 @@ class Practice:
         jostle: range of the share of actions so replaced.
         hindered: share of episodes that begin with something in the way, where the world knows how to put it there.
         standstill: actions in a row that change nothing in view, after which a step is given up.
+        advised: whether the demonstrator says what it would do.
     """
 
     missions: float = 0.25
@@ -40,6 +41,7 @@ class Practice:
     standstill: int = STANDSTILL
     jostled: float = 0.6
     jostle: tuple[float, float] = (0.05, 0.4)
+    advised: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def _pursue(
     known: Cells,
 ) -> Generator[Turn, int, tuple[bool, bool, Cells]]:
     """Pursue one step; return whether the episode is over, whether the step was achieved, and the cells seen so far."""
-    (watch,), expert = world.watch(env, [step]), world.expert(env, step, known)
+    (watch,) = world.watch(env, [step])
+    expert: Expert = world.expert(env, step, known) if practice.advised else Silent()
     record.steps.append(str(step))
     record.origin.append(started)
     action: int | None = None

@@ -287,6 +287,12 @@ class SpatialModel(nn.Module):
         return mutual_information(motions), mutual_information(changes)
 
     @torch.no_grad()
+    def doubt(self, left: float) -> None:
+        """Keep a share of the certainty about which motion an action causes; views then judge, as at the beginning."""
+        for parameter in self.motion.last.parameters():
+            parameter.mul_(left)
+
+    @torch.no_grad()
     def counterparts(self, other: SpatialModel, belief: SpatialBelief) -> Tensor:
         """Return the chance that an action here and one there cause the same motion and hand, [B, A there, A here]."""
         here, there = self._effects(belief), other._effects(belief)

@@ -111,6 +111,11 @@ class Motion(nn.Module):
         self.codes = Codes(grid, embed)
         self.net = _ensemble(members, 10 * embed + actions, 96, len(MOTIONS))
 
+    @property
+    def last(self) -> nn.Module:
+        """Return the last layer, whose scale is the certainty."""
+        return self.net[-1]
+
     def forward(self, codes: Tensor, hand: Tensor, action: Tensor, turn: int | None = None) -> Tensor:
         """Answer for maps [B, P·P], hands [B], actions [B]; see `by_members`."""
         x = self.codes(torch.cat([codes[:, self.cells], hand[:, None]], 1)).flatten(1)

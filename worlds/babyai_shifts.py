@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
-import numpy as np
 from minigrid.core.actions import Actions
 from numpy.typing import NDArray
 
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.babyai_env import BabyAIEnv
-from gedanken.worlds.protocol import Expert
+from gedanken.worlds.protocol import Expert, Silent
 from gedanken.worlds.spec import SpecError, Step
 
 Env = gymnasium.Env[Any, Any]
@@ -61,28 +60,21 @@ SHIFTS: dict[str, Callable[[Env], Env]] = {"swapped-turns": SwappedTurns, "noisy
 """What may be otherwise, by name."""
 
 
-class Silent:
-    """Advises nothing, and never gives up; implements `Expert`."""
-
-    gave_up = False
-    known = np.zeros((0, 0), np.bool_)
-
-    def advise(self, action_taken: int | None) -> int:
-        """Return that nobody advises, see `Episode`."""
-        return -1
+SHIFTED = "+"
+"""What stands between a level and its shift."""
 
 
 class ShiftedWorld(BabyAIWorld):
     """A level with a shift, ``LEVEL+SHIFT``. Raises SpecError for either unknown."""
 
     def __init__(self, id: str) -> None:
-        level, _, shift = id.partition("+")
+        level, _, shift = id.partition(SHIFTED)
         if shift not in SHIFTS:
             raise SpecError(f"unknown shift {shift!r} of {level}; there are {', '.join(SHIFTS)}")
         super().__init__(level)
         self.level, self.shift, self.id = level, shift, id
 
-    def expert(self, env: Env, step: Step, known: NDArray[np.bool_] | None = None) -> Expert:
+    def expert(self, env: Env, step: Step, known: NDArray[Any] | None = None) -> Expert:
         """Return a demonstrator who says nothing: minigrid's bot knows the levels as they are."""
         return Silent()
 

@@ -4,9 +4,8 @@ import torch
 from gedanken.worldmodel.checkpoint import Trained, build
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
 from gedanken.worldmodel.data import Replay
-from gedanken.worldmodel.imagination import Dreaming, Futures, ImaginationConfig, _returns, dream
+from gedanken.worldmodel.imagination import Futures, ImaginationConfig, _returns, dream
 from gedanken.worldmodel.spatial import SIZES
-from gedanken.worldmodel.train import TrainConfig, train
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 SEEDS = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 12)
@@ -85,9 +84,3 @@ def test_what_is_rewarded_in_imagination_is_done_more_often() -> None:
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert left() > max(0.6, 2 * before)
-
-
-def test_it_is_trained_beside_cloning() -> None:
-    learner = Dreaming(fresh(), ImaginationConfig(futures=8, horizon=3))
-    rows = list(train(learner, episodes(), TrainConfig(steps=2, batch=2, time=12, warmup=1)))
-    assert {"policy", "imagined", "imagined value", "motion"} <= rows[-1].keys()
