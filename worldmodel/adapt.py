@@ -1,10 +1,10 @@
 """Learning anew from what really happened: the world model first, then the controller in its imagination.
 
 For a world that does not behave as it did where a checkpoint learned. First what the model is sure of is doubted: where
-it judges itself what happened, as the `spatial` family does, it would go on to see what it believes. Then everything
-takes gradient steps on real episodes, the controller on what it did when that succeeded. Then futures are imagined from
-their beliefs: the controller is taught to do there what it always meant to (`intentions`), and rewarded for steps that
-it achieves.
+it judges itself what happened, as the `spatial` family does, it would go on to see what it believes. Then it takes
+gradient steps on real episodes, the policy none. Then futures are imagined from their beliefs: the controller is taught
+to do there what it always meant to (`intentions`), and rewarded for steps that it achieves. Without imagination the
+policy can only be cloned from what it did itself when that succeeded.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class AdaptConfig(BaseModel):
         seed: seed of everything random.
     """
 
-    steps: int = Field(default=120, ge=1)
+    steps: int = Field(default=100, ge=1)
     rate: float = Field(default=2e-3, gt=0)
     doubt: float = Field(default=0.05, gt=0, le=1)
     dreams: int = Field(default=60, ge=0)
@@ -83,6 +83,22 @@ SIZES = {
     "base": AdaptConfig(steps=400, dreams=200),
 }
 """How much to learn, by name."""
+
+
+@dataclass(frozen=True)
+class Modeller:
+    """Everything but the policy on real episodes; a `Learner`."""
+
+    trained: Trained
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the networks by name; the policy's get no gradient."""
+        return self.trained.parts
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of `Trained`, but the policy's."""
+        return {name: loss for name, loss in self.trained.losses(batch).items() if name != "policy"}
 
 
 @dataclass(frozen=True)
@@ -134,7 +150,8 @@ def adapt(
     pupil, replay = copied(trained), Replay(trained.model.spec, [episode for episode in episodes if len(episode)])
     if isinstance(pupil.model, Doubting):
         pupil.model.doubt(config.doubt)
-    stages: list[tuple[Learner, TrainConfig]] = [(pupil, config.training(config.steps, config.rate))]
+    real = Modeller(pupil) if config.dreams else pupil
+    stages: list[tuple[Learner, TrainConfig]] = [(real, config.training(config.steps, config.rate))]
     if config.dreams:
         dreamer = Dreamer(pupil, teacher(copied(trained).controller.eval(), pupil.model), config.imagination)
         stages.append((dreamer, config.training(config.dreams, config.dream_rate)))

@@ -18,6 +18,9 @@ from gedanken.worldmodel.protocol import Belief
 MEANT = 0.1
 """Chance with which some action has to do what was meant; else the action that was meant is kept."""
 
+SHARP, KEPT = 4, 10.0
+"""Chances of the same effect count to this power; of actions that do the same, the one that was meant so much more."""
+
 
 class Comparable(Protocol):
     """A world model that can say which of its actions do what actions do in another model of its family."""
@@ -39,8 +42,9 @@ class Teacher:
         """Return probabilities of the actions, [B, A], that do what the controller meant to happen, steps [B, G]."""
         meant = self.before.act(belief, step).exp()
         same = self.now.counterparts(self.before.model, belief)
-        nothing = same.sum(2, keepdim=True) < MEANT
-        same = torch.where(nothing, torch.eye(same.shape[1], device=same.device), same)
+        own = torch.eye(same.shape[1], device=same.device)
+        nothing = same.amax(2, keepdim=True) < MEANT
+        same = torch.where(nothing, own, same.pow(SHARP) * (1 + (KEPT - 1) * own))
         wanted = (meant[:, :, None] * same / same.sum(2, keepdim=True)).sum(1)
         return wanted / wanted.sum(1, keepdim=True)
 

@@ -306,9 +306,9 @@ class SpatialModel(nn.Module):
             motion = self.motion(belief.seen, belief.hand, action).logsumexp(0).softmax(1)
             likeliest = motion.argmax(1)
             moved = self.grid.move(belief.seen, likeliest)
-            change = self.change(moved, belief.hand, action, likeliest)[:, :, -1].softmax(-1).mean(0)
+            hand = self.change(moved, belief.hand, action, likeliest, hand_only=True)[:, :, 0]
             motions.append(motion)
-            hands.append(change)
+            hands.append(hand.softmax(-1).mean(0))
         return torch.stack(motions, 1), torch.stack(hands, 1)
 
     @torch.no_grad()

@@ -139,8 +139,20 @@ class Change(nn.Module):
         self.values = Codes(grid, embed)
         self.stay = nn.Parameter(torch.tensor(4.0))
 
-    def forward(self, codes: Tensor, hand: Tensor, action: Tensor, motion: Tensor, turn: int | None = None) -> Tensor:
-        """Answer for moved maps [B, P·P], hands [B], actions [B], motions [B]; see `by_members`."""
+    def forward(
+        self,
+        codes: Tensor,
+        hand: Tensor,
+        action: Tensor,
+        motion: Tensor,
+        turn: int | None = None,
+        *,
+        hand_only: bool = False,
+    ) -> Tensor:
+        """Answer for moved maps [B, P·P], hands [B], actions [B], motions [B]; see `by_members`.
+
+        With `hand_only` what the hand becomes is all that is answered, [E, B, 1, V + 1].
+        """
         x = self.codes(torch.cat([codes[:, self.patch], hand[:, None]], 1)).flatten(1)
         like = self.grid.alike(codes[:, self.patch], hand).transpose(1, 2).flatten(1)
         chosen = [F.one_hot(action, self.actions), F.one_hot(motion.long(), len(MOTIONS))]
@@ -148,6 +160,8 @@ class Change(nn.Module):
         y: Tensor = by_members(self.net, x, self.members, turn)
         y = y.view(*y.shape[:2], self.near + 1, -1)  # [E, B, near + 1, embed + 1]
         old = torch.cat([codes[:, self.near_cells], hand[:, None]], 1)
+        if hand_only:
+            y, old = y[:, :, -1:], old[:, -1:]
         logits = self.values.scores(y[..., :-1])
         index = old.long().expand(len(y), -1, -1)[..., None]
         return logits.scatter_add(-1, index, self.stay + y[..., -1:])
