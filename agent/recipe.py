@@ -82,7 +82,7 @@ def reproduce(
                 corrected = partial(_corrected, make_world, correction, trained, practice, number, config.workers)
                 fill(store, f"agent {number}", seeds, corrected, say)
             with _timed(folder, f"train on, {number}"):
-                replay = _replay(store, spec, config)
+                replay = _replay(store, spec, config, f"agent {number}" if correction.alone else None)
                 trained = _train(trained, replay, config, correction.steps, correction.rate, number, folder, say)
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
@@ -177,8 +177,8 @@ def _corrected(
         yield replace(episode, source=f"agent {number}")
 
 
-def _replay(store: ExperienceStore, spec: WorldSpec, config: RecipeConfig) -> Replay:
-    kept = (episode for _, episode in store.episodes(spec_hash=spec.hash))
+def _replay(store: ExperienceStore, spec: WorldSpec, config: RecipeConfig, source: str | None = None) -> Replay:
+    kept = (episode for _, episode in store.episodes(spec_hash=spec.hash) if source in (None, episode.source))
     episodes = [episode for episode in kept if episode.seed >= FIRST_TRAINING_SEED]  # no person's are among them
     order = np.random.default_rng(config.seed).permutation(len(episodes))
     return Replay(spec, (episodes[i] for i in order))

@@ -95,6 +95,35 @@ _HARD: dict[str, float] = {
     "BALROG-pick_up_seq_go_to": 1,
 }
 
+_CARRYING: dict[str, float] = {
+    "MiniBossLevel": 14,
+    "BossLevel": 10,
+    "BossLevelNoUnlock": 8,
+    "SynthLoc": 8,
+    "SynthSeq": 8,
+    "Synth": 6,
+    "GoToImpUnlock": 5,
+    "Unlock": 4,
+    "GoToSeq": 3,
+    "KeyCorridor": 3,
+    "PutNextS7N4": 3,
+    "BlockedUnlockPickup": 2,
+    "GoTo": 2,
+    "Pickup": 2,
+    "PutNextLocal": 2,
+    "UnblockPickup": 2,
+    "UnlockToUnlock": 2,
+    "GoToLocal": 1,
+    "Open": 1,
+    "PickupLoc": 1,
+    "UnlockLocalDist": 1,
+    "GoToRedBall": 0.5,
+    "GoToRedBallGrey": 0.5,
+    "BALROG-open": 0.5,
+    "BALROG-pick_up_seq_go_to": 0.5,
+    "BALROG-putnext": 0.5,
+}
+
 _LOCAL = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
 _SUITE = tuple(f"BabyAI-{name}-v0" for name in _LOCAL)
 
@@ -110,6 +139,7 @@ class Correction(BaseModel):
         levels: (world id, weight) of the episodes.
         episodes: how many; `missions`, `jostled`, `hindered` and `patience` are those of `Practice`.
         steps, rate: gradient steps that follow, and their peak learning rate.
+        alone: they are taken on this round's episodes only, for those before rest on other advice.
     """
 
     levels: tuple[tuple[str, float], ...]
@@ -120,6 +150,7 @@ class Correction(BaseModel):
     patience: int
     steps: int
     rate: float
+    alone: bool = False
 
     def practice(self) -> Practice:
         """Return how the episodes are made."""
@@ -221,15 +252,18 @@ def rooms(**changes: Any) -> RecipeConfig:
                 episodes=episodes,
                 missions=0.8,
                 jostled=jostled,
-                hindered=0.2,
+                hindered=hindered,
                 patience=patience,
                 steps=steps,
                 rate=1e-3,
+                alone=levels is _CARRYING,
             )
-            for levels, episodes, jostled, patience, steps in (
-                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.3, 250, 400),
-                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.15, 250, 400),
-                (_HARD, 3_000, 0.1, 400, 1_000),
+            for levels, episodes, jostled, hindered, patience, steps in (
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.3, 0.2, 250, 400),
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.15, 0.2, 250, 400),
+                (_HARD, 3_000, 0.1, 0.2, 400, 1_000),
+                (_CARRYING, 2_750, 0.25, 0.3, 400, 500),
+                (_CARRYING, 4_000, 0.25, 0.3, 400, 800),
             )
         ),
         "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),
