@@ -139,7 +139,7 @@ class Correction(BaseModel):
         levels: (world id, weight) of the episodes.
         episodes: how many; `missions`, `jostled`, `hindered` and `patience` are those of `Practice`.
         steps, rate: gradient steps that follow, and their peak learning rate.
-        alone: they are taken on this round's episodes only, for those before rest on other advice.
+        alone: they are taken on this round's episodes only.
     """
 
     levels: tuple[tuple[str, float], ...]
@@ -256,14 +256,14 @@ def rooms(**changes: Any) -> RecipeConfig:
                 patience=patience,
                 steps=steps,
                 rate=1e-3,
-                alone=levels is _CARRYING,
+                alone=alone,
             )
-            for levels, episodes, jostled, hindered, patience, steps in (
-                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.3, 0.2, 250, 400),
-                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.15, 0.2, 250, 400),
-                (_HARD, 3_000, 0.1, 0.2, 400, 1_000),
-                (_CARRYING, 2_750, 0.25, 0.3, 400, 500),
-                (_CARRYING, 4_000, 0.25, 0.3, 400, 800),
+            for levels, episodes, jostled, hindered, patience, steps, alone in (
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.3, 0.2, 250, 400, False),
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.15, 0.2, 250, 400, False),
+                (_HARD, 3_000, 0.1, 0.2, 400, 1_000, False),
+                (_CARRYING, 2_750, 0.25, 0.3, 400, 500, True),
+                (_CARRYING, 4_000, 0.25, 0.3, 400, 800, True),
             )
         ),
         "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),

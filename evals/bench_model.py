@@ -32,7 +32,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> flo
 def bench_model(parts: Parts) -> dict[str, Any]:
     """Measure rates, the arithmetic of a step or frame, and the share of the matmul rate that it comes to."""
     device = next(parts.trained.controller.parameters()).device
-    types = {rounded: fastest_dtype() if rounded else torch.float32 for rounded in (False, True)}
+    types = {rounded: fastest_dtype(device.type) if rounded else torch.float32 for rounded in (False, True)}
     peaks = {rounded: matmul_rate(device, dtype) for rounded, dtype in types.items()}
     rows = {}
     for name, rate in RATES.items():

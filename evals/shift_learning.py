@@ -25,7 +25,7 @@ from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.spec import WorldSpec
 
 APART = 10_000
-"""Training seeds that each training seed's episodes have to themselves, from FIRST on."""
+"""Training seeds for each training seed's episodes, from FIRST on."""
 
 FIRST = FIRST_TRAINING_SEED + 60_000_000
 

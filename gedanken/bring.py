@@ -124,9 +124,9 @@ def learn_command(
     Episodes that are stored already count, so the same command with more steps goes on. With --test the exit code is 3
     where the plan fails in some unseen episode.
 
-    In a level of BabyAI the agent acts, as well as it can, and its checkpoint is taught anew by what happened: useful
-    where actions do something else than it learned, as in BabyAI-GoToLocal-v0+swapped-turns. Only --steps, --size,
-    --seed and --test count there.
+    In a level of BabyAI the agent acts as its checkpoint lets it, and the checkpoint is taught anew by what happened:
+    useful where actions do something else than it learned, as in BabyAI-GoToLocal-v0+swapped-turns. Only --steps,
+    --size, --seed and --test count there.
 
     With --planner BabyAI's goals are pursued in rounds, and the language model is trained on the plans that met them.
     """

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gedanken.cli import NOT_REACHED, REACHED
+
+if TYPE_CHECKING:
+    from gedanken.worldmodel.checkpoint import Trained
 
 TOGETHER = 32
 """Episodes that are played before it is said how many real actions were taken."""
@@ -15,49 +21,41 @@ TOGETHER = 32
 MOST_EPISODES = 1000
 """Episodes that are learned from, the latest ones."""
 
+FIRST = (1 << 30) + 900_000_000
+"""Training seeds of the episodes that are played for it, from here on."""
+
 
 def relearn(world_id: str, steps: int, size: str, seed: int, test: int, as_json: bool) -> int:
-    """Take real actions until there are so many, learn anew from the episodes, and test on unseen ones.
+    """Take real actions until there are so many, learn anew from the episodes, and test on levels never lived through.
 
-    The agent pursues the level's own missions, by their right plans; nobody demonstrates how.
+    The agent of the checkpoint that ships pursues the level's own missions, by their right plans; nobody demonstrates.
     """
-    import numpy as np
-
-    from gedanken.agent.execution import Job, execute_many
     from gedanken.agent.loading import load_practice, load_trained, places
     from gedanken.worldmodel import checkpoint
     from gedanken.worldmodel.adapt import SIZES, adapt, own_episodes
     from gedanken.worldmodel.checkpoint import CheckpointError, Trained
-    from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+    from gedanken.worldmodel.episode import AGENT
     from gedanken.worldmodel.experience import ExperienceStore
     from gedanken.worldmodel.learn import seen_seeds
-    from gedanken.worlds.spec import Plan
 
     world, began = load_practice(world_id), time.perf_counter()
     trained = load_trained(None, world)
     if not isinstance(trained, Trained):
         raise CheckpointError(f"{trained.name} has no controller that could be taught anew")
 
-    def success(one: Trained) -> list[bool]:
-        env, jobs = world.make(), []
-        for number in range(test):
-            env.reset(seed=number)
-            jobs.append(Job(world.id, number, Plan(steps=world.mission_steps(env))))
-        patience = int(one.card.get("patience", 48))
-        return [done.success for done in execute_many(load_practice, jobs, one.controller, patience=patience)]
-
-    before = success(trained)
     with ExperienceStore(places().store) as store:
-        mine = [e for _, e in store.recent(MOST_EPISODES, spec_hash=world.spec.hash) if e.world == world.id]
-        used = {episode.seed for episode in mine}
-        free = (s for s in range(FIRST_TRAINING_SEED + 70_000_000, FIRST_TRAINING_SEED + 80_000_000) if s not in used)
-        while (taken := sum(map(len, mine))) < steps:
-            seeds = [next(free) for _ in range(TOGETHER)]
+        mine = [e for _, e in store.episodes(spec_hash=world.spec.hash, source=AGENT, world=world.id)]
+        used, taken = store.seeds(world.id), sum(map(len, mine))
+        tests = list(itertools.islice((n for n in itertools.count() if n not in used), test))
+        before = _success(load_practice, world, trained, tests)
+        free = (seed for seed in itertools.count(FIRST) if seed not in used)
+        while taken < steps:
+            seeds = list(itertools.islice(free, TOGETHER))
             played = list(own_episodes(load_practice, world.id, seeds, trained.controller))
             store.append_many(played)
-            mine += played
-            reached = np.mean([episode.rewards.sum() > 0 for episode in played])
-            click.echo(f"{sum(map(len, mine)):>7} real actions, {reached:.0%} of the last missions reached", err=True)
+            mine, taken = mine + played, taken + sum(map(len, played))
+            reached = sum(float(episode.rewards.sum()) > 0 for episode in played)
+            click.echo(f"{taken:>7} real actions, {reached} of the last {len(played)} missions reached", err=True)
     mine = mine[-MOST_EPISODES:]
 
     def tell(row: dict[str, float]) -> None:
@@ -72,10 +70,26 @@ def relearn(world_id: str, steps: int, size: str, seed: int, test: int, as_json:
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, mine)}
     kept = Trained(pupil.model, pupil.controller, path.name, path, card)
     checkpoint.save(kept, path, beside=trained.path)
-    after = success(kept)
-    answer = {"world": world.id, "steps": taken, "episodes": len(mine), "checkpoint": str(path)}
+    after = _success(load_practice, world, kept, tests)
+    actions = sum(map(len, mine))
+    answer = {"world": world.id, "steps": actions, "episodes": len(mine), "checkpoint": str(path)}
     answer |= {"seconds": time.perf_counter() - began, "test": {"before": before, "after": after}}
     tested = f"; unseen missions reached: {sum(before)} of {test} before, {sum(after)} after" if test else ""
-    told = f"{world.id}: learned from {taken:,} real actions, checkpoint {path}{tested}. Next: --checkpoint {path.name}"
+    told = (
+        f"{world.id}: learned from {actions:,} real actions{tested}; checkpoint {path}. Next: --checkpoint {path.name}"
+    )
     click.echo(json.dumps(answer) if as_json else told)
     return NOT_REACHED if not all(after) else REACHED
+
+
+def _success(make_world: Callable[[str], Any], world: Any, trained: Trained, seeds: Sequence[int]) -> list[bool]:
+    """Tell in which levels a right plan, carried out by the controller, is rewarded."""
+    from gedanken.agent.execution import Job, execute_many
+    from gedanken.worlds.spec import Plan
+
+    env, jobs = world.make(), []
+    for seed in seeds:
+        env.reset(seed=seed)
+        jobs.append(Job(world.id, seed, Plan(steps=world.mission_steps(env))))
+    patience = int(trained.card.get("patience", 48))
+    return [done.success for done in execute_many(make_world, jobs, trained.controller, patience=patience)]

@@ -11,6 +11,7 @@ import gymnasium
 import pytest
 
 from gedanken.cli import ERROR, NOT_REACHED, REACHED, USAGE, run
+from gedanken.worldmodel.experience import ExperienceStore
 
 PAGE = (Path(__file__).parents[1] / "docs" / "bring-your-own-world.md").read_text(encoding="utf-8")
 
@@ -143,3 +144,22 @@ def test_an_adapter_says_how_its_world_is_best_learned(folder: Path, capsys: pyt
         assert run(["worlds", "add", "wrong.toml", "--as", "house"]) == REACHED
         assert run(["learn", "house"]) == ERROR
         assert why in capsys.readouterr().err
+
+
+def test_a_level_of_babyai_is_learned_anew_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GEDANKEN_HOME", str(tmp_path))
+    command = ["learn", "BabyAI-GoToObjS4-v0+swapped-turns", "--size", "debug", "--test", "2", "--json"]
+    assert run([*command, "--steps", "100"]) in (REACHED, NOT_REACHED)
+    first = json.loads(capsys.readouterr().out)
+    assert first["steps"] >= 100 and len(first["test"]["before"]) == len(first["test"]["after"]) == 2
+    assert run([*command, "--steps", str(first["steps"] + 1)]) in (REACHED, NOT_REACHED)
+    second = json.loads(capsys.readouterr().out)
+    assert second["episodes"] == 2 * first["episodes"], "those there are count, and others follow"
+    assert second["checkpoint"] != first["checkpoint"]
+    with ExperienceStore(tmp_path / "experience.sqlite") as store:
+        seeds = [episode.seed for _, episode in store.episodes()]
+    assert len(set(seeds)) == len(seeds) == second["episodes"]
+    assert run(["learn", "BabyAI-GoToObj-v0+upside-down"]) == ERROR
+    assert "upside-down" in capsys.readouterr().err

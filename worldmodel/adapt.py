@@ -32,11 +32,11 @@ from gedanken.worlds.protocol import DemonstratedWorld
 
 
 @runtime_checkable
-class Doubting(Protocol):
+class Forgetting(Protocol):
     """A world model whose targets rest on what it believes already."""
 
-    def doubt(self, left: float) -> None:
-        """Keep a share of the certainty about what actions do."""
+    def forget(self, share: float) -> None:
+        """Lose a share of the certainty about what actions do."""
         ...
 
 
@@ -116,6 +116,8 @@ class Dreamer:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses on futures imagined from a batch."""
+        for module in self.trained.parts.values():
+            module.eval()  # what is usual is learned from what is real
         with torch.no_grad():
             _, belief = self.trained.model.loss(batch)
         return imagined(self.trained.controller, batch, belief, self.config, self.teacher)
@@ -148,8 +150,8 @@ def adapt(
     Raises ValueError without episodes, and TrainingError.
     """
     pupil, replay = copied(trained), Replay(trained.model.spec, [episode for episode in episodes if len(episode)])
-    if isinstance(pupil.model, Doubting):
-        pupil.model.doubt(config.doubt)
+    if isinstance(pupil.model, Forgetting):
+        pupil.model.forget(1 - config.doubt)
     real = Modeller(pupil) if config.dreams else pupil
     stages: list[tuple[Learner, TrainConfig]] = [(real, config.training(config.steps, config.rate))]
     if config.dreams:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gedanken.worldmodel.episode import EXPERT, STANDSTILL, Episode
-from gedanken.worlds.protocol import DemonstratedWorld, Expert, Observation, Silent
+from gedanken.worlds.protocol import DemonstratedWorld, Expert, Observation
 from gedanken.worlds.spec import Step
 
 FIRST_TRAINING_SEED = 1 << 30
@@ -53,6 +53,17 @@ class Turn:
     goal_begins: bool
     step_begins: bool
     advice: int
+
+
+class Silent:
+    """Advises nothing, as where nobody demonstrates, and never gives up."""
+
+    gave_up = False
+    known = np.zeros((0, 0), np.bool_)
+
+    def advise(self, action_taken: int | None) -> int:
+        """Return what stands for no advice, see `Episode`."""
+        return -1
 
 
 Play = Generator[Turn, int, Episode]
@@ -157,7 +168,12 @@ def _pursue(
 
 
 def demonstrate(world: DemonstratedWorld, env: gymnasium.Env[Any, Any], seed: int, practice: Practice) -> Episode:
-    """Let the demonstrator play one episode, jostled now and then; `seed` fixes everything."""
+    """Let the demonstrator play one episode, jostled now and then; `seed` fixes everything.
+
+    Raises ValueError where it is not to advise.
+    """
+    if not practice.advised:
+        raise ValueError("where the demonstrator says nothing, it plays no episodes")
     rng = np.random.default_rng(seed)
     noise = rng.uniform(*practice.jostle) if rng.random() < practice.jostled else 0.0
     episode = play(world, env, seed, practice, rng)

@@ -1,7 +1,8 @@
 """What a controller meant its actions to do, and which actions do that now: a teacher for when the dynamics changed.
 
 A policy learned where "left" turned to the left. Its own world model of then tells what it wants to happen, the world
-model of now tells what has to be done for it. Nobody demonstrates anything. Knows no episodes and no training.
+model of now tells what has to be done for it. Nobody demonstrates anything. What a
+model compares of its actions' effects is all that can be told apart. Knows no episodes and no training.
 """
 
 from __future__ import annotations

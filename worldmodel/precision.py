@@ -7,17 +7,17 @@ from contextlib import AbstractContextManager
 import torch
 
 
-def fastest_dtype() -> torch.dtype:
-    """bfloat16 where this machine computes in it natively, else float32 (emulated, it is ten times slower)."""
-    if torch.cuda.is_available():
-        return torch.bfloat16
+def fastest_dtype(device: str) -> torch.dtype:
+    """bfloat16 where a device computes in it natively, else float32 (emulated, it is ten times slower on a CPU)."""
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
 
 
 def rounding(device: str, enabled: bool = True) -> AbstractContextManager[object]:
     """Compute products and convolutions on a device in bfloat16, where that is native; parameters stay as they are."""
-    return torch.autocast(device, torch.bfloat16, enabled=enabled and fastest_dtype() == torch.bfloat16)
+    return torch.autocast(device, torch.bfloat16, enabled=enabled and fastest_dtype(device) == torch.bfloat16)
 
 
 def exact(device: str) -> AbstractContextManager[object]:

@@ -287,10 +287,10 @@ class SpatialModel(nn.Module):
         return mutual_information(motions), mutual_information(changes)
 
     @torch.no_grad()
-    def doubt(self, left: float) -> None:
-        """Keep a share of the certainty about which motion an action causes; views then judge, as at the beginning."""
-        for parameter in self.motion.last.parameters():
-            parameter.mul_(left)
+    def forget(self, share: float) -> None:
+        """Lose a share of the certainty about which motion an action causes; views then judge, as at the beginning."""
+        for parameter in self.motion.certainty.parameters():
+            parameter.mul_(1 - share)
 
     @torch.no_grad()
     def counterparts(self, other: SpatialModel, belief: SpatialBelief) -> Tensor:

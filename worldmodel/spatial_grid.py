@@ -168,11 +168,14 @@ class Grid(nn.Module):
     def within(self, places: Tensor, seen: Tensor) -> Tensor:
         """Let places [B, P·P] end at the bounds around where the goal began, as far as maps [B, P·P] show them.
 
-        Bounds are looked for straight ahead, behind, left and right: what they enclose is taken for a rectangle.
+        Bounds are looked for straight ahead, behind, left and right: what they enclose is taken for a rectangle. There
+        are none where that cell is a bound itself, as in a doorway, or has left the map.
         """
         if not self.spec.grid.bounds:
             return places
-        began = (places == HERE).int().argmax(1)
+        here = places == HERE
+        bounded = (here & ~self.bounds[seen.long()]).any(1, keepdim=True)
+        began = here.int().argmax(1)
         line = torch.arange(self.side, device=seen.device)
         bounds = self.bounds[seen.long()].view(-1, self.side, self.side)
         rows, columns = began // self.side, began % self.side
@@ -185,7 +188,7 @@ class Grid(nn.Module):
 
         ahead, beside = between(bounds[every, :, columns], rows), between(bounds[every, rows], columns)
         inside = (ahead[:, :, None] & beside[:, None]).flatten(1)
-        return torch.where(inside, places, ELSEWHERE)
+        return torch.where(inside | ~bounded, places, ELSEWHERE)
 
     # ---- phrases ---------------------------------------------------------------------------------------------------
 

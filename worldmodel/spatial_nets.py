@@ -112,7 +112,7 @@ class Motion(nn.Module):
         self.net = _ensemble(members, 10 * embed + actions, 96, len(MOTIONS))
 
     @property
-    def last(self) -> nn.Module:
+    def certainty(self) -> nn.Module:
         """Return the last layer, whose scale is the certainty."""
         return self.net[-1]
 

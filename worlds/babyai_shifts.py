@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.babyai_env import BabyAIEnv
-from gedanken.worlds.protocol import Expert, Silent
+from gedanken.worlds.protocol import Expert
 from gedanken.worlds.spec import SpecError, Step
 
 Env = gymnasium.Env[Any, Any]
@@ -75,8 +75,8 @@ class ShiftedWorld(BabyAIWorld):
         self.level, self.shift, self.id = level, shift, id
 
     def expert(self, env: Env, step: Step, known: NDArray[Any] | None = None) -> Expert:
-        """Return a demonstrator who says nothing: minigrid's bot knows the levels as they are."""
-        return Silent()
+        """Raise SpecError: minigrid's bot knows the levels as they are."""
+        raise SpecError(f"nobody demonstrates in {self.id}: its actions do something else than minigrid's bot thinks")
 
     def make(self, render_mode: str | None = None, *, free: bool = False) -> BabyAIEnv:
         """Make the level, its actions shifted; see `BabyAIWorld.make`."""

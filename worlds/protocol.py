@@ -31,10 +31,6 @@ class Watch(Protocol):
         ...
 
 
-NO_ADVICE = -1
-"""What is advised where nobody demonstrates."""
-
-
 class Expert(Protocol):
     """A demonstrator for one step: knows the environment's state, serves training and ceilings only."""
 
@@ -48,17 +44,6 @@ class Expert(Protocol):
     def advise(self, action_taken: int | None) -> int | None:
         """Return the action it would take now, told the last one taken; None when it gives up."""
         ...
-
-
-class Silent:
-    """Nobody demonstrates: it advises nothing, and never gives up. Implements `Expert`."""
-
-    gave_up = False
-    known = np.zeros((0, 0), np.bool_)
-
-    def advise(self, action_taken: int | None) -> int:
-        """Return what stands for no advice."""
-        return NO_ADVICE
 
 
 class PracticeGoal(Protocol):

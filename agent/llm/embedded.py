@@ -89,7 +89,7 @@ class EmbeddedModel:
         every machine writes the same plans. Elsewhere it is the fastest that the machine has.
         """
         packed = dtype is None and not torch.cuda.is_available() and can_pack()
-        dtype = torch.float32 if packed else dtype or fastest_dtype()
+        dtype = torch.float32 if packed else dtype or fastest_dtype(_device())
         try:
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -317,6 +317,10 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             chatter.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:

@@ -147,7 +147,7 @@ class Tuner:
             tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 base,
-                dtype=fastest_dtype(),
+                dtype=fastest_dtype("cuda" if torch.cuda.is_available() else "cpu"),
                 attn_implementation=EACH_ALONE,
                 use_safetensors=True,
                 local_files_only=True,

@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +13,8 @@ from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.protocol import Batch
 from gedanken.worldmodel.spatial import MOTIONS, SIZES, SpatialBelief, SpatialModel
-from gedanken.worldmodel.spatial_nets import _ensemble, by_members, draw
+from gedanken.worldmodel.spatial_grid import FAR, LAID
+from gedanken.worldmodel.spatial_nets import _ensemble, _nearness, by_members, draw
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 
 LEVEL = "BabyAI-PickupLoc-v0"
@@ -340,3 +342,33 @@ def test_a_row_may_ask_its_own_member_only() -> None:
         expected = torch.stack([every[(row + turn) % 3, row] for row in range(7)])
         torch.testing.assert_close(own, expected)
     assert not torch.allclose(every[0], every[1])
+
+
+def test_what_the_hand_becomes_can_be_asked_alone() -> None:
+    model, _ = fresh()
+    codes = torch.randint(0, model.grid.codes, (5, model.grid.cells))
+    hand, action, motion = codes[:, 0], torch.arange(5), torch.zeros(5, dtype=torch.long)
+    every = model.change(codes, hand, action, motion)
+    alone = model.change(codes, hand, action, motion, hand_only=True)
+    assert torch.allclose(alone, every[:, :, -1:], atol=1e-6)
+
+
+def test_what_is_barred_is_told_from_what_is_far() -> None:
+    near = _nearness(torch.tensor([0.0, 10.0, LAID - 1, LAID, LAID + 10, FAR]))
+    assert near[0] == 1 and near[3] == -1
+    assert torch.allclose(near[[1, 4]], torch.tensor([math.exp(-1), -math.exp(-1)]))
+    assert (near[[2, 5]].abs() < 0.01).all()
+
+
+def test_certainty_about_motions_is_lost_in_part() -> None:
+    model, _ = fresh()
+    torch.nn.init.normal_(model.motion.certainty.weight, std=4.0)  # type: ignore[arg-type]
+    codes = torch.randint(0, model.grid.codes, (4, model.grid.cells))
+    actions = torch.arange(4)
+
+    def spread() -> float:
+        return float(model.motion(codes, codes[:, 0], actions).detach().exp().amax(-1).mean())
+
+    sure = spread()
+    model.forget(0.95)
+    assert 1 / len(MOTIONS) <= spread() < sure - 0.2

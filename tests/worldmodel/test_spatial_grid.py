@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gedanken.worldmodel.spatial_grid import ELSEWHERE, INVERSE, MOTIONS, Grid, place_mask
+from gedanken.worldmodel.spatial_grid import ELSEWHERE, HERE, INVERSE, MOTIONS, Grid, place_mask
 from gedanken.worlds.babyai import SPEC
 from gedanken.worlds.babyai_env import PLACES
 
@@ -185,3 +185,12 @@ def test_places_end_at_walls_and_doors_as_soon_as_they_are_known() -> None:
     assert sorted(found.nonzero().flatten().tolist()) == sorted([cell(1, 0), cell(2, 3)])
     turned = GRID.within(GRID.move_places(within, torch.tensor([TURN_LEFT])), moved(seen, TURN_LEFT))
     assert torch.equal(turned, GRID.move_places(within, torch.tensor([TURN_LEFT])))
+
+
+def test_places_go_on_where_the_goal_began_in_a_doorway_or_beyond_the_map() -> None:
+    wall, door, everywhere = code("wall"), code("door", "blue", "open"), GRID.here(1)
+    seen = torch.full((1, GRID.cells), GRID.unknown)
+    seen[0, cell(0, 0)], seen[0, cell(0, 1)], seen[0, cell(0, -1)] = door, wall, wall
+    assert torch.equal(GRID.within(everywhere, seen), everywhere)
+    gone = torch.where(everywhere == HERE, 1, everywhere)
+    assert torch.equal(GRID.within(gone, torch.full_like(seen, wall)), gone)

@@ -36,20 +36,24 @@ def state(trained: Trained) -> list[torch.Tensor]:
     return [value.detach().clone() for value in (*model.parameters(), *trained.controller.parameters())]
 
 
-def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(replay: Replay, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
+    replay: Replay, tmp_path: Path, rounded: bool
+) -> None:
+    config = CONFIG.model_copy(update={"rounded": rounded})
     whole = fresh()
-    expected = losses(list(train(whole, replay, CONFIG)))
+    expected = losses(list(train(whole, replay, config)))
 
     stopped, folder = fresh(), tmp_path
-    rows = train(stopped, replay, CONFIG, folder)
+    rows = train(stopped, replay, config, folder)
     begun = losses([next(rows) for _ in range(4)])  # the state of step 3 is on disk; step 4 is lost
     rows.close()
     resumed = fresh(seed=99)
     torch.rand(13)
-    went_on = losses(list(train(resumed, replay, CONFIG, folder)))
+    went_on = losses(list(train(resumed, replay, config, folder)))
     assert begun == expected[:4] and went_on == expected[3:]
     assert all(torch.equal(a, b) for a, b in zip(state(whole), state(resumed), strict=True))
-    assert list(train(resumed, replay, CONFIG, folder)) == []  # done is done
+    assert list(train(resumed, replay, config, folder)) == []  # done is done
     logged = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert logged == [1, 2, 3, 4, 4, 5, 6]
 
@@ -112,3 +116,11 @@ def test_a_module_may_learn_at_a_pace_of_its_own(replay: Replay) -> None:
     next(iter(train(Both(tiny.model, tiny.controller, "both"), replay, CONFIG)))
     moved = [b - now.weight.item() for b, now in zip(before, (hasty, steady), strict=True)]
     assert moved[0] == pytest.approx(3 * moved[1], rel=0.05)
+
+
+def test_rounding_changes_losses_by_little(replay: Replay) -> None:
+    exact, rounded = (
+        next(iter(train(fresh(), replay, CONFIG.model_copy(update={"rounded": r})))) for r in (False, True)
+    )
+    for name, loss in exact.items():
+        assert name == "frames_per_second" or rounded[name] == pytest.approx(loss, rel=0.05, abs=0.01), name

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, demonstrate
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.babyai_shifts import NOISE, STICKY, ShiftedWorld
 from gedanken.worlds.spec import SpecError
@@ -44,3 +45,11 @@ def test_the_same_seed_goes_astray_alike() -> None:
 def test_an_unknown_shift_is_refused() -> None:
     with pytest.raises(SpecError, match="there are swapped-turns, noisy, sticky"):
         ShiftedWorld(f"{LEVEL}+upside-down")
+
+
+def test_nobody_demonstrates_where_actions_do_something_else() -> None:
+    world = ShiftedWorld(f"{LEVEL}+swapped-turns")
+    with pytest.raises(SpecError, match="nobody demonstrates"):
+        demonstrate(world, world.make(), FIRST_TRAINING_SEED, Practice(missions=1.0))
+    with pytest.raises(ValueError, match="plays no episodes"):
+        demonstrate(world, world.make(), FIRST_TRAINING_SEED, Practice(advised=False))

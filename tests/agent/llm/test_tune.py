@@ -33,7 +33,7 @@ def config(**changes: object) -> TuneConfig:
 
 @pytest.fixture
 def tuner(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tuner]:
-    monkeypatch.setattr("gedanken.agent.llm.tune.fastest_dtype", lambda: torch.float32)  # to the last digit
+    monkeypatch.setattr("gedanken.agent.llm.tune.fastest_dtype", lambda device: torch.float32)  # to the last digit
     return lambda folder="work", **changes: Tuner(tiny_folder, pairs, config(**changes), tmp_path / folder)
 
 
@@ -64,7 +64,7 @@ def test_it_learns_and_the_merged_adapter_says_what_was_learned(
 
 
 def test_it_learns_in_bfloat16_too(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gedanken.agent.llm.tune.fastest_dtype", lambda: torch.bfloat16)
+    monkeypatch.setattr("gedanken.agent.llm.tune.fastest_dtype", lambda device: torch.bfloat16)
     trained = Tuner(tiny_folder, pairs, config(), tmp_path / "work")
     assert {p.dtype for p in trained.parameters} == {torch.float32}, "steps too small for bfloat16 would be lost"
     rows = list(trained.train())
