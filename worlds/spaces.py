@@ -14,10 +14,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from gedanken.worlds.adapter import Adapter, said
+from gedanken.worlds.adapter import Adapter, OwnSkill, said
 from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.protocol import WorldError
-from gedanken.worlds.spec import Axis, SpecError, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import Axis, Skill, SpecError, Variable, VectorField, WorldSpec
 
 MOST_VARIABLES = 256
 """Most numbers that a world may show."""
@@ -71,9 +71,20 @@ def spec_of(id: str, adapter: Adapter, variables: tuple[Variable, ...], actions:
     spec = WorldSpec(name=id, observation=field, actions=actions, attributes=(), skills=OBJECTIVES, exogenous=exogenous)
     if unknown := [name for name in adapter.told if name not in field.names[:-1]]:
         raise SpecError(f"{id}: told names {', '.join(unknown)}, which is shown by nobody")
+    spec = spec.model_copy(update={"skills": (*OBJECTIVES, *(_own(spec, *named) for named in adapter.skills.items()))})
     for example in adapter.examples:
         spec.parse_plan(example.plan)
     return spec
+
+
+def _own(spec: WorldSpec, name: str, own: OwnSkill) -> Skill:
+    if name in (skill.name for skill in OBJECTIVES):
+        raise SpecError(f"{spec.name}: {name} is an objective already; give the skill another name")
+    try:
+        means = str(spec.parse_step(own.means))
+    except SpecError as error:
+        raise SpecError(f"{spec.name}: skill {name}: {error}") from error
+    return Skill(name=name, doc=own.doc or f"the same as {means}", means=means)
 
 
 def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable, ...]:

@@ -108,11 +108,31 @@ def test_an_adapter_names_and_works_out(tmp_path: Path) -> None:
         ),
         ({"exogenous": {"w": Exogenous(attribute="unwrapped", low=0, high=1)}}, "attribute 'unwrapped' is <"),
         ({"examples": ({"goal": "go", "plan": "fly(x)"},)}, "no skill 'fly'"),
+        ({"skills": {"rest": {"means": "keep(y, 0..1, for 9)"}}}, "skill rest: low..high: .*|skill rest: variable: "),
+        ({"skills": {"rest": {"means": "rest()"}}}, "skill rest: no skill 'rest'"),
+        ({"skills": {"keep": {"means": "avoid(obs[0] > 1)"}}}, "keep is an objective already; give the skill another"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused(adapter: dict[str, Any], advice: str) -> None:
     with pytest.raises(SpecError, match=advice):
         world("Drift", **adapter)
+
+
+def test_an_adapter_has_skills_of_its_own() -> None:
+    named = {"names": ("x", "v"), "expressions": {"energy": "v * v"}}
+    skills = {"rest": {"means": "keep(energy,  -1..0.01, for 9)", "doc": "lie still"}, "flee": {"means": "avoid(x>4)"}}
+    plain, drift = world("Drift", **named), world("Drift", **named, skills=skills)
+    assert drift.spec.hash == plain.spec.hash, "what was learned is of use still"
+    assert [skill.signature() for skill in drift.spec.skills[-2:]] == [
+        "rest(): lie still",
+        "flee(): the same as avoid(x > 4)",
+    ]
+    plan = drift.spec.parse_plan("flee()\nreach(x, 1 ± 0.1, within 50)\nrest()")
+    assert str(plan) == "avoid(x > 4)\nreach(x, 1 ± 0.1, within 50)\nkeep(energy, -1..0.01, for 9)"
+    assert plain.spec.parse_plan(str(plan)) == plan
+    assert 'rest_call: "rest("  ")"' in drift.spec.grammar() and "rest_call" not in plain.spec.grammar()
+    with pytest.raises(SpecError, match="rest takes 0 argument"):
+        drift.spec.parse_step("rest(x)")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +142,7 @@ def test_an_adapter_that_does_not_fit_is_refused(adapter: dict[str, Any], advice
         ("names = ['x']", "environment: Field required"),
         ("environment = 'A'\ncolour = 'red'", "colour: Extra inputs are not permitted"),
         ("environment = 'A'\nlimit = -1", "limit: "),
+        ("environment = 'A'\n[skills.'Go on']\nmeans = 'avoid(x > 1)'", "skills.Go on.*: String should match pattern"),
         ("environment = 'A'\n[exogenous.g]\nattribute = '__class__'\nlow = 0\nhigh = 1", "exogenous.g.attribute: "),
         ("environment = 'A'\n[exogenous.g]\nattribute = 'g'\nlow = 2\nhigh = 1", "low = 2 must be below high = 1"),
     ],
