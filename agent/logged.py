@@ -37,7 +37,7 @@ def import_log(
         log = open_log(path, spec, name)
     else:
         raise SpecError(f"{path}: say with --spec FILE what its columns mean")
-    for _ in log.read(Repairs()):  # the whole of it first: a log is stored whole or not at all
+    for _ in log.read(Repairs()):  # the whole of it first: of a log that does not fit nothing is stored
         pass
     repairs, seeds = Repairs(), itertools.count(FIRST_TRAINING_SEED)
     pieces = (_logged(log.world, next(seeds), piece) for piece in log.read(repairs))

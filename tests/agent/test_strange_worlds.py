@@ -61,6 +61,18 @@ def test_what_is_refused_when_it_is_added_leaves_nothing(name: str) -> None:
     assert not (home() / "worlds").exists() and not (home() / "experience.sqlite").exists()
 
 
+def test_episodes_that_end_at_once_while_learning_are_learned_from(tmp_path: Path) -> None:
+    adapter = tmp_path / "late.toml"
+    adapter.write_text("environment = 'Strange/Late-v0'\n[arguments]\ndoes = 'ends'")
+    add_world("Strange/Late-v0", adapter=adapter)
+    learn = ["learn", "Strange/Late-v0", "--steps", "280", "--random", "265", "--size", "debug", "--acting", "search"]
+    assert run(learn) == REACHED
+    with ExperienceStore(home() / "experience.sqlite") as store:
+        store.check()
+        lengths = [len(episode) for _, episode in store.episodes(world="Strange/Late-v0")]
+    assert sum(lengths) == 280 and lengths[:5] == [50] * 5 and set(lengths[6:]) == {1}
+
+
 def test_what_goes_wrong_while_acting_is_said_and_the_life_can_be_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
