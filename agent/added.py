@@ -5,33 +5,26 @@ Those that ship need not be added; a user's own of the same id goes before.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from pydantic import ValidationError
 
 from gedanken.agent.objective_critic import calibrated, pairs_of
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics, home
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import Episode
-from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.fit import startling
 from gedanken.worldmodel.trying import IMAGINED, Apprentice
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
-from gedanken.worlds.logs import LogWorld, Piece, Repairs, read_log, read_log_spec
+from gedanken.worlds.logs import Log, LogWorld
 from gedanken.worlds.shipped import shipped_adapters
 from gedanken.worlds.spec import SpecError, WorldSpec
-
-LOGGED = "logged"
-"""Source of an episode that was read from a log."""
 
 
 def slug(id: str) -> str:
@@ -63,49 +56,11 @@ def add_world(environment: str, *, adapter: Path | None = None, id: str | None =
     return world
 
 
-def import_log(path: Path, spec: Path, store: ExperienceStore, *, id: str | None = None) -> tuple[LogWorld, Repairs]:
-    """Read a log, store its episodes and keep it as a world; the same id again replaces the world and adds episodes.
-
-    Raises SpecError for what is wrong with either file; then nothing of it is kept.
-    """
-    meaning, repairs, name = read_log_spec(spec), Repairs(), id or slug(path.stem)
-    world = meaning.world(name)
-    if name.startswith("BabyAI-"):
-        raise SpecError(f"{name!r} is there already; choose another --as")
-    seeds = itertools.count(FIRST_TRAINING_SEED)
-    for _ in read_log(path, meaning, Repairs()):  # the whole of it first: a log is stored whole or not at all
-        pass
-    pieces = (_logged(world, next(seeds), piece) for piece in read_log(path, meaning, repairs))
-    stored = sum(len(store.append_many(batch)) for batch in _batches(pieces))
-    if not stored:
-        raise SpecError(f"{path}: no two of its {repairs.rows:,} rows follow each other, so there is nothing to learn")
-    _keep(name, {"log": {"every": meaning.every, "moments": repairs.moments}, "spec": world.model_dump(mode="json")})
-    return LogWorld(world, meaning.every, repairs.moments), repairs
-
-
-def _batches(pieces: Iterator[Episode], size: int = 64) -> Iterator[list[Episode]]:
-    while batch := list(itertools.islice(pieces, size)):
-        yield batch
-
-
-def _logged(spec: WorldSpec, seed: int, piece: Piece) -> Episode:
-    length = len(piece.actions)
-    return Episode(
-        world=spec.name,
-        spec_hash=spec.hash,
-        seed=seed,
-        source=LOGGED,
-        goal="",
-        observations=piece.observations,
-        actions=piece.actions,
-        rewards=piece.rewards,
-        terminated=False,
-        steps=(),
-        step_index=np.full(length, -1, np.int16),
-        origin=np.zeros(0, np.int16),
-        expert=np.full(length, -1, np.int8),
-        achieved=np.zeros(length, np.bool_),
-    )
+def keep_log(log: Log, moments: list[list[float]]) -> LogWorld:
+    """Keep a log as a world; the same id again replaces it."""
+    told = {"every": log.every, "moments": moments}
+    _keep(log.world.name, {"log": told, "spec": log.world.model_dump(mode="json")})
+    return LogWorld(log.world, log.every, moments)
 
 
 def _keep(id: str, kept: dict[str, Any]) -> None:

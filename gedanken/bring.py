@@ -209,40 +209,6 @@ def _said(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-@click.command(name="import")
-@click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--spec", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML: columns."
-)
-@click.option("--as", "id", metavar="NAME", help="What to call the world.  [default: the file's name]")
-@json_option
-def import_command(log: Path, spec: Path, id: str | None, as_json: bool) -> int:
-    """Make a world of LOG, a CSV or Parquet file: it can be learned and imagined in, but not acted in."""
-    from gedanken.agent.added import import_log
-    from gedanken.agent.loading import places
-    from gedanken.worldmodel.experience import ExperienceStore
-
-    with ExperienceStore(places().store) as store:
-        world, repairs = import_log(log, spec, store, id=id)
-        steps = sum(len(episode) for _, episode in store.episodes(spec_hash=world.spec.hash))
-    counts = {
-        "rows": repairs.rows,
-        "transitions": steps,
-        "duplicated_timestamps": repairs.duplicates,
-        "incomplete_rows": repairs.incomplete,
-        "gaps": repairs.gaps,
-    }
-    if as_json:
-        click.echo(json.dumps({"world": world.id, "variables": list(world.spec.vector.names)} | counts))
-        return REACHED
-    click.echo(f"{world.id} is a world now, of {repairs.rows:,} rows: {steps:,} transitions are stored")
-    click.echo(
-        f"{repairs.duplicates:,} duplicated timestamps (the last row counts), {repairs.incomplete:,} incomplete rows "
-        f"(left out), {repairs.gaps:,} gaps (another episode begins). Next: gedanken learn {world.id}"
-    )
-    return REACHED
-
-
 def _learn_to_plan(llm: str, name: str, values: dict[str, int]) -> int:
     from gedanken.upkeep import need_peft
 

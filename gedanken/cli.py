@@ -32,7 +32,8 @@ COMMANDS = {
     "report": ("gedanken.upkeep", "Write a page of charts and tables from runs."),
     "worlds": ("gedanken.bring", "List the worlds there are, or add one."),
     "learn": ("gedanken.bring", "Learn an added world by trying."),
-    "import": ("gedanken.bring", "Make a world of a log; it is never acted in."),
+    "import": ("gedanken.logged", "Make a world of a log; it is never acted in."),
+    "export": ("gedanken.logged", "Write what was lived through as a Minari dataset."),
     "models": ("gedanken.upkeep", "List the checkpoints and language models there are."),
     "doctor": ("gedanken.doctor", "Check that everything needed is here and sound."),
 }

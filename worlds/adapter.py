@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -29,6 +29,15 @@ class Exogenous(BaseModel):
         return self
 
 
+class OwnSkill(BaseModel):
+    """A name for a step, ``keep(angle, -0.1..0.1, for 100)``, and what the language model is told of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    means: str
+    doc: str = ""
+
+
 class Example(BaseModel):
     """A goal in words and a plan that meets it, one step a line, for the language model."""
 
@@ -48,6 +57,7 @@ class Adapter(BaseModel):
         actions: names of the actions or controls, in their order.
         expressions: numbers that are worked out from others, by name.
         exogenous: inputs of the world that no plan controls, by name.
+        skills: names for steps that plans may use, beside the objectives.
         told: names of numbers and expressions that scenes tell of, where all would be too many; plans may use all.
         examples: goals and plans for the language model.
         lasts: how long an action takes, ``30 min``; then goals may speak of time.
@@ -64,6 +74,7 @@ class Adapter(BaseModel):
     actions: tuple[str, ...] = ()
     expressions: dict[str, str] = {}
     exogenous: dict[str, Exogenous] = {}
+    skills: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], OwnSkill] = {}
     told: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     lasts: str | None = None

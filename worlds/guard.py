@@ -18,26 +18,27 @@ class Guard:
     """A thread of its own in which an environment is called, one call after the other.
 
     A call that takes longer than `limit` seconds is given up, and so is the environment: nothing can stop it, so its
-    thread is left to itself and does not keep the program alive. What it prints goes to stderr: stdout is for answers.
+    thread is left to itself and does not keep the program alive; `stuck` names the call. What it prints goes to stderr:
+    stdout is for answers.
     """
 
     def __init__(self, name: str, limit: float) -> None:
         self.name, self.limit = name, limit
         self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-        self._stuck: str | None = None
+        self.stuck: str | None = None
         threading.Thread(target=_serve, args=(self._calls, self._answers), daemon=True, name=name).start()
 
     def __call__(self, what: str, function: Callable[[], Result]) -> Result:
         """Call a function. Raises WorldError when it raises, or does not return in time."""
-        if self._stuck:
-            raise WorldError(f"{self.name} did not come back from {self._stuck}; make it anew")
+        if self.stuck:
+            raise WorldError(f"{self.name} did not come back from {self.stuck}; make it anew")
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 self._calls.put(function)
                 fine, answer = self._answers.get(timeout=self.limit)
         except queue.Empty:
-            self._stuck = what
+            self.stuck = what
             raise WorldError(f"{self.name}: {what} took more than {self.limit:g} s; it may hang") from None
         if not fine:
             raise WorldError(f"{self.name}: {what} failed with {type(answer).__name__}: {answer}") from answer
@@ -53,6 +54,6 @@ def _serve(calls: queue.SimpleQueue[Callable[[], Any] | None], answers: queue.Si
     while (call := calls.get()) is not None:
         try:
             answer = True, call()
-        except Exception as error:
+        except BaseException as error:  # who calls sys.exit() ends no more than this call
             answer = False, error
         answers.put(answer)

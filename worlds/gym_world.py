@@ -12,29 +12,22 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from gedanken.worlds.adapter import Adapter, said
+from gedanken.worlds.adapter import Adapter
 from gedanken.worlds.durations import in_actions, seconds, spans
 from gedanken.worlds.guard import Guard
-from gedanken.worlds.objectives import (
-    OBJECTIVES,
-    Avoid,
-    Objective,
-    objective_of,
-    outcome,
-    shortfall,
-    standing,
-)
+from gedanken.worlds.objectives import Avoid, Objective, objective_of, outcome, shortfall, standing
 from gedanken.worlds.protocol import Observation, WorldError
-from gedanken.worlds.spaces import actions_of, flat, native, variables_of
-from gedanken.worlds.spec import Axis, SpecError, Step, Variable, VectorField, WorldSpec
+from gedanken.worlds.spaces import actions_of, flat, native, spec_of, variables_of
+from gedanken.worlds.spec import SpecError, Step, VectorField, WorldSpec
 
 PROBES, ACTIONS = 5, 40
 """Episodes and most actions of each with which `check` tries an environment."""
 
 REPEATED = 10
 """Actions that have to lead to the same twice."""
+
+_NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 
 
 class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
@@ -47,7 +40,8 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.world, self.guard = world, Guard(world.id, world.adapter.limit)
         self.inner: gymnasium.Env[Any, Any] = _make(self.guard, world.adapter, render_mode, free)
         self.observation_space = spaces.Box(-np.inf, np.inf, (len(world.spec.vector.variables),))
-        self.action_space = self.inner.action_space
+        discrete = not world.spec.controls
+        self.action_space = spaces.Discrete(len(world.spec.actions)) if discrete else self.inner.action_space
         self.render_mode = render_mode
         self.values: Mapping[str, Any] = {}
         self.seen: NDArray[np.float32] | None = None
@@ -67,12 +61,14 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Take one action."""
-        taken = native(self.action_space, action)
+        taken = native(self.inner.action_space, action)
         answer = self.guard("step", lambda: self.inner.step(taken))
         raw, reward, terminated, truncated, info = _parts(self.world.id, "step", answer, 5)
-        if not np.isfinite(float(reward)):
-            raise WorldError(f"{self.world.id}: the reward is {reward}; it must be a finite number")
-        return self._see(raw, float(reward)), float(reward), bool(terminated), bool(truncated), info
+        paid, *over = (
+            _number(self.world.id, what, value)
+            for what, value in (("reward", reward), ("terminated", terminated), ("truncated", truncated))
+        )
+        return self._see(raw, paid), paid, bool(over[0]), bool(over[1]), info
 
     def _see(self, raw: Any, reward: float) -> NDArray[np.float32]:
         try:
@@ -80,7 +76,7 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
         except WorldError as error:
             raise WorldError(f"{self.world.id}: {error}") from error
         exogenous = self.world.adapter.exogenous.values()
-        numbers += [float(getattr(self.inner.unwrapped, e.attribute)) for e in exogenous]
+        numbers += [self._input(e.attribute) for e in exogenous]
         with np.errstate(over="ignore"):
             seen = np.array(numbers, np.float32)
         field = self.world.spec.vector
@@ -91,13 +87,18 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.values = field.values(seen.astype(np.float64), np.asarray(reward))
         return seen
 
+    def _input(self, attribute: str) -> float:
+        value = getattr(self.inner.unwrapped, attribute, None)
+        return float(value) if isinstance(value, _NUMBERS) else np.nan
+
     def render(self) -> Any:
         """Render as the environment does."""
         return self.guard("render", self.inner.render)
 
     def close(self) -> None:
-        """Release the environment."""
-        self.guard("close", self.inner.close)
+        """Release the environment; one that hangs is left to itself."""
+        if not self.guard.stuck:
+            self.guard("close", self.inner.close)
         self.guard.close()
 
 
@@ -144,7 +145,8 @@ class GymWorld:
         env = _make(guard, self.adapter, None, False)
         try:
             self.usual = {name: self._usual(env, name) for name in self.adapter.exogenous}
-            self.spec = _spec(self.id, self.adapter, env)
+            variables, actions = variables_of(env.observation_space), actions_of(env.action_space)
+            self.spec = spec_of(self.id, self.adapter, variables, actions)
         finally:
             guard("close", env.close)
             guard.close()
@@ -294,50 +296,15 @@ def _make(guard: Guard, adapter: Adapter, render_mode: str | None, free: bool) -
         raise
 
 
-def _spec(id: str, adapter: Adapter, env: gymnasium.Env[Any, Any]) -> WorldSpec:
-    variables, actions = variables_of(env.observation_space), actions_of(env.action_space)
-    for what, given, want in (
-        ("names", adapter.names, len(variables)),
-        ("units", adapter.units, len(variables)),
-        ("actions", adapter.actions, len(actions)),
-    ):
-        if given and len(given) != want:
-            raise SpecError(f"{id}: the adapter gives {len(given)} {what}, the environment has {want}")
-    names = adapter.names or tuple(variable.name for variable in variables)
-    units = adapter.units or ("",) * len(variables)
-    named = [
-        variable.model_copy(update={"name": name, "unit": unit})
-        for variable, name, unit in zip(variables, names, units, strict=True)
-    ]
-    named += [
-        Variable(name=name, unit=e.unit, low=e.low, high=e.high, exogenous=True)
-        for name, e in adapter.exogenous.items()
-    ]
-    if adapter.actions:
-        actions = (
-            adapter.actions
-            if isinstance(actions[0], str)
-            else tuple(
-                axis.model_copy(update={"name": name})
-                for axis, name in zip(actions, adapter.actions, strict=True)
-                if isinstance(axis, Axis)
-            )
-        )
-    try:
-        field = VectorField(name="state", variables=tuple(named), expressions=tuple(adapter.expressions.items()))
-    except ValidationError as error:
-        raise SpecError(f"{id}: {said(error)}") from error
-    exogenous = tuple(adapter.exogenous)
-    spec = WorldSpec(name=id, observation=field, actions=actions, attributes=(), skills=OBJECTIVES, exogenous=exogenous)
-    if unknown := [name for name in adapter.told if name not in field.names[:-1]]:
-        raise SpecError(f"{id}: told names {', '.join(unknown)}, which is shown by nobody")
-    for example in adapter.examples:
-        spec.parse_plan(example.plan)
-    return spec
-
-
 def _parts(id: str, what: str, answer: Any, want: int) -> tuple[Any, ...]:
     if not isinstance(answer, tuple) or len(answer) != want:
         got = f"{len(answer)} values" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
         raise WorldError(f"{id}: {what} returned {got}; Gymnasium's interface has {want}")
     return answer
+
+
+def _number(id: str, what: str, value: Any) -> float:
+    one = np.ravel(value)[0] if np.size(value) == 1 else None
+    if not isinstance(one, _NUMBERS) or not np.isfinite(one):
+        raise WorldError(f"{id}: {what} is {value!r:.40}; it must be a finite number")
+    return float(one)

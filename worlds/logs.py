@@ -11,7 +11,7 @@ import csv
 import importlib
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gedanken.worlds.adapter import Adapter, said
 from gedanken.worlds.durations import seconds
@@ -58,6 +58,12 @@ class Bounded(Column):
 
     low: float = Field(allow_inf_nan=False)
     high: float = Field(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Bounded:
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
+        return self
 
 
 class LogSpec(BaseModel):
@@ -130,11 +136,12 @@ def read_log_spec(path: Path) -> LogSpec:
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows that follow each other without a gap."""
+    """Moments that follow each other without a gap; `terminated` says that nothing can follow the last one."""
 
     observations: NDArray[np.float32]  # [T + 1, variables]
-    actions: NDArray[np.float32]  # [T, A]
+    actions: NDArray[np.integer[Any]] | NDArray[np.float32]  # [T], or [T, A] controls
     rewards: NDArray[np.float32]  # [T]
+    terminated: bool = False
 
 
 @dataclass
@@ -146,6 +153,21 @@ class Repairs:
     incomplete: int = 0
     gaps: int = 0
     moments: list[list[float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log that can be read, as often as need be, and the world that it tells of; an action lasts `every`."""
+
+    world: WorldSpec
+    every: str | None
+    read: Callable[[Repairs], Iterator[Piece]]
+
+
+def open_log(path: Path, spec: Path, id: str) -> Log:
+    """Read what columns mean; the log is read later. Raises SpecError."""
+    meaning = read_log_spec(spec)
+    return Log(meaning.world(id), meaning.every, lambda repairs: read_log(path, meaning, repairs))
 
 
 def read_log(path: Path, spec: LogSpec, repairs: Repairs) -> Iterator[Piece]:
@@ -183,7 +205,7 @@ def read_log(path: Path, spec: LogSpec, repairs: Repairs) -> Iterator[Piece]:
         if len(run) > LONGEST:
             yield from _piece(spec, run)
             run = run[-1:]
-        _remember(repairs, values[: len(spec.observe) + len(spec.exogenous)])
+        remember(repairs, values[: len(spec.observe) + len(spec.exogenous)])
     yield from _piece(spec, run)
 
 
@@ -196,7 +218,7 @@ def _piece(spec: LogSpec, run: list[list[float]]) -> Iterator[Piece]:
     yield Piece(table[:, :shown], table[:-1, shown : shown + controls], paid)
 
 
-def _remember(repairs: Repairs, shown: list[float]) -> None:
+def remember(repairs: Repairs, shown: list[float]) -> None:
     """Keep moments spread over the log in bounded memory; the last one is the last row's."""
     every = 1 << max(0, (repairs.rows // MOMENTS).bit_length())
     if repairs.moments and (repairs.rows - 1) % every:
@@ -281,6 +303,8 @@ def _parquet(path: Path, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
 def _complete(path: Path, wanted: list[str], there: Any) -> None:
     if missing := [name for name in dict.fromkeys(wanted) if name not in there]:
         raise SpecError(f"{path} has no column {', '.join(missing)}; it has {', '.join(there)}")
+    if twice := [name for name in dict.fromkeys(wanted) if list(there).count(name) > 1]:
+        raise SpecError(f"{path} has more than one column {', '.join(twice)}; give each a name of its own")
 
 
 class LogWorld(GymWorld):

@@ -1,19 +1,90 @@
-"""Gymnasium's spaces as named variables and actions, and values as flat arrays; what is not supported is named."""
+"""Gymnasium's spaces as named variables and actions, and values as flat arrays; what is not supported is named.
+
+With an adapter they are a world's spec.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from gedanken.worlds.adapter import Adapter, OwnSkill, said
+from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.protocol import WorldError
-from gedanken.worlds.spec import Axis, SpecError, Variable
+from gedanken.worlds.spec import Axis, Skill, SpecError, Variable, VectorField, WorldSpec
 
 MOST_VARIABLES = 256
 """Most numbers that a world may show."""
+
+MOST_CATEGORIES = 1024
+"""Most categories of all its variables together: networks see each as a number of its own."""
+
+MOST_ACTIONS = 256
+"""Most discrete actions; of several that are taken at once, most combinations."""
+
+Actions = tuple[str, ...] | tuple[Axis, ...]
+
+
+def spec_of(id: str, adapter: Adapter, variables: tuple[Variable, ...], actions: Actions) -> WorldSpec:
+    """Return the world of those variables and actions, named by an adapter, whose inputs come after them.
+
+    Raises SpecError for an adapter that does not fit.
+    """
+    for what, given, want in (
+        ("names", adapter.names, len(variables)),
+        ("units", adapter.units, len(variables)),
+        ("actions", adapter.actions, len(actions)),
+    ):
+        if given and len(given) != want:
+            raise SpecError(f"{id}: the adapter gives {len(given)} {what}, the environment has {want}")
+    names = adapter.names or tuple(variable.name for variable in variables)
+    units = adapter.units or ("",) * len(variables)
+    named = [
+        variable.model_copy(update={"name": name, "unit": unit})
+        for variable, name, unit in zip(variables, names, units, strict=True)
+    ]
+    named += [
+        Variable(name=name, unit=e.unit, low=e.low, high=e.high, exogenous=True)
+        for name, e in adapter.exogenous.items()
+    ]
+    if adapter.actions:
+        actions = (
+            adapter.actions
+            if isinstance(actions[0], str)
+            else tuple(
+                axis.model_copy(update={"name": name})
+                for axis, name in zip(actions, adapter.actions, strict=True)
+                if isinstance(axis, Axis)
+            )
+        )
+    try:
+        field = VectorField(name="state", variables=tuple(named), expressions=tuple(adapter.expressions.items()))
+    except ValidationError as error:
+        raise SpecError(f"{id}: {said(error)}") from error
+    exogenous = tuple(adapter.exogenous)
+    spec = WorldSpec(name=id, observation=field, actions=actions, attributes=(), skills=OBJECTIVES, exogenous=exogenous)
+    if unknown := [name for name in adapter.told if name not in field.names[:-1]]:
+        raise SpecError(f"{id}: told names {', '.join(unknown)}, which is shown by nobody")
+    spec = spec.model_copy(update={"skills": (*OBJECTIVES, *(_own(spec, *named) for named in adapter.skills.items()))})
+    for example in adapter.examples:
+        spec.parse_plan(example.plan)
+    return spec
+
+
+def _own(spec: WorldSpec, name: str, own: OwnSkill) -> Skill:
+    if name in (skill.name for skill in OBJECTIVES):
+        raise SpecError(f"{spec.name}: {name} is an objective already; give the skill another name")
+    try:
+        means = str(spec.parse_step(own.means))
+    except SpecError as error:
+        raise SpecError(f"{spec.name}: skill {name}: {error}") from error
+    return Skill(name=name, doc=own.doc or f"the same as {means}", means=means)
 
 
 def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable, ...]:
@@ -24,12 +95,14 @@ def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable,
     found = tuple(_variables(space, "" if isinstance(space, spaces.Dict) else name))
     if not 1 <= len(found) <= MOST_VARIABLES:
         raise SpecError(f"the observation holds {len(found):,} numbers; 1 to {MOST_VARIABLES} are supported")
+    if (categories := sum(variable.categories or 0 for variable in found)) > MOST_CATEGORIES:
+        raise SpecError(f"the observation holds {categories:,} categories; at most {MOST_CATEGORIES:,} are supported")
     return found
 
 
 def _variables(space: spaces.Space[Any], name: str) -> Iterator[Variable]:
     match space:
-        case spaces.Box() if len(space.shape) >= 3:
+        case spaces.Box() if len(space.shape) >= 3 and space.dtype == np.uint8:
             raise SpecError(f"{name} is an image, {space}; images are not supported yet, only numbers")
         case spaces.Box():
             for index in np.ndindex(space.shape):
@@ -78,7 +151,7 @@ def flat(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[float]
         return [number for i, (part, inner) in parts for number in flat(part, inner, f"{name}[{i}]")]
     try:
         numbers = np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise WorldError(f"{name}: {str(value):.80} is no number") from error
     if numbers.shape != space.shape:
         raise WorldError(f"{name}: the space's shape is {space.shape}, the value's is {numbers.shape}")
@@ -96,10 +169,11 @@ def _sizes(space: spaces.Space[Any]) -> NDArray[Any]:
     return np.asarray(space.nvec if isinstance(space, spaces.MultiDiscrete) else 2)
 
 
-def actions_of(space: spaces.Space[Any]) -> tuple[str, ...] | tuple[Axis, ...]:
-    """Name the actions of a Discrete space, or the controls of a bounded Box. Raises SpecError for any other."""
-    if isinstance(space, spaces.Discrete):
-        return tuple(f"action {number}" for number in range(int(space.n)))
+def actions_of(space: spaces.Space[Any]) -> Actions:
+    """Name the discrete actions of a space, every combination of those taken at once, or the controls of a bounded Box.
+
+    Raises SpecError for any other space.
+    """
     if isinstance(space, spaces.Box):
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()) or not space.low.size:
             raise SpecError(f"the actions are {space}, and without finite bounds they can't be searched; rescale them")
@@ -107,12 +181,50 @@ def actions_of(space: spaces.Space[Any]) -> tuple[str, ...] | tuple[Axis, ...]:
             Axis(name=_indexed("action", index), low=float(space.low[index]), high=float(space.high[index]))
             for index in np.ndindex(space.shape)
         )
-    raise SpecError(f"the actions are a {type(space).__name__} space; Discrete and bounded Box are supported")
+    sizes = _choices(space)
+    if sizes is None:
+        raise SpecError(
+            f"the actions are a {type(space).__name__} space; Discrete, MultiDiscrete, MultiBinary and bounded Box are "
+            "supported"
+        )
+    if not 1 <= (count := math.prod(sizes)) <= MOST_ACTIONS:
+        raise SpecError(f"the actions are {space}, {count:,} in all; 1 to {MOST_ACTIONS} are supported")
+    return tuple(f"action {'-'.join(map(str, choice))}" for choice in np.ndindex(*sizes))
+
+
+def _choices(space: spaces.Space[Any]) -> tuple[int, ...] | None:
+    """Return how many values each part of a discrete action has, None for what is no discrete action."""
+    match space:
+        case spaces.Discrete():
+            return (int(space.n),)
+        case spaces.MultiDiscrete():
+            return tuple(int(size) for size in space.nvec.ravel())
+        case spaces.MultiBinary():
+            return (2,) * math.prod(space.shape)
+    return None
 
 
 def native(space: spaces.Space[Any], action: Any) -> Any:
     """Return what the environment takes for a discrete action's number, or for controls ``[A]`` kept in bounds."""
+    if isinstance(space, spaces.Box):
+        return np.clip(np.asarray(action, np.float64).reshape(space.shape), space.low, space.high).astype(space.dtype)
     if isinstance(space, spaces.Discrete):
         return int(action) + int(space.start)
-    assert isinstance(space, spaces.Box)
-    return np.clip(np.asarray(action, np.float64).reshape(space.shape), space.low, space.high).astype(space.dtype)
+    parts = np.array(np.unravel_index(int(action), _choices(space) or ()), np.int64).reshape(space.shape or ())
+    return (parts + getattr(space, "start", 0)).astype(space.dtype)
+
+
+def coded(space: spaces.Space[Any], taken: Any) -> int | NDArray[np.float32]:
+    """Return the number of a discrete action that was taken, or its controls ``[A]``: the inverse of `native`.
+
+    Controls beyond a bound by no more than rounding are at the bound. Raises WorldError for what is no such action.
+    """
+    parts = np.array(flat(space, taken, "the action"))
+    if not isinstance(space, spaces.Box):
+        return int(np.ravel_multi_index(tuple(parts.astype(int)), _choices(space) or ()))
+    low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
+    near = 1e-6 * (high - low)
+    if not np.all((parts >= low - near) & (parts <= high + near)):  # nor is NaN within bounds
+        raise WorldError(f"the action is {str(taken):.80}, beyond its bounds in {str(space):.80}")
+    controls: NDArray[np.float32] = np.clip(parts, low, high).astype(np.float32)
+    return controls

@@ -162,11 +162,16 @@ class Slot(_Frozen):
 
 
 class Skill(_Frozen):
-    """A typed verb that a plan may use, with one line of documentation for the language model."""
+    """A typed verb that a plan may use, with one line of documentation for the language model.
+
+    With `means`, a step in other skills' words, it is a name for that step and takes no arguments: whoever reads a plan
+    gets what is meant, so nothing learned depends on it.
+    """
 
     name: str
     doc: str
     parameters: tuple[Parameter | Slot, ...] = ()
+    means: str = ""
 
     def signature(self) -> str:
         """Return the line that the language model reads, ``open(door): …``."""
@@ -214,8 +219,9 @@ class WorldSpec(_Frozen):
     @cached_property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
-        words: Any = {"skills": {"__all__": {"doc"}}, "observation": {"expressions", "bounds", "empty"}}
-        text = json.dumps(self.model_dump(exclude=words), sort_keys=True)
+        words: Any = {"skills": {"__all__": {"doc", "means"}}, "observation": {"expressions", "bounds", "empty"}}
+        own = self.model_copy(update={"skills": tuple(skill for skill in self.skills if not skill.means)})
+        text = json.dumps(own.model_dump(exclude=words), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -265,6 +271,8 @@ class WorldSpec(_Frozen):
         phrases = _arguments(rest[:-1]) if rest[:-1].strip() else []
         if len(phrases) != len(skill.parameters):
             raise SpecError(f"{skill.name} takes {len(skill.parameters)} argument(s), {text!r} has {len(phrases)}")
+        if skill.means:
+            return self.parse_step(skill.means)
         arguments = tuple(self._parse_argument(p, q) for p, q in zip(phrases, skill.parameters, strict=True))
         return Step(skill=skill.name, arguments=arguments)
 

@@ -1,5 +1,6 @@
 """Environments for tests: one of everything that is supported, and one for each thing that can go wrong."""
 
+import sys
 import time
 from typing import Any
 
@@ -65,7 +66,51 @@ class Written(Drift):
 
 
 class Many(Drift):
-    action_space = spaces.MultiDiscrete([2, 2])
+    action_space = spaces.MultiDiscrete([2, 3], start=[0, -1])
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        self.taken = action
+        return super().step(action)
+
+
+class Switches(Many):
+    action_space = spaces.MultiBinary(2)
+
+
+class Wordy(Drift):
+    action_space = spaces.Text(5)
+
+
+class Myriad(Drift):
+    action_space = spaces.MultiDiscrete([50, 50])
+
+
+class Crowded(Drift):
+    observation_space = spaces.Discrete(5000)
+
+
+class Listed(Drift):
+    observation_space = spaces.Tuple((spaces.Discrete(2), spaces.Sequence(spaces.Discrete(2))))
+
+
+class Linked(Drift):
+    observation_space = spaces.Dict({"parts": spaces.Graph(spaces.Discrete(2), None)})
+
+
+class Varied(Drift):
+    observation_space = spaces.OneOf((spaces.Discrete(2), spaces.Discrete(3)))
+
+
+class Undecided(Drift):
+    observation_space = None
+
+
+class Block(Drift):
+    observation_space = spaces.Box(-9, 9, (2, 2, 2))
+
+    def see(self) -> Any:
+        return np.full((2, 2, 2), 1.0)
 
 
 class Boundless(Drift):
@@ -129,6 +174,52 @@ class OldFashioned(Drift):
 class Unpaid(Drift):
     def step(self, action: Any) -> Any:
         return self.see(), float("inf"), False, False, {}
+
+
+class Unrewarded(Drift):
+    def step(self, action: Any) -> Any:
+        return self.see(), None, False, False, {}
+
+
+class Torn(Drift):
+    def step(self, action: Any) -> Any:
+        return self.see(), 0.0, np.array([True, False]), False, {}
+
+
+class Loses(Drift):
+    def see(self) -> Any:
+        return None
+
+
+class Exits(Drift):
+    def step(self, action: Any) -> Any:
+        sys.exit(3)
+
+
+class Late(Drift):
+    """Does well for longer than anybody tries it, and then one of the things that can go wrong."""
+
+    lived = 0
+
+    def __init__(self, does: str = "", **more: Any) -> None:
+        super().__init__(**more)
+        self.does = does
+
+    def step(self, action: Any) -> Any:
+        self.lived += 1
+        if self.lived > 260:
+            match self.does:
+                case "raises":
+                    raise ZeroDivisionError("the gearbox broke")
+                case "hangs":
+                    time.sleep(3600)
+                case "ends":
+                    return self.see(), 0.0, True, False, {}
+                case "turns":
+                    return np.zeros(3), 0.0, False, False, {}
+                case "drifts" | "flies":
+                    return np.array([np.nan if self.does == "drifts" else np.inf, 0]), 0.0, False, False, {}
+        return super().step(action)
 
 
 class Prints(Drift):

@@ -13,6 +13,7 @@ import strange
 from gedanken.worlds.adapter import Adapter, Exogenous, read_adapter
 from gedanken.worlds.gym_world import GymWorld, random_action
 from gedanken.worlds.protocol import DemonstratedWorld, World, WorldError
+from gedanken.worlds.spaces import coded, native
 from gedanken.worlds.spec import SpecError
 
 strange.register()
@@ -107,11 +108,31 @@ def test_an_adapter_names_and_works_out(tmp_path: Path) -> None:
         ),
         ({"exogenous": {"w": Exogenous(attribute="unwrapped", low=0, high=1)}}, "attribute 'unwrapped' is <"),
         ({"examples": ({"goal": "go", "plan": "fly(x)"},)}, "no skill 'fly'"),
+        ({"skills": {"rest": {"means": "keep(y, 0..1, for 9)"}}}, "skill rest: low..high: .*|skill rest: variable: "),
+        ({"skills": {"rest": {"means": "rest()"}}}, "skill rest: no skill 'rest'"),
+        ({"skills": {"keep": {"means": "avoid(obs[0] > 1)"}}}, "keep is an objective already; give the skill another"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused(adapter: dict[str, Any], advice: str) -> None:
     with pytest.raises(SpecError, match=advice):
         world("Drift", **adapter)
+
+
+def test_an_adapter_has_skills_of_its_own() -> None:
+    named = {"names": ("x", "v"), "expressions": {"energy": "v * v"}}
+    skills = {"rest": {"means": "keep(energy,  -1..0.01, for 9)", "doc": "lie still"}, "flee": {"means": "avoid(x>4)"}}
+    plain, drift = world("Drift", **named), world("Drift", **named, skills=skills)
+    assert drift.spec.hash == plain.spec.hash, "what was learned is of use still"
+    assert [skill.signature() for skill in drift.spec.skills[-2:]] == [
+        "rest(): lie still",
+        "flee(): the same as avoid(x > 4)",
+    ]
+    plan = drift.spec.parse_plan("flee()\nreach(x, 1 ± 0.1, within 50)\nrest()")
+    assert str(plan) == "avoid(x > 4)\nreach(x, 1 ± 0.1, within 50)\nkeep(energy, -1..0.01, for 9)"
+    assert plain.spec.parse_plan(str(plan)) == plan
+    assert 'rest_call: "rest("  ")"' in drift.spec.grammar() and "rest_call" not in plain.spec.grammar()
+    with pytest.raises(SpecError, match="rest takes 0 argument"):
+        drift.spec.parse_step("rest(x)")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +142,7 @@ def test_an_adapter_that_does_not_fit_is_refused(adapter: dict[str, Any], advice
         ("names = ['x']", "environment: Field required"),
         ("environment = 'A'\ncolour = 'red'", "colour: Extra inputs are not permitted"),
         ("environment = 'A'\nlimit = -1", "limit: "),
+        ("environment = 'A'\n[skills.'Go on']\nmeans = 'avoid(x > 1)'", "skills.Go on.*: String should match pattern"),
         ("environment = 'A'\n[exogenous.g]\nattribute = '__class__'\nlow = 0\nhigh = 1", "exogenous.g.attribute: "),
         ("environment = 'A'\n[exogenous.g]\nattribute = 'g'\nlow = 2\nhigh = 1", "low = 2 must be below high = 1"),
     ],
@@ -136,7 +158,13 @@ def test_an_adapter_file_is_checked(tmp_path: Path, text: str, advice: str) -> N
     [
         ("Image", "eye is an image, .*images are not supported yet"),
         ("Written", "note is a Text space, which is not supported"),
-        ("Many", "the actions are a MultiDiscrete space; Discrete and bounded Box are supported"),
+        ("Wordy", "the actions are a Text space; Discrete, MultiDiscrete, MultiBinary and bounded Box are supported"),
+        ("Myriad", r"the actions are MultiDiscrete.*, 2,500 in all; 1 to 256 are supported"),
+        ("Crowded", "the observation holds 5,000 categories; at most 1,024 are supported"),
+        ("Listed", r"obs\[1\] is a Sequence space, which is not supported"),
+        ("Linked", "parts is a Graph space, which is not supported"),
+        ("Varied", "obs is a OneOf space, which is not supported"),
+        ("Undecided", "obs is a NoneType space, which is not supported"),
         ("Boundless", "without finite bounds"),
         ("Huge", "holds 400 numbers; 1 to 256"),
     ],
@@ -159,12 +187,44 @@ def test_what_is_not_supported_is_refused_by_name(name: str, advice: str) -> Non
         ("Unseeded", "does not begin the same way twice with one seed"),
         ("Wears", "does not go on the same way twice with one seed"),
         ("OldFashioned", "step returned 4 values; Gymnasium's interface has 5"),
-        ("Unpaid", "the reward is inf"),
+        ("Unrewarded", "reward is None; it must be a finite number"),
+        ("Torn", r"terminated is array\(\[ True, False\]\); it must be a finite number"),
+        ("Exits", "step failed with SystemExit: 3"),
+        ("Loses", r"obs: None is no number|obs: the space's shape is \(2,\), the value's is \(\)"),
+        ("Unpaid", "reward is inf; it must be a finite number"),
     ],
 )
 def test_what_an_environment_does_wrong_is_said(name: str, advice: str) -> None:
     with pytest.raises(WorldError, match=advice):
         world(name).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "actions"), [("Many", ["0-0", "0-1", "0-2", "1-0", "1-1", "1-2"]), ("Switches", None)]
+)
+def test_actions_that_are_taken_at_once_are_one_action(name: str, actions: list[str] | None) -> None:
+    many = world(name)
+    assert many.spec.action_names == tuple(f"action {each}" for each in actions or ["0-0", "0-1", "1-0", "1-1"])
+    many.check()
+    env, inner = many.make(), gymnasium.make(f"Strange/{name}-v0").action_space
+    assert env.action_space == gymnasium.spaces.Discrete(len(many.spec.actions))
+    env.reset(seed=0)
+    for number in range(len(many.spec.actions)):
+        taken = native(inner, number)
+        assert inner.contains(taken) and coded(inner, taken) == number
+        env.step(number)
+    assert env.inner.unwrapped.taken.tolist() == taken.tolist()  # type: ignore[attr-defined]
+
+
+def test_numbers_in_a_block_are_numbers_and_no_image() -> None:
+    block = world("Block")
+    assert len(block.spec.vector.variables) == 8 and block.spec.vector.names[5] == "obs[1][0][1]"
+    block.check()
+
+
+def test_an_environment_that_hangs_is_named_when_it_is_tried() -> None:
+    with pytest.raises(WorldError, match="step took more than 0.2 s; it may hang"):
+        world("Hangs", limit=0.2).check()
 
 
 def test_an_environment_that_knows_of_no_pictures_is_a_world() -> None:

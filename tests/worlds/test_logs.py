@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from gedanken.agent.added import load_added
+from gedanken.agent.logged import import_log
 from gedanken.cli import ERROR, REACHED, run
+from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.logs import LONGEST, MOMENTS, LogSpec, LogWorld, Repairs, read_log, read_log_spec
 from gedanken.worlds.spec import SpecError
 
@@ -133,6 +135,15 @@ def test_missing_columns_are_named(tmp_path: Path, spec: LogSpec) -> None:
     path = written(tmp_path, [{"when": 0, "t_room": 1}])
     with pytest.raises(SpecError, match="has no column t_out, valve, cost; it has when, t_room"):
         list(read_log(path, spec, Repairs()))
+    path.write_text("when,t_room,valve,valve,t_out,cost\n0,1,0,0,0,0", encoding="utf-8")
+    with pytest.raises(SpecError, match="has more than one column valve; give each a name of its own"):
+        list(read_log(path, spec, Repairs()))
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(SpecError, match="has no column t_room"):
+        list(read_log(tmp_path / "empty.csv", spec, Repairs()))
+    (tmp_path / "bad.toml").write_text(SPEC.replace("high = 1", "high = 0"), encoding="utf-8")
+    with pytest.raises(SpecError, match="actions.0: .*low = 0 must be below high = 0"):
+        read_log_spec(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_text(SPEC.replace('every = "30 min"', ""), encoding="utf-8")
     with pytest.raises(SpecError, match="time and every belong together"):
         read_log_spec(tmp_path / "bad.toml")
@@ -147,6 +158,31 @@ def test_a_long_log_is_read_as_a_stream(tmp_path: Path, spec: LogSpec) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert steps == 5_999 and peak < 1.5e6 and len(repairs.moments) <= 2 * MOMENTS  # bytes; all rows at once are 4 MB
+
+
+def test_a_log_of_any_length_takes_the_same_memory_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gedanken.worlds.logs.LONGEST", 100)
+    (tmp_path / "spec.toml").write_text(SPEC, encoding="utf-8")
+    peaks = []
+    for count in (20_000, 40_000):  # 64 episodes of 100 are stored at a time
+        path = tmp_path / f"{count}.csv"
+        with path.open("w", encoding="utf-8") as file:
+            file.write("when,t_room,valve,t_out,cost\n")
+            file.writelines(f"{1800 * i},{20 + i % 7},{(i % 10) / 10},5,-1\n" for i in range(count))
+        tracemalloc.start()
+        with ExperienceStore(tmp_path / "experience.sqlite") as store:
+            world, repairs = import_log(path, tmp_path / "spec.toml", store)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            assert sum(len(e) for _, e in store.episodes(world=world.id)) == repairs.rows - 1 == count - 1
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_rows_that_never_follow_each_other_are_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC.replace("30 min", "1 min"), encoding="utf-8")
+    assert run(["import", str(written(tmp_path, rows(5))), "--spec", str(tmp_path / "spec.toml")]) == ERROR
+    assert "no two of its 5 rows follow each other" in (error := capsys.readouterr().err)
+    assert "is every = '1 min' the time from row to row?" in error and load_added("plant") is None
 
 
 def test_parquet_is_read_where_pyarrow_is_there(tmp_path: Path, spec: LogSpec) -> None:
