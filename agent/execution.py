@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from gedanken.agent.session import known_to
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import STANDSTILL
 from gedanken.worldmodel.protocol import Belief
+from gedanken.worldmodel.tried import Tried, states_of
 from gedanken.worlds.protocol import DemonstratedWorld, news_of
 from gedanken.worlds.spec import Plan
 
@@ -163,13 +164,14 @@ class _Run:
     def repeats(self) -> bool:
         return len(self.taken) < len(self.before)
 
-    def act(self, chances: np.ndarray) -> None:
-        """Take the next action that is to be repeated, or else draw one from probabilities [A]."""
+    def act(self, state: Hashable, chances: np.ndarray) -> None:
+        """Take the next action that is to be repeated, or else draw one from probabilities [A] in a state."""
         repeated = self.repeats
         if repeated:
             self.action = self.before[len(self.taken)]
         else:
-            self.action = int(self.rng.choice(len(chances), p=chances / chances.sum()))
+            self.action = int(self.rng.choice(len(chances), p=self.tried.chances(state, chances)))
+            self.tried.note(state, self.action)
         raw, reward, terminated, truncated, _ = self.env.step(self.action)
         seen, self.observation = self.observation, self.world.observation(raw)
         self.taken.append(self.action)
@@ -207,6 +209,7 @@ class _Run:
 
     def _watch(self) -> None:
         (self.watch,) = self.world.watch(self.env, [self.plan.steps[self.current]])
+        self.tried = Tried(len(self.world.spec.actions))
 
 
 def _lockstep(
@@ -225,11 +228,12 @@ def _lockstep(
             belief = model.begin_goal(model.observe(belief, actions, seen, first), first)
             belief = model.begin_step(belief, torch.tensor([run.spent == 0 for _, run in runs], device=device))
             chances = controller.act(belief, torch.tensor([run.code for _, run in runs], device=device)).exp()
+        states = states_of(model, belief, len(runs))
         share = (time.perf_counter() - began) / len(runs)
         fresh, keep = [False] * len(runs), [True] * len(runs)
         for row, (_, run) in enumerate(runs):
             began, repeats = time.perf_counter(), run.repeats
-            run.act(chances[row].double().cpu().numpy())
+            run.act(states[row], chances[row].double().cpu().numpy())
             run.seconds += 0.0 if repeats else share + time.perf_counter() - began
             if run.over:
                 if look and not run.ended:

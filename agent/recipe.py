@@ -29,6 +29,7 @@ from gedanken.agent.propose import Request, propose, propose_request
 from gedanken.agent.recipes import Correction, RecipeConfig
 from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, first_beliefs, situations
 from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.adapt import copied
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise, refuse_evaluation_seeds
@@ -84,11 +85,18 @@ def reproduce(
             with _timed(folder, f"train on, {number}"):
                 replay = _replay(store, spec, config, f"agent {number}" if correction.alone else None)
                 trained = _train(trained, replay, config, correction.steps, correction.rate, number, folder, say)
+            if number == config.mean_with:
+                kept = copied(trained)
+        if config.mean_with is not None:
+            to_mean(trained, kept)
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
     with _timed(folder, "critic"):
         critic = _critic(config, spec, make_world, encoder(), trained, first + 2 * BLOCK, folder, say)
     model: Any = trained.model
+    mean = (
+        f"; the mean of the weights after correction {config.mean_with} and after the last" if config.mean_with else ""
+    )
     lines = (folder / STAGES).read_text(encoding="utf-8").splitlines()
     steps = [config.steps, *(correction.steps for correction in config.corrections)]
     card = {
@@ -97,7 +105,12 @@ def reproduce(
             {"begins_from": f"the weights of {config.begins_from}, whose data count, too"} if config.begins_from else {}
         ),
         "training": f"{' + '.join(map(str, steps))} gradient steps of {math.prod(config.rows)} frames,"
-        f" seed {config.seed}",
+        f" seed {config.seed}"
+        + (
+            f"; the mean of the weights after correction {config.mean_with} and after the last"
+            if config.mean_with
+            else ""
+        ),
         "parameters": sum(p.numel() for module in (model, trained.controller) for p in module.parameters()),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "seconds": round(sum(json.loads(line)["seconds"] for line in lines)),
@@ -112,6 +125,14 @@ def reproduce(
     critic.save(path, {"pairs": pairs, "fit": critic.fit})
     say(f"checkpoint in {path}, after {card['seconds']} s")
     return path
+
+
+def to_mean(trained: Trained, other: Trained) -> None:
+    """Make the weights of a checkpoint the mean of its own and another one's; whole numbers stay as they are."""
+    for name, part in trained.parts.items():
+        theirs = other.parts[name].state_dict()
+        mine = part.state_dict()
+        part.load_state_dict({k: (v + theirs[k]) / 2 if v.is_floating_point() else v for k, v in mine.items()})
 
 
 @contextlib.contextmanager

@@ -169,6 +169,8 @@ class RecipeConfig(BaseModel):
         acting_patience: the same when the agent acts for real; the checkpoint's card says it.
         steps: gradient steps on them, each of `rows` × frames.
         corrections: rounds of correction that follow.
+        mean_with: the round after which weights are kept: what ships is the mean of these and the last (Wortsman et
+            al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022).
         heard: plans carried out to learn what goals mean; `epochs` over them.
         situations: plan sets carried out to calibrate the critic; `futures` rehearsed for each plan, `horizon` actions
             a step.
@@ -190,6 +192,7 @@ class RecipeConfig(BaseModel):
     rows: tuple[int, int] = (32, 64)
     steps: int = 800
     corrections: tuple[Correction, ...]
+    mean_with: int | None = None
     heard: int = 6_000
     epochs: int = 4
     situations: int = 210
@@ -266,6 +269,7 @@ def rooms(**changes: Any) -> RecipeConfig:
                 (_CARRYING, 4_000, 0.25, 0.3, 400, 800, True),
             )
         ),
+        "mean_with": 3,
         "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),
     }
     return RecipeConfig.model_validate(values | changes)

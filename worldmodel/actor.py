@@ -15,6 +15,7 @@ from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import Action
 from gedanken.worldmodel.protocol import Belief
 from gedanken.worldmodel.rehearse import Rehearsal, rehearse
+from gedanken.worldmodel.tried import Tried, states_of
 from gedanken.worlds.spec import Plan
 
 
@@ -102,14 +103,19 @@ class Cloned:
 
 
 class _ClonedPursuit:
+    """Does what the controller says, but what it did before in the same state less and less."""
+
     def __init__(self, controller: Controller, codes: Tensor) -> None:
         self.controller, self.codes = controller, codes
+        self.tried = Tried(len(controller.model.spec.actions))
 
     def decide(self, belief: Belief, generator: torch.Generator, *, greedy: bool) -> int:
-        chances = self.controller.act(belief, self.codes).exp()
-        if greedy:
-            return int(chances.argmax(1))
-        return int(torch.multinomial(chances.float(), 1, generator=generator))
+        [state] = states_of(self.controller.model, belief, 1)
+        said = self.controller.act(belief, self.codes).exp()[0]
+        chances = torch.from_numpy(self.tried.chances(state, said.double().cpu().numpy())).to(generator.device)
+        action = int(chances.argmax() if greedy else torch.multinomial(chances, 1, generator=generator))
+        self.tried.note(state, action)
+        return action
 
 
 def remaining(plans: Sequence[Plan], begins: Sequence[int]) -> list[Plan]:

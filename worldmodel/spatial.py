@@ -8,6 +8,7 @@ learned from observations alone; built in are only the rigid motions of a grid, 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -210,6 +211,11 @@ class SpatialModel(nn.Module):
     def same(self, belief: SpatialBelief, other: SpatialBelief) -> Tensor:
         """Tell in which rows [B] the supposed worlds around the agent and its hand are the same."""
         return (belief.world == other.world).all(1) & (belief.hand == other.hand)
+
+    def states(self, belief: SpatialBelief) -> list[Hashable]:
+        """Return a name for what each row's agent knows of the map, seen from where it is, and of its hand."""
+        maps = torch.cat([belief.seen, belief.hand[:, None]], 1).cpu().numpy()
+        return [row.tobytes() for row in maps]
 
     @torch.no_grad()
     def readout(self, belief: SpatialBelief) -> Readout:
