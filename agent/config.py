@@ -22,8 +22,8 @@ class LoopConfig(BaseModel):
 
     llm: str = Field(
         default="embedded:planner",
-        description="Language model: embedded:ADAPTER, embedded as it was published, openai:URL[#model], or"
-        " scripted:FILE.json.",
+        description="Language model: embedded:ADAPTER, embedded as it was published, openai:URL[#model], a MODEL"
+        " (OWNER/NAME on the hub, a folder, a GGUF file), vllm[:MODEL], or scripted:FILE.json; MODEL#ADAPTER adds one.",
     )
     checkpoint: str | None = Field(
         default=None,

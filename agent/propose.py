@@ -14,7 +14,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
 from gedanken.agent.llm.protocol import Completion, LanguageModel, PromptTooLong, Training, training_of
 from gedanken.agent.llm.relay import Settings
-from gedanken.prompts import STOP, baseline, render, shorter
+from gedanken.prompts import LONGEST_LINE, STOP, baseline, render, shorter
 from gedanken.worlds.spec import NONE, Plan, SpecError, WorldSpec
 
 MOST_ATTEMPTS = 3
@@ -135,6 +135,8 @@ def propose(
     training = training_of(llm)
     asking: dict[str, Any] = {"round": round, "known": known, "training": training, "may_decline": may_decline}
     told = scene
+    while len(told) > LONGEST_LINE:
+        told = shorter(told, goal)
     while True:
         request = propose_request(world, told, goal, config, attempts=attempts, **asking)
         try:

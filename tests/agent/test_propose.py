@@ -47,6 +47,14 @@ def test_what_does_not_fit_is_told_less_of_the_scene_and_always_the_whole_goal(
     assert "red key" in llm.asked[-1]  # of the attempts the last one stays
 
 
+def test_of_a_scene_without_end_what_bears_on_the_goal_stays() -> None:
+    scene = "You see" + ", a grey box left" * 500 + ", a red ball right. You carry a key."
+    llm = Narrow(10_000)
+    assert propose(WORLD, llm, scene, "go to the red ball", QUICK).shortened
+    [prompt] = llm.asked
+    assert "a red ball right. You carry a key.\nGoal: " in prompt
+
+
 def test_a_goal_that_does_not_fit_is_an_error_and_not_cut() -> None:
     llm = Narrow(10)
     with pytest.raises(PromptTooLong):

@@ -116,7 +116,7 @@ def test_every_prompt_has_a_golden_file_and_every_golden_file_is_sent() -> None:
 def test_a_scene_gets_shorter_by_what_does_not_bear_on_the_goal() -> None:
     scene = "You see a red ball ahead, a blue box left, a locked grey door right, a green key behind. You carry a key."
     once = shorter(scene, "go to the red ball")
-    assert once == "You see a red ball ahead, a locked grey door right,"
+    assert once == "You see a red ball ahead, You carry a key."
     twice = shorter(once, "go to the red ball")
     assert twice == "You see a red ball ahead," and shorter(twice, "go to the red ball") == shorter("", "x") == ""
 
