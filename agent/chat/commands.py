@@ -264,7 +264,7 @@ def approve(chat: Chat, rest: str) -> None:
 
 @command("llm", "[NAME]", offers=lambda chat: ("embedded:planner", "embedded", "openai:", "vllm", "scripted:"))
 def llm(chat: Chat, rest: str) -> None:
-    """Say which language model writes plans, or take another: embedded:planner, embedded, openai:URL, vllm, OWNER/NAME."""
+    """Say which language model writes plans, or take another: embedded:planner, openai:URL, vllm, OWNER/NAME."""
     if rest:
         with waiting(chat.console, f"Waking up {rest}"):
             model = chat.find_llm(rest)
