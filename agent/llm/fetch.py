@@ -157,7 +157,7 @@ def build(folder: Path, model: str, sources: Mapping[str, Source], tell: Progres
                 _log.info("No model from %s: %s", name, error)
                 reasons.append(f"{name}: {error}")
                 continue
-            _write_manifest(target, model, name)
+            _write_manifest(target, name, model)
             _put_in_place(target, folder, work)
             return
     raise ModelUnavailable(
@@ -272,11 +272,11 @@ def convert(source: Path, gguf: str, target: Path) -> None:
         tokenizer.save_pretrained(target)
 
 
-def _write_manifest(folder: Path, model: str, source: str) -> None:
+def _write_manifest(folder: Path, source: str, model: str = HUB_NAME) -> None:
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path != folder / "manifest.json"  # a hub's folder may have one of its own
     }
     text = json.dumps({"model": model, "source": source, "files": files}, indent=1)
     (folder / "manifest.json").write_text(text, encoding="utf-8")

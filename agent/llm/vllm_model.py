@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from gedanken.agent.llm.protocol import Completion, LLMError, PromptTooLong, Tra
 
 PLANNER = "planner"
 """The adapter that goes with the embedded model where none is named."""
+
+QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_NO_USAGE_STATS": "1"}
+"""Environment variables that are set for vLLM where nobody has: stdout is for answers, and nothing is sent anywhere."""
 
 _SHARE = {"gpu_memory_utilization": 0.5}  # vLLM would take nearly all, and the world model wants to be there, too
 
@@ -52,6 +56,8 @@ class VllmModel:
     @classmethod
     def from_folder(cls, folder: Path, *, adapter: Adapter | None = None, **settings: Any) -> VllmModel:
         """Start vLLM on a folder of weights; `settings` are those of `vllm.LLM`. Raises LLMError where it can't."""
+        for variable, value in QUIET.items():
+            os.environ.setdefault(variable, value)
         lora = {"enable_lora": True, "max_lora_rank": max(8, adapter.rank)} if adapter else {}
         asked = {"model": str(folder), "enable_prefix_caching": True, "seed": 0, **_SHARE, **lora, **settings}
         try:

@@ -14,7 +14,7 @@ from gedanken.agent import llm
 from gedanken.agent.llm import GrammarError, LanguageModel, LLMError, PromptTooLong
 from gedanken.agent.llm.adapter import SHIPPED, Adapter
 from gedanken.agent.llm.protocol import Training, training_of
-from gedanken.agent.llm.vllm_model import VllmModel
+from gedanken.agent.llm.vllm_model import QUIET, VllmModel
 
 
 class VLLMError(Exception):
@@ -100,6 +100,8 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         "vllm.lora.request": {"LoRARequest": LoRARequest},
         "vllm.exceptions": {"VLLMError": VLLMError},
     }
+    for variable in QUIET:
+        monkeypatch.setenv(variable, "as the user wants it")
     for name, values in parts.items():
         module = ModuleType(name)
         vars(module).update(values)
