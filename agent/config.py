@@ -22,8 +22,8 @@ class LoopConfig(BaseModel):
 
     llm: str = Field(
         default="embedded:planner",
-        description="Language model: embedded:ADAPTER, embedded as it was published, openai:URL[#model], or"
-        " scripted:FILE.json.",
+        description="Language model: embedded:ADAPTER, embedded as it was published, openai:URL[#model], a MODEL"
+        " (OWNER/NAME on the hub, a folder, a GGUF file), vllm[:MODEL], or scripted:FILE.json; MODEL#ADAPTER adds one.",
     )
     checkpoint: str | None = Field(
         default=None,
@@ -41,6 +41,12 @@ class LoopConfig(BaseModel):
         default=True, description="Hold the language model to plans that can be read; without, others are dropped."
     )
     max_tokens: int = Field(default=96, ge=8, le=1024, description="Most tokens of one plan.")
+    price_read: float | None = Field(
+        default=None, ge=0, description="Dollars for a million tokens that the language model reads."
+    )
+    price_written: float | None = Field(
+        default=None, ge=0, description="Dollars for a million tokens that the language model writes."
+    )
     samples: int = Field(default=16, ge=1, le=512, description="Futures imagined for each plan.")
     horizon: int = Field(
         default=40, ge=1, le=500, description="Most imagined actions for each step of a plan; a checkpoint has its own."
@@ -89,6 +95,12 @@ class LoopConfig(BaseModel):
         """Return a named set of values with changes; `debug` runs in seconds."""
         small: dict[str, object] = {"candidates": 3, "samples": 4, "horizon": 20, "rounds": 1, "learn_steps": 2}
         return cls.model_validate((small if name == "debug" else {}) | changes)
+
+    def dollars(self, read: int, written: int) -> float | None:
+        """Return what so many tokens cost, None where no price is set."""
+        if self.price_read is None and self.price_written is None:
+            return None
+        return (read * (self.price_read or 0.0) + written * (self.price_written or 0.0)) / 1e6
 
     def practised(self, card: Mapping[str, Any]) -> LoopConfig:
         """Return these values, and those that a checkpoint's card has of its own where nobody chose."""

@@ -52,6 +52,9 @@ class Candidate(_Event):
 class Proposed(_Event):
     """The language model wrote plans; `merged` were duplicates, `unreadable` broke the grammar.
 
+    It read `prompt_tokens` and wrote `tokens`, for as many `dollars` where a price is known, and was told less of the
+    scene where that was `shortened`, for want of room.
+
     With none of them where it `declined`: it believes most that no plan will do. Where it `holds` to plans that it was
     told of, these are too unlikely to be rehearsed.
     """
@@ -63,8 +66,10 @@ class Proposed(_Event):
     holds: bool = False
     merged: int
     unreadable: int
+    shortened: bool = False
     prompt_tokens: int
     tokens: int
+    dollars: float | None = None
     seconds: float
     model: str
 
@@ -235,7 +240,9 @@ class Outcome(_Event):
     round: int | None = None
     rounds: int = 0
     replans: int = 0
+    prompt_tokens: int = 0
     tokens: int = 0
+    dollars: float | None = None
     seconds: float = 0.0
     episode: int | None = None
     checkpoint: str | None = None

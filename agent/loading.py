@@ -14,6 +14,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.critic import Critic
 from gedanken.agent.graph import saver
 from gedanken.agent.journal import Journal
+from gedanken.agent.llm.fetch import model_folder
 from gedanken.agent.llm.protocol import Encoder
 from gedanken.agent.mind import Judge
 from gedanken.agent.objective_critic import Calibration, ObjectiveCritic
@@ -87,10 +88,11 @@ def load_judge(trained: Trained | TrainedDynamics, world: World, encoder: object
 
 
 def load_critic(path: Path | None, world: World, encoder: object) -> Judge:
-    """Load the critic beside a checkpoint; `encoder` reads its words, or the embedded model does."""
+    """Load the critic beside a checkpoint; `encoder` reads its words, or the embedded model where it is another one."""
     if path is None:
         raise CheckpointError("this world model was never saved, so it has no critic; pass one")
-    model = encoder if isinstance(encoder, Encoder) else language.load("embedded")
+    other = getattr(encoder, "folder", None) not in (None, model_folder())
+    model = encoder if isinstance(encoder, Encoder) and not other else language.load("embedded")
     if not isinstance(model, Encoder):
         raise CheckpointError("the embedded language model embeds no texts, and the critic needs that")
     return Critic.load(path, world.spec, model)

@@ -104,6 +104,7 @@ def propose(state: State, mind: Mind) -> State:
         first=first,
         candidates=[candidate.model_dump() for candidate in candidates],
         round=state["round"] + 1,
+        prompt_tokens=state.get("prompt_tokens", 0) + proposed.prompt_tokens,
         tokens=state["tokens"] + proposed.tokens,
     )
 
@@ -300,6 +301,8 @@ def _outcome(state: State, mind: Mind, status: Status, message: str) -> Outcome:
         round=chosen.round if chosen else None,
         rounds=state["round"],
         replans=state["replans"],
+        prompt_tokens=(read := state.get("prompt_tokens", 0)),
         tokens=state["tokens"],
+        dollars=mind.config.dollars(read, state["tokens"]),
         seconds=time.time() - state["began"],
     )

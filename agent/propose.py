@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
-from gedanken.agent.llm.protocol import Completion, LanguageModel, Training, training_of
+from gedanken.agent.llm.protocol import Completion, LanguageModel, PromptTooLong, Training, training_of
 from gedanken.agent.llm.relay import Settings
-from gedanken.prompts import STOP, baseline, render
+from gedanken.prompts import LONGEST_LINE, STOP, baseline, render, shorter
 from gedanken.worlds.spec import NONE, Plan, SpecError, WorldSpec
 
 MOST_ATTEMPTS = 3
@@ -129,21 +129,26 @@ def propose(
     """Ask for candidates other than the plans in `known`, and merge those that are the same plan.
 
     Those of a language model that was trained to plan come in the order of its belief in them; else the greedy one is
-    first. One that `may_decline` and believes most that no plan will do, proposes none.
+    first. One that `may_decline` and believes most that no plan will do, proposes none. Where the prompt is too long,
+    less and less of the scene is told, then fewer attempts; the goal is always whole. Raises LLMError.
     """
     training = training_of(llm)
-    request = propose_request(
-        world,
-        scene,
-        goal,
-        config,
-        round=round,
-        attempts=attempts,
-        known=known,
-        training=training,
-        may_decline=may_decline,
-    )
-    completions = request.send(llm)
+    asking: dict[str, Any] = {"round": round, "known": known, "training": training, "may_decline": may_decline}
+    told = scene
+    while len(told) > LONGEST_LINE:
+        told = shorter(told, goal)
+    while True:
+        request = propose_request(world, told, goal, config, attempts=attempts, **asking)
+        try:
+            completions = request.send(llm)
+            break
+        except PromptTooLong:
+            if told:
+                told = shorter(told, goal)
+            elif attempts:
+                attempts = attempts[1:]
+            else:
+                raise
     fresh: dict[str, Candidate] = {}
     merged = unreadable = 0
     for completion in completions:
@@ -162,14 +167,18 @@ def propose(
     if training and all(candidate.log_probability is not None for candidate in candidates):
         candidates.sort(key=lambda candidate: candidate.log_probability or 0.0, reverse=True)
     declined = bool(completions) and _is_none(_likeliest(completions))
+    read = completions[0].prompt_tokens if completions else 0
+    written = sum(completion.completion_tokens for completion in completions)
     return Proposed(
         round=round,
         candidates=[] if declined else candidates,
         declined=declined,
         merged=merged,
         unreadable=unreadable,
-        prompt_tokens=completions[0].prompt_tokens if completions else 0,
-        tokens=sum(completion.completion_tokens for completion in completions),
+        shortened=told != scene,
+        prompt_tokens=read,
+        tokens=written,
+        dollars=config.dollars(read, written),
         seconds=max((completion.seconds for completion in completions), default=0.0),
         model=llm.name,
     )

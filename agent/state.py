@@ -21,6 +21,7 @@ class State(TypedDict, total=False):
     round: int  # rounds of proposals so far, replanning included
     revisions: int  # rounds of revision since the last (re)planning
     replans: int
+    prompt_tokens: int
     tokens: int
     first: list[dict[str, Any]]  # candidates of the first round, which say what the goal is taken to mean
     candidates: list[dict[str, Any]]  # to rehearse next
@@ -43,6 +44,7 @@ def fresh(goal: str, *, execute: bool, began: float, given: str | None = None) -
         round=0,
         revisions=0,
         replans=0,
+        prompt_tokens=0,
         tokens=0,
         first=[],
         candidates=[],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["NO_GOAL", "STOP", "PromptError", "baseline", "facts", "render"]
+__all__ = ["LONGEST_LINE", "NO_GOAL", "STOP", "PromptError", "baseline", "facts", "render", "shorter"]
 
 STOP = ("done",)
 """The line that closes every example's plan: what comes after it is not part of a plan."""
@@ -18,8 +18,11 @@ STOP = ("done",)
 NO_GOAL = "do it"
 """A goal that says nothing, for baselines."""
 
-_LONGEST_LINE = 2000  # characters
+LONGEST_LINE = 2000
+"""Most characters of a line that something is told in."""
+
 _NOTABLE = re.compile(r"\b(locked|blocked|stuck|jammed|broken)\b")
+_HELD = re.compile(r"\b(carry|hold)\b")
 _WHERE = re.compile(r" (ahead|behind|left|right|in front of you|behind you|on your left|on your right)$")
 _WORD = re.compile(r"[a-z]+")
 _EMPTY = frozenset(["a", "an", "and", "the", "to", "you", "your", "it", "is", "of", "in", "on"])
@@ -76,17 +79,32 @@ def facts(scene: str, goal: str) -> list[str]:
 
     A small model is only distracted by the rest. It bears on the goal if it has a word in common with it.
     """
-    wanted = set(_WORD.findall(goal.lower())) - _EMPTY
     found = []
     for part in re.split(r"[.,;:]| and ", _line(scene)):
-        if (match := _NOTABLE.search(part)) and wanted & set(_WORD.findall(part.lower())):
+        if (match := _NOTABLE.search(part)) and _akin(part, goal):
             found.append(_WHERE.sub("", part[match.start() :].strip()))
     return list(dict.fromkeys(found))
 
 
+def shorter(scene: str, goal: str) -> str:
+    """Half of what a scene says, for a model that has no room for more; of a scene that says one thing, nothing.
+
+    What has most words in common with the goal stays longest, with what is carried and what bars a way.
+    """
+    parts = re.split(r"(?<=[.,;]) ", " ".join(scene.split()))
+    weights = [len(_akin(part, goal)) + bool(_NOTABLE.search(part)) + 2 * bool(_HELD.search(part)) for part in parts]
+    kept = sorted(range(len(parts)), key=lambda at: -weights[at])[: len(parts) // 2]
+    return " ".join(parts[at] for at in sorted(kept))
+
+
+def _akin(part: str, goal: str) -> set[str]:
+    """The words that a part of a scene has in common with the goal."""
+    return set(_WORD.findall(part.lower())) & set(_WORD.findall(goal.lower())) - _EMPTY
+
+
 def _line(text: str) -> str:
     """One line, so that no goal can look like another part of the prompt."""
-    return " ".join(str(text).split())[:_LONGEST_LINE]
+    return " ".join(str(text).split())[:LONGEST_LINE]
 
 
 def _tried(attempt: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,9 @@ from gedanken.worlds.expressions import Expression, ExpressionError, is_name, pa
 
 MAX_STEPS = 6
 """Most steps a plan may hold; the grammar and the parser both refuse more."""
+
+_WORDS = re.compile(r"[^\W_](?:[-'_\w ]*\w)?")
+_VERB = re.compile(r"[a-z][a-z0-9_]*")
 
 NONE = "none"
 """What a language model writes in place of a plan where none will do."""
@@ -146,6 +150,13 @@ class Attribute(_Frozen):
     optional: bool = True
     any_value: str | None = None
 
+    @model_validator(mode="after")
+    def _can_be_said(self) -> Attribute:
+        words = (*self.values, *([self.any_value] if self.any_value else []))
+        if bad := [word for word in words if not _WORDS.fullmatch(word)]:
+            raise ValueError(f"{', '.join(map(repr, bad))}: no plan can say that; words have letters, digits, - and '")
+        return self
+
 
 class Parameter(_Frozen):
     """One argument of a skill: attribute names in the order they are spoken, and per attribute the values allowed."""
@@ -172,6 +183,12 @@ class Skill(_Frozen):
     doc: str
     parameters: tuple[Parameter | Slot, ...] = ()
     means: str = ""
+
+    @model_validator(mode="after")
+    def _can_be_said(self) -> Skill:
+        if not _VERB.fullmatch(self.name):
+            raise ValueError(f"{self.name!r}: no plan can say that; a skill is named like go_to, in small letters")
+        return self
 
     def signature(self) -> str:
         """Return the line that the language model reads, ``open(door): …``."""

@@ -262,9 +262,9 @@ def approve(chat: Chat, rest: str) -> None:
     chat.console.print("I act without asking." if chat.yes else "I ask before I act.")
 
 
-@command("llm", "[NAME]", offers=lambda chat: ("embedded:planner", "embedded", "openai:", "scripted:"))
+@command("llm", "[NAME]", offers=lambda chat: ("embedded:planner", "embedded", "openai:", "vllm", "scripted:"))
 def llm(chat: Chat, rest: str) -> None:
-    """Say which language model writes plans, or take another: embedded:planner, embedded, openai:URL."""
+    """Say which language model writes plans, or take another: embedded:planner, openai:URL, vllm, OWNER/NAME."""
     if rest:
         with waiting(chat.console, f"Waking up {rest}"):
             model = chat.find_llm(rest)

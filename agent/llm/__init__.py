@@ -32,7 +32,9 @@ def load(name: str) -> LanguageModel:
     """Load a language model by name.
 
     `embedded` (fetched on first use), `embedded:ADAPTER` (a name or a folder), `openai:http://host:8000/v1` or
-    `openai:http://host:8000/v1#model`, or `scripted:answers.json`. An address alone is a server's. Raises `LLMError`.
+    `openai:http://host:8000/v1#model`, or `scripted:answers.json`. An address alone is a server's. Any other model for
+    this process is `MODEL` or `MODEL#ADAPTER`: a model's id on the hub, a folder, a GGUF file or its folder; and
+    `vllm:MODEL` runs it in vLLM, `vllm` alone the embedded model with the adapter that ships. Raises `LLMError`.
     """
     kind, _, rest = name.partition(":")
     if kind in ("http", "https"):
@@ -51,7 +53,16 @@ def load(name: str) -> LanguageModel:
         from gedanken.agent.llm.scripted import ScriptedModel
 
         return ScriptedModel.from_file(Path(rest))
+    if kind == "vllm":
+        from gedanken.agent.llm.vllm_model import load_vllm
+
+        return load_vllm(rest or None)
+
+    from gedanken.agent.llm.named import known, load_named
+
+    if known(name):
+        return load_named(name)
     raise LLMError(
-        f"{name!r} is no language model: use 'embedded', 'embedded:ADAPTER',"
-        " 'openai:http://…[#model]' or 'scripted:FILE.json'."
+        f"{name!r} is no language model: use 'embedded', 'embedded:ADAPTER', 'openai:http://…[#model]',"
+        " 'vllm[:MODEL[#ADAPTER]]', 'scripted:FILE.json', or a MODEL: an id on the hub (OWNER/NAME), or a folder here."
     )

@@ -40,6 +40,7 @@ class Adapter:
     training: Training
     base: str
     first_layer: int
+    rank: int
     scale: float
     card: dict[str, Any]
 
@@ -55,11 +56,12 @@ class Adapter:
             card = json.loads((path / CARD).read_text(encoding="utf-8"))
             config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
             found = int(card["format"])
-            scale = float(config["lora_alpha"]) / int(config["r"])
+            rank = int(config["r"])
+            scale = float(config["lora_alpha"]) / rank
             training = Training(
                 str(card["prompt"]), bool(card.get("declines", False)), bool(card.get("supposes", False))
             )
-            adapter = cls(path, training, str(card["base_sha256"]), int(card["first_layer"]), scale, card)
+            adapter = cls(path, training, str(card["base_sha256"]), int(card["first_layer"]), rank, scale, card)
         except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             raise AdapterError(
                 f"no usable adapter in {path} ({error!r}); train it again: gedanken train --planner"

@@ -23,10 +23,11 @@ from transformers.utils import logging as chatter
 
 from gedanken.agent.llm.adapter import Adapter
 from gedanken.agent.llm.decode import PrefixStore, Rows, hidden_states, output_layer, prepare
+from gedanken.agent.llm.dialogue import Frame, frame, without_thoughts
 from gedanken.agent.llm.grammar import Automaton, GrammarState, IntArray
 from gedanken.agent.llm.guide import Guide, Row
 from gedanken.agent.llm.packed import can_pack, pack
-from gedanken.agent.llm.protocol import Completion, ModelCorrupt, PromptTooLong, Training
+from gedanken.agent.llm.protocol import Completion, GrammarError, ModelCorrupt, PromptTooLong, Training
 from gedanken.agent.llm.search import Branch, Choice, Search, generator
 from gedanken.worldmodel.precision import fastest_dtype
 
@@ -40,9 +41,12 @@ class EmbeddedModel:
     Candidates are distinct: the greedy one first, the rest sampled without replacement, likeliest first. Text in
     prompts never becomes a control token. Calls from several threads are served one after another.
 
-    `guidance` is the weight of baselines (see `complete`). What is hardly ever said is given up, because the stragglers
-    of a batch cost as much as the rest of it: candidates `spread` nats less likely than the best finished one, and,
-    when half are finished, those that together have a probability below `rest`.
+    `chat` puts every prompt into the model's chat template, where it has one, as the user's message; `folder` is where
+    the weights came from. `guidance` is the weight of baselines (see `complete`).
+
+    What is hardly ever said is given up, because the stragglers of a batch cost as much as the rest of it: candidates
+    `spread` nats less likely than the best finished one, and, when half are finished, those that together have a
+    probability below `rest`.
     """
 
     def __init__(
@@ -55,8 +59,11 @@ class EmbeddedModel:
         spread: float = 5.0,
         rest: float = 0.03,
         adapter: Adapter | None = None,
+        chat: bool = False,
+        folder: Path | None = None,
     ) -> None:
         self.name = name
+        self.folder = folder
         self.adapter = adapter
         self.guidance = guidance
         self.spread = spread
@@ -65,8 +72,12 @@ class EmbeddedModel:
         self._model.requires_grad_(False)
         self._model.train(False)
         self._tokenizer = tokenizer
+        self._frame = frame(tokenizer) if chat else Frame()
         self._end = _end_ids(model, tokenizer)
-        self._grammar_tokenizer = from_tokenizer(tokenizer, n_vocab=model.config.vocab_size, eos_token=self._end)
+        try:
+            self._grammar_tokenizer = from_tokenizer(tokenizer, n_vocab=model.config.vocab_size, eos_token=self._end)
+        except ValueError as error:
+            raise GrammarError(f"the vocabulary of {name} can't be held to a grammar ({error}); serve it") from error
         self._automata: dict[str, Automaton] = {}
         self._guides: dict[tuple[object, ...], Guide] = {}
         self._lock = threading.Lock()
@@ -81,6 +92,7 @@ class EmbeddedModel:
         name: str | None = None,
         dtype: torch.dtype | None = None,
         adapter: Adapter | None = None,
+        chat: bool = False,
     ) -> EmbeddedModel:
         """Load weights (safetensors only) and tokenizer from `folder`; raises `ModelCorrupt` or `AdapterError`.
 
@@ -105,7 +117,7 @@ class EmbeddedModel:
         if packed:
             pack(model, keep=output_layer(model))
         name = f"{name or folder.name}+{adapter.name}" if adapter else name or folder.name
-        return cls(model, tokenizer, name=name, adapter=adapter)
+        return cls(model, tokenizer, name=name, adapter=adapter, chat=chat, folder=folder)
 
     @property
     def training(self) -> Training | None:
@@ -170,7 +182,7 @@ class EmbeddedModel:
         exclude: set[str],
     ) -> list[list[Completion]]:
         began = time.perf_counter()
-        encoded = [self._encode(prompt, max_tokens) for prompt in prompts]
+        encoded = [self._framed(prompt, max_tokens) for prompt in prompts]
         for search in searches:
             search.spare = len(exclude)
             search.unwanted = lambda tokens: self._said(tokens, stop).strip() in exclude
@@ -260,7 +272,7 @@ class EmbeddedModel:
     def _guide(self, baseline: str, automaton: Automaton, closing: IntArray, max_tokens: int) -> Guide:
         """The guide for a baseline, with what it learnt in former calls; a few are kept."""
         key = (baseline, automaton, *closing)
-        guide = self._guides.pop(key, None) or Guide(self._encode(baseline, max_tokens))
+        guide = self._guides.pop(key, None) or Guide(self._framed(baseline, max_tokens))
         self._guides[key] = guide
         if len(self._guides) > _KEPT:
             self._guides.pop(next(iter(self._guides)))
@@ -271,7 +283,7 @@ class EmbeddedModel:
     ) -> list[Completion]:
         texts: dict[str, Completion] = {}
         for branch in sorted(search.done, key=lambda b: (not b.greedy, -b.log_probability)):
-            text = self._said(branch.tokens, stop)
+            text = without_thoughts(self._said(branch.tokens, stop))
             completion = Completion(
                 text, branch.log_probability, prompt_tokens, len(branch.tokens), seconds, branch.truncated
             )
@@ -295,6 +307,9 @@ class EmbeddedModel:
                 self._automata.pop(next(iter(self._automata)))
             self._automata[grammar] = Automaton(grammar, self._grammar_tokenizer, self._end)
         return self._automata[grammar]
+
+    def _framed(self, prompt: str, room: int) -> list[int]:
+        return [*self._frame.before, *self._encode(prompt, room + len(self._frame)), *self._frame.after]
 
     def _encode(self, text: str, room: int) -> list[int]:
         tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)

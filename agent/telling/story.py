@@ -65,6 +65,7 @@ class Story(Teller):
     def _proposed(self, event: Proposed) -> None:
         merged = f", {event.merged} merged as duplicates" if event.merged else ""
         bad = f", {event.unreadable} unreadable" if event.unreadable else ""
+        bad += ", of a shortened scene" if event.shortened else ""
         shown = [] if event.holds else event.candidates
         plans = f"{len(shown)} plan{'s' * (len(shown) != 1)}"
         if event.declined or event.holds:
@@ -149,7 +150,9 @@ class Story(Teller):
         numbers = [f"{event.rounds} round{'s' * (event.rounds != 1)}"]
         numbers += [f"{event.replans} replanning{'s' * (event.replans != 1)}"] if event.replans else []
         numbers += [f"reward {event.reward:.2f}"] if event.reward else []
-        self._more(f"[dim]{', '.join(numbers)}, {event.tokens} tokens, {event.seconds:.1f} s[/]")
+        numbers += [f"{event.prompt_tokens:,} tokens read, {event.tokens:,} written"]
+        numbers += [f"${event.dollars:.4f}"] if event.dollars is not None else []
+        self._more(f"[dim]{', '.join(numbers)}, {event.seconds:.1f} s[/]")
 
     def _stored(self, event: Stored) -> None:
         self._say("Stores", f"episode {event.episode}, {_counted(event.steps)}")

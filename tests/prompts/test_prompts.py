@@ -1,11 +1,12 @@
 import json
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gedanken.prompts import NO_GOAL, STOP, PromptError, baseline, facts, render
+from gedanken.prompts import NO_GOAL, STOP, PromptError, baseline, facts, render, shorter
 
 EXAMPLES = [
     ("You see a red ball ahead. You carry nothing.", "go to the red ball", "go_to(red ball)"),
@@ -76,13 +77,48 @@ ATTEMPTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("file", "attempts"), [("plan.txt", None), ("plan_revised.txt", ATTEMPTS)], ids=["plan", "plan_revised"]
-)
-def test_a_trained_model_is_sent_exactly_this(file: str, attempts: Any) -> None:
-    asked = {"scene": SCENE, "goal": "open the\ngrey  door"} | ({"attempts": attempts} if attempts else {})
-    golden = Path(__file__).parent / "golden" / file
-    assert render("plan", **asked) == golden.read_text(encoding="utf-8")
+GOLDEN = Path(__file__).parent / "golden"
+LOCKED = {"scene": SCENE, "goal": "open the\ngrey  door"}
+INPUTS = {"inputs": ["fuel_price", "load"], "words": "what if fuel\nwere a fifth dearer"}
+SENT: dict[str, str] = {
+    "plan": render("plan", **LOCKED),
+    "plan_revised": render("plan", **LOCKED, attempts=ATTEMPTS),
+    "propose": render("propose", **values()),
+    "propose_noted": render("propose", **values(**LOCKED)),
+    "propose_baseline": baseline("propose", **values(**LOCKED)),
+    "revise": render("revise", **values(goal="open the door", scene=""), attempts=[("open(door)", "a locked door")]),
+    "revise_baseline": baseline("revise", **values(**LOCKED), attempts=ATTEMPTS),
+    "act": render(
+        "act",
+        actions=["turn left", "go forward"],
+        goal="go to\nthe ball",
+        moments=[("You see a ball left.", "turn left")],
+        scene="You see a ball ahead.",
+    ),
+    "whatif": render("whatif", **INPUTS, examples=[("twice the load", "load up 100 %")]),
+    "whatif_taught": render("whatif", **INPUTS, examples=[]),
+}
+"""What is sent to a language model, by the name of the golden file that says it."""
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_exactly_this_is_sent(name: str) -> None:
+    assert SENT[name] == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_every_prompt_has_a_golden_file_and_every_golden_file_is_sent() -> None:
+    files = resources.files("gedanken.prompts").iterdir()
+    prompts = {file.name.removesuffix(".jinja") for file in files if file.name.endswith(".jinja")}
+    assert prompts - {"parts"} == {name.partition("_")[0] for name in SENT}
+    assert {path.stem for path in GOLDEN.iterdir()} == set(SENT)
+
+
+def test_a_scene_gets_shorter_by_what_does_not_bear_on_the_goal() -> None:
+    scene = "You see a red ball ahead, a blue box left, a locked grey door right, a green key behind. You carry a key."
+    once = shorter(scene, "go to the red ball")
+    assert once == "You see a red ball ahead, You carry a key."
+    twice = shorter(once, "go to the red ball")
+    assert twice == "You see a red ball ahead," and shorter(twice, "go to the red ball") == shorter("", "x") == ""
 
 
 def test_facts_are_about_the_goal_and_say_no_place() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from gedanken.agent.llm.grammar import matches
 from gedanken.worlds.babyai import SPEC
-from gedanken.worlds.spec import MAX_STEPS, Parameter, Phrase, Plan, SpecError, Step, WorldSpec
+from gedanken.worlds.spec import MAX_STEPS, Attribute, Parameter, Phrase, Plan, Skill, SpecError, Step, WorldSpec
 
 
 def random_phrase(parameter: Parameter, rng: np.random.Generator) -> Phrase:
@@ -123,3 +123,15 @@ def test_the_hash_changes_with_what_a_model_depends_on_and_not_with_words() -> N
 def test_a_skill_says_how_it_is_called() -> None:
     assert SPEC.skill("put_next_to").signature().startswith("put_next_to(object, other): ")
     assert SPEC.max_arguments == 2
+
+
+@pytest.mark.parametrize("word", ['a "red" one', "red\nbox", "red, blue", "box)", "back\\slash", "", "-", " red"])
+def test_a_word_that_no_plan_can_say_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match="no plan can say that"):
+        Attribute(name="colour", values=("red", word))
+    with pytest.raises(ValueError, match="no plan can say that"):
+        Skill(name=f"go{word}!", doc="go")
+
+
+def test_words_of_other_languages_can_be_said() -> None:
+    assert Attribute(name="colour", values=("grün", "bleu-vert", "青", "in front of you")).values[0] == "grün"

