@@ -66,7 +66,7 @@ def reproduce(
     spec = make_world(config.suite[0]).spec
     (folder / "recipe.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     torch.manual_seed(config.seed)
-    untrained = _untrained(spec, config)
+    untrained, before = _untrained(spec, config), None
     with ExperienceStore(folder / "experience.sqlite") as store:
         first = FIRST_TRAINING_SEED + 4 * BLOCK * config.seed
         seeds, practice = range(first, first + config.episodes), config.practice()
@@ -86,9 +86,9 @@ def reproduce(
                 replay = _replay(store, spec, config, f"agent {number}" if correction.alone else None)
                 trained = _train(trained, replay, config, correction.steps, correction.rate, number, folder, say)
             if number == config.mean_with:
-                kept = copied(trained)
-        if config.mean_with is not None:
-            to_mean(trained, kept)
+                before = copied(trained)
+        if before is not None:
+            to_mean(trained, before)
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
     with _timed(folder, "critic"):
@@ -105,12 +105,7 @@ def reproduce(
             {"begins_from": f"the weights of {config.begins_from}, whose data count, too"} if config.begins_from else {}
         ),
         "training": f"{' + '.join(map(str, steps))} gradient steps of {math.prod(config.rows)} frames,"
-        f" seed {config.seed}"
-        + (
-            f"; the mean of the weights after correction {config.mean_with} and after the last"
-            if config.mean_with
-            else ""
-        ),
+        f" seed {config.seed}{mean}",
         "parameters": sum(p.numel() for module in (model, trained.controller) for p in module.parameters()),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "seconds": round(sum(json.loads(line)["seconds"] for line in lines)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,3 +106,38 @@ def test_evaluation_seeds_are_refused() -> None:
     critic = Critic.__new__(Critic)
     with pytest.raises(ValueError, match="training seeds start at"):
         calibrate(critic, None, BabyAIWorld, babyai(), range(5))  # type: ignore[arg-type]
+
+
+def test_a_round_on_its_own_episodes_and_the_mean_with_what_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last round learns from its own episodes alone; what ships lies between its weights and the ones before."""
+    seen: list[set[str]] = []
+    kept: list[dict[str, torch.Tensor]] = []
+    train = recipe._train
+
+    def watched(trained: Any, replay: Any, config: RecipeConfig, *rest: Any) -> Any:
+        seen.append(set(sources[: len(replay)]))
+        result = train(trained, replay, config, *rest)
+        kept.append({k: v.clone() for k, v in result.model.state_dict().items()})
+        return result
+
+    sources: list[str] = []
+    replay_of = recipe._replay
+
+    def told(store: ExperienceStore, spec: Any, config: RecipeConfig, source: str | None = None) -> Any:
+        sources[:] = [episode.source for _, episode in store.episodes() if source in (None, episode.source)]
+        return replay_of(store, spec, config, source)
+
+    monkeypatch.setattr(recipe, "_train", watched)
+    monkeypatch.setattr(recipe, "_replay", told)
+    first, second = debug().corrections
+    config = debug(corrections=(first, second.model_copy(update={"alone": True})), mean_with=1)
+    path = reproduce(config, BabyAIWorld, Letters, tmp_path, "tiny")
+    assert seen == [{EXPERT}, {EXPERT, "agent 1"}, {"agent 2"}]
+    trained = load(path, SPEC)
+    shipped: Any = trained.model
+    for name, value in shipped.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, (kept[1][name] + kept[2][name]) / 2, atol=2e-3), name
+    assert "the mean of the weights after correction 1" in trained.card["training"]
