@@ -163,8 +163,9 @@ def eval_command(
 ) -> int:
     """Measure the agent on SUITE, with 95 % intervals.
 
-    Suites: babyai-local (the default), babyai-levels, balrog-babyai, rehearsal, world-model, planner, loop-ablation,
-    control, number-model, whatif, speed, serve; or your own: SUITE.toml, SUITE.py or SUITE.py:Name (docs/evals.md).
+    Suites: babyai-local (the default), babyai-levels, balrog-babyai, rehearsal, world-model, planner, shift,
+    loop-ablation, control, number-model, whatif, speed, serve; or your own: SUITE.toml, SUITE.py or SUITE.py:Name
+    (docs/evals.md).
 
     Everything is kept in a folder of its own under runs/. --resume and --rerun take all that is left out from the run;
     --resume also does again what raised, and --rerun exits with 3 where the results are not the same. A sample that

@@ -14,7 +14,7 @@ from gedanken.agent.llm import LLMError, ServerError
 from gedanken.agent.llm.openai_compatible import ServerModel
 
 Manner = Callable[[socket.socket], None]
-JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+JSON = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n"
 
 
 def drips(line: socket.socket) -> None:
@@ -37,8 +37,8 @@ MANNERS: dict[str, tuple[Manner, str]] = {
     "cut chunk": (says(JSON, b'Transfer-Encoding: chunked\r\n\r\n40\r\n{"choices"'), "closed connection|incomplete"),
     "no HTTP": (says(b"\x00\x01\x02 hello\r\n\r\n"), "status line|illegal|disconnected"),
     "no JSON": (says(JSON, b"Content-Length: 6\r\n\r\n<html>"), "not JSON"),
-    "429": (says(b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n"), "status 429"),
-    "500": (says(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"), "status 500"),
+    "429": (says(b"HTTP/1.1 429 Slow Down\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), "status 429"),
+    "500": (says(b"HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), "status 500"),
 }
 
 
