@@ -34,20 +34,28 @@ def states_of(model: object, belief: Belief, rows: int) -> Sequence[Hashable]:
 
 
 class Tried:
-    """The actions taken in each state, while one step is pursued."""
+    """The actions taken in each state, while one step is pursued; those that changed nothing are not counted.
+
+    Who stands still before a locked door is to notice that, and not to wander off.
+    """
 
     def __init__(self, actions: int) -> None:
         self._taken: defaultdict[Hashable, NDArray[np.float64]] = defaultdict(lambda: np.zeros(actions))
+        self._last: tuple[Hashable, int] | None = None
 
     def chances(self, state: Hashable, chances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities [A] of actions in a state, of which the policy says `chances` [A]."""
+        """Return the probabilities [A] of actions in the present state, of which the policy says `chances` [A]."""
+        if self._last is not None and self._last[0] != state:
+            before, action = self._last
+            self._taken[before][action] += 1
+        self._last = None
         weighed = chances * np.exp(-AGAIN * self._taken[state])
         shares: NDArray[np.float64] = weighed / weighed.sum()
         return shares
 
     def note(self, state: Hashable, action: int) -> None:
-        """Remember that an action was taken."""
-        self._taken[state][action] += 1
+        """Remember that an action was taken; it counts if another state follows."""
+        self._last = state, action
 
 
 __all__ = ["AGAIN", "Tried", "states_of"]

@@ -13,9 +13,17 @@ def test_what_was_done_in_a_state_is_done_there_less_and_nowhere_else() -> None:
     assert np.allclose(tried.chances("here", said), said)
     for _ in range(3):
         tried.note("here", 0)
+        tried.chances("there", said)
     chances = tried.chances("here", said)
     assert np.isclose(chances.sum(), 1) and chances.argmax() == 1
     assert np.allclose(tried.chances("there", said), said)
+
+
+def test_standing_still_is_not_counted() -> None:
+    tried, said = Tried(2), np.array([0.9, 0.1])
+    for _ in range(5):
+        assert np.allclose(tried.chances("before a lock", said), said)
+        tried.note("before a lock", 0)
 
 
 def test_two_states_that_lead_to_each_other_are_left() -> None:
