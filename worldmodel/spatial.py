@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from gedanken.worldmodel.precision import exact
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
 from gedanken.worldmodel.spatial_config import SIZES, SpatialConfig
-from gedanken.worldmodel.spatial_grid import INVERSE, MOTIONS, Grid
-from gedanken.worldmodel.spatial_losses import Frames, losses
+from gedanken.worldmodel.spatial_frames import frames_of
+from gedanken.worldmodel.spatial_grid import MOTIONS, Grid
+from gedanken.worldmodel.spatial_losses import losses
 from gedanken.worldmodel.spatial_nets import (
     Acting,
     Change,
@@ -117,10 +118,10 @@ class SpatialModel(nn.Module):
     @torch.no_grad()
     def observe(self, belief: SpatialBelief, action: Tensor, observation: Tensor, is_first: Tensor) -> SpatialBelief:
         """Filter: judge by the view which motion happened, move the map, write the view into it."""
-        after, _, _ = self._filter(belief, action, self.grid.encode(observation), is_first)
+        after, _, _ = self.filter(belief, action, self.grid.encode(observation), is_first)
         return after
 
-    def _filter(
+    def filter(
         self, belief: SpatialBelief, action: Tensor, view: Tensor, is_first: Tensor
     ) -> tuple[SpatialBelief, Tensor, Tensor]:
         """Return the posterior, the moved map before the view is written, and the posterior over motions [B, M]."""
@@ -381,52 +382,10 @@ class SpatialModel(nn.Module):
 
     def loss(self, batch: Batch) -> tuple[dict[str, Tensor], SpatialBelief]:
         """Return the losses by name and the filtered beliefs of all frames, as they are before a goal begins there."""
-        frames = self._frames(batch)
+        frames = frames_of(self, batch)
         return losses(self, frames, batch), frames.belief
 
-    @torch.no_grad()
-    def _frames(self, batch: Batch) -> Frames:
-        """Filter all frames, and look back at them; in full precision, as when acting."""
-        with exact(batch.action.device.type):
-            return self._filtered(batch)
-
-    def _filtered(self, batch: Batch) -> Frames:
-        length = batch.action.shape[1]
-        belief = self.initial(len(batch.action))
-        befores, beliefs, moved, motions = [], [], [], []
-        view = self.grid.encode(batch.observation)
-        if self.training:
-            self._note_usual(view)
-        for t in range(length):
-            first = batch.is_first[:, t] if t else torch.ones_like(batch.is_first[:, 0])
-            befores.append(belief)
-            belief, there, posterior = self._filter(belief, batch.action[:, t], view[:, t], first)
-            beliefs.append(belief)
-            belief = self.begin_goal(belief, batch.goal_begins[:, t])
-            belief = self.begin_step(belief, batch.step_begins[:, t])
-            moved.append(there)
-            motions.append(posterior)
-        first = batch.is_first.clone()
-        first[:, 0] = True
-        hindsight = [beliefs[-1].seen]
-        backwards = torch.tensor(INVERSE, device=view.device)[torch.stack(motions).argmax(2)]  # [T, B]
-        for t in range(length - 1, 0, -1):
-            back = self.grid.move(hindsight[-1], backwards[t])
-            seen = beliefs[t - 1].seen
-            later = torch.where(first[:, t, None], self.grid.unknown, back)
-            hindsight.append(torch.where(seen == self.grid.unknown, later, seen))
-
-        def flat(parts: list[Tensor]) -> Tensor:
-            return torch.stack(parts, 1).flatten(0, 1)
-
-        def together(parts: list[SpatialBelief]) -> SpatialBelief:
-            return SpatialBelief(**{name: flat([getattr(p, name) for p in parts]) for name in vars(parts[0])})
-
-        return Frames(
-            together(beliefs), flat(moved), flat(hindsight[::-1]), flat(motions), together(befores), first.flatten()
-        )
-
-    def _note_usual(self, view: Tensor) -> None:
+    def note_usual(self, view: Tensor) -> None:
         """Move the codes' frequencies towards those in sight in a batch of views, the agent's own cell left out."""
         shown = torch.bincount(view.flatten(), minlength=self.grid.codes + 1)
         shown -= torch.bincount(view[..., self.grid.view_agent].flatten(), minlength=len(shown))

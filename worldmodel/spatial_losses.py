@@ -5,7 +5,6 @@ Targets are what was seen, before, now and later in the same episode; no gradien
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,21 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gedanken.worldmodel.protocol import Batch
+from gedanken.worldmodel.spatial_frames import Frames
 
 if TYPE_CHECKING:
-    from gedanken.worldmodel.spatial import SpatialBelief, SpatialModel
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Everything that filtering B·T frames yields for the losses, no gradients attached."""
-
-    belief: SpatialBelief
-    moved: Tensor  # [B·T, P·P] the map after the motion, before the new view is written
-    hindsight: Tensor  # [B·T, P·P] the map with what later frames showed
-    motion: Tensor  # [B·T, M] posterior over motions
-    before: SpatialBelief
-    first: Tensor  # [B·T]
+    from gedanken.worldmodel.spatial import SpatialModel
 
 
 def losses(model: SpatialModel, frames: Frames, batch: Batch) -> dict[str, Tensor]:

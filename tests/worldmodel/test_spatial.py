@@ -319,7 +319,7 @@ def test_views_tell_a_turn_from_a_slide_before_motions_are_learned(batch: Batch)
             raw, *_ = env.step(action)
             view = torch.from_numpy(raw["image"].transpose(1, 0, 2).copy())[None]
             codes = model.grid.encode(view)
-            belief, _, posterior = model._filter(belief, torch.tensor([action]), codes, torch.tensor([False]))
+            belief, _, posterior = model.filter(belief, torch.tensor([action]), codes, torch.tensor([False]))
             right += MOTIONS[int(posterior.argmax())][0] == (1 if action == LEFT else 3)
             total += 1
     assert right >= 0.9 * total, f"{right} of {total}"
