@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gedanken.worldmodel.precision import exact
 from gedanken.worldmodel.spatial_grid import FAR, LAID, MOTIONS, Grid
 from gedanken.worldmodel.spatial_nets import Codes
 
@@ -80,6 +81,31 @@ class Passage(nn.Module):
         if self.grid.bare is not None:
             cost = torch.minimum(cost, cost[-1] + LAID)
         return cost[which]
+
+    @torch.no_grad()
+    def ways(
+        self, seen: Tensor, hand: Tensor, step: Tensor, marks: Tensor, held: Tensor, bringing: bool
+    ) -> list[Tensor]:
+        """Return distances [B, arguments + 2, P·P] on maps [B, P·P]: to marked cells, what is unknown, and helpers.
+
+        If `bringing`, also those [B, 2, P·P] to where steps [B, G] lead and to what is unknown, with what is to be
+        brought there in the hand: what the first of two arguments speaks of, else a helper. An empty hand learns here
+        that the way which it is to come back is barred. `marks` and `held` tell whether arguments are meant by cells
+        [B, arguments, P·P] and by hands [B, arguments].
+        """
+        seen = seen.long()
+        shown = torch.bincount(seen.flatten()).nonzero().squeeze(1)
+        with exact(seen.device.type):
+            costs = self.costs(hand, shown)
+            unknown, helpers = seen == self.grid.unknown, self.helpers(seen, shown, costs)
+            ways = [distances(costs.gather(1, seen), torch.cat([marks, torch.stack([unknown, helpers], 1)], 1))]
+            if bringing:
+                two = (step[:, 1 + len(self.grid.spec.attributes) :] > 0).any(1)
+                there = torch.where(two[:, None], marks[:, -1], marks[:, 0])
+                found = torch.where(torch.where(two[:, None], marks[:, 0], helpers), seen, -1).amax(1)
+                costs = self.costs(torch.where((found < 0) | two & held[:, 0], hand, found), shown)
+                ways.append(distances(costs.gather(1, seen), torch.stack([there, unknown], 1)))
+        return ways
 
     @torch.no_grad()
     def helpers(self, seen: Tensor, shown: Tensor, costs: Tensor) -> Tensor:
