@@ -68,7 +68,8 @@ class Passage(nn.Module):
     def costs(self, hand: Tensor, shown: Tensor) -> Tensor:
         """Return what entering a cell costs with hands [n]: [n, V + 1] uint8, asked only for the codes shown [m].
 
-        What is in the hand may be put down, so no cell costs more than with an empty one and LAID besides.
+        What is in the hand may be put down, so no cell costs more than with an empty one and LAID besides. Nor does a
+        thing that can be taken cost less: what a full hand can do to a box is to open it, and then it is gone.
         """
         hands, which = torch.unique(hand, return_inverse=True)
         if self.grid.bare is not None:
@@ -79,6 +80,7 @@ class Passage(nn.Module):
         cost[:, shown] = torch.where(moves > SURE, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
         cost[:, self.grid.hidden] = HOPED
         if self.grid.bare is not None:
+            cost[self.grid.solid[hands].nonzero(), self._things(shown)] = FAR
             cost = torch.minimum(cost, cost[-1] + LAID)
         return cost[which]
 
@@ -117,14 +119,18 @@ class Passage(nn.Module):
         grid = self.grid
         present = torch.zeros(len(seen), grid.codes + 1, device=seen.device).scatter_(1, seen, 1.0)
         shut = present * grid.solid * (costs == FAR)
-        things = shown[grid.solid[shown]]
-        actions = torch.arange(self.actions, device=seen.device).repeat(len(things))
-        tries = self.takes(things.repeat_interleave(self.actions), actions)
-        things = things[tries.view(len(things), self.actions).amax(1) > 0]
+        things = self._things(shown)
         useful = torch.zeros_like(present, dtype=torch.bool)
         if len(things):
             useful[:, things] = shut @ (self.costs(things, shown) < FAR).float().t() > 0
         return useful.gather(1, seen)
+
+    def _things(self, shown: Tensor) -> Tensor:
+        """Return those of codes [m] that an empty hand can take."""
+        things = shown[self.grid.solid[shown]]
+        actions = torch.arange(self.actions, device=shown.device).repeat(len(things))
+        tries = self.takes(things.repeat_interleave(self.actions), actions).view(len(things), self.actions)
+        return things[tries.amax(1) > 0] if len(things) else things
 
     def loss(
         self, ahead: Tensor, hand: Tensor, action: Tensor, motion: Tensor, ahead_after: Tensor, hand_after: Tensor
