@@ -143,13 +143,21 @@ class Agent:
     def resume(
         self, goal: str, session: Session, *, on_event: Sink = _ignore, approve: Approver | None = None
     ) -> Outcome:
-        """Go on with a goal that was cut off, in a session rebuilt by `Session.replay`. Raises as `run`."""
+        """Go on with a goal that was cut off, in a session rebuilt by `Session.replay`. Raises as `run`.
+
+        One that was over, and only not noted as such, is not pursued a second time.
+        """
         mind = self._mind(session, on_event, approve)
         thread = self._thread(session)
         snapshot = self._graph.get_state({"configurable": {"thread_id": thread}}) if self._durable else None
         pending = snapshot.next[0] if snapshot and snapshot.next else None
         mind.cut_off = pending
         on_event(self._resumed(goal, session))
+        if snapshot and snapshot.values and not pending:
+            outcome = Outcome.model_validate(snapshot.values["outcome"])
+            on_event(outcome)
+            self._close_turn(mind, outcome)
+            return outcome
         state = None if pending and pending != "__start__" else fresh(goal, execute=True, began=time.time())
         return self._invoke(goal, mind, state, thread)
 
