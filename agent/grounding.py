@@ -80,9 +80,11 @@ def _helped(spec: WorldSpec, phrase: str, reader: Reader) -> list[str]:
     coloured = any((of := groups.get(word)) and of.channel and of.optional for word in before)
     if len(found) > 1 or coloured or all(word in groups for word in before):
         return found
-    said = reader(" ".join(words))
-    if said is None or not found:
-        return [said] if said else []
+    said = reader(" ".join([*before, *kinds[:1]]))
+    if said is None:
+        return found
+    if not found:
+        return [said]
     return [found[0].replace(kinds[0], said, 1)] if kinds[0] in said.split() else found
 
 
