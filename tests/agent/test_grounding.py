@@ -42,7 +42,7 @@ def named(words: str) -> str | None:
         "crimson sphere": "red ball",
         "azure door": "blue door",
         "crimson ball": "red ball",
-        "golden one": "key",
+        "golden opener": "key",
     }.get(words.removeprefix("bolted ").removeprefix("locked ").removesuffix(" behind you"))
 
 
@@ -53,7 +53,7 @@ def named(words: str) -> str | None:
         ("a crimson sphere and an azure door", ["red ball", "blue door"]),
         ("A crimson ball behind a locked azure door", ["red ball", "locked blue door"]),
         ("a crimson ball behind you", ["red ball behind you"]),
-        ("put me where a green box is, with a golden one", ["green box", "key"]),
+        ("put me where a green box is, with a golden opener", ["green box", "key"]),
         ("a dragon, a ball", ["ball"]),
         ("behind you a door", ["door"]),
         ("a scarlet ball", ["ball"]),
