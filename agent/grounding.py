@@ -80,11 +80,12 @@ def _helped(spec: WorldSpec, phrase: str, reader: Reader) -> list[str]:
     coloured = any((of := groups.get(word)) and of.channel and of.optional for word in before)
     if len(found) > 1 or coloured or all(word in groups for word in before):
         return found
-    said = reader(" ".join([*before, *kinds[:1]]))
+    states = [word for word in before if word in groups and groups[word] is None]
+    said = reader(" ".join([*(word for word in before if word not in states), *kinds[:1]]))
     if said is None:
         return found
     if not found:
-        return [said]
+        return [" ".join([*states, said])]
     return [found[0].replace(kinds[0], said, 1)] if kinds[0] in said.split() else found
 
 
