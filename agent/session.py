@@ -22,9 +22,10 @@ from gedanken.worldmodel.actor import Pursuit
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
 from gedanken.worldmodel.episode import AGENT, Action, Episode
 from gedanken.worldmodel.protocol import Belief, Dynamics
+from gedanken.worlds.fields import GridField, VectorField
 from gedanken.worlds.logs import LogWorld
 from gedanken.worlds.protocol import Observation, Watch, World
-from gedanken.worlds.spec import GridField, Plan, VectorField, WorldSpec
+from gedanken.worlds.spec import Plan, WorldSpec
 
 
 class SessionError(RuntimeError):

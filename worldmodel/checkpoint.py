@@ -24,7 +24,8 @@ from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.protocol import Batch, VectorDynamics, WorldModel
 from gedanken.worldmodel.tasks import practised_for
-from gedanken.worlds.spec import GridField, Plan, WorldSpec
+from gedanken.worlds.fields import GridField
+from gedanken.worlds.spec import Plan, WorldSpec
 
 if TYPE_CHECKING:
     from gedanken.worldmodel.objective_actor import ObjectiveActor

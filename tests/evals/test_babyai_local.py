@@ -15,7 +15,7 @@ from gedanken.evals.main import load_suite, run_suite
 from gedanken.evals.suite import Options, Parts, evaluation_seeds
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
-from gedanken.worlds.spec import Axis
+from gedanken.worlds.fields import Axis
 
 
 def test_evaluation_seeds_never_reach_the_training_seeds() -> None:

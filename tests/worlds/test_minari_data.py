@@ -13,10 +13,11 @@ from gedanken.agent.added import add_world, load_added
 from gedanken.cli import ERROR, REACHED, run
 from gedanken.worldmodel.checkpoint import home
 from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worlds.fields import Axis, Variable, VectorField
 from gedanken.worlds.logs import LogWorld, Piece, Repairs
 from gedanken.worlds.minari_data import open_dataset, write_dataset
 from gedanken.worlds.objectives import OBJECTIVES
-from gedanken.worlds.spec import Axis, SpecError, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import SpecError, WorldSpec
 
 needs_minari = pytest.mark.skipif(
     importlib.util.find_spec("minari") is None, reason="Minari is not installed (gedanken[minari])"
