@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gedanken.agent.config import LoopConfig
 from gedanken.agent.mind import Describe, Judge
 from gedanken.agent.readings import Reading
 from gedanken.agent.verdict import Verdict
@@ -67,7 +68,8 @@ def _with(arm: str, parts: Parts, task: str, seeds: Sequence[int], **changes: in
 def _learned(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
     """Learn from episodes on training seeds as `gedanken learn` does, and learn no more then."""
     pupil = learned(parts, task, SETTING, 0, LESSONS, True)
-    yield from loop(parts, task, seeds, arm=LEARNING, trained=pupil)
+    config = parts.config.model_copy(update=LoopConfig.own(pupil.card))
+    yield from loop(parts, task, seeds, arm=LEARNING, trained=pupil, config=config)
 
 
 BUILT: dict[str, Arm] = {
