@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -57,15 +57,15 @@ class Simulator:
 
     def imagine(self, belief: Simulated, action: Tensor) -> Simulated:
         """Take an action in each row [B] that has not ended."""
-        values, ends = belief.values.clone(), belief.continues.clone()
-        reward, env = torch.zeros_like(belief.reward), self._env
-        for row in torch.nonzero(belief.continues)[:, 0].tolist():
-            env.state = np.array(self._state(belief.values[row].tolist()))
+        values, ends, env = belief.values.numpy().copy(), belief.continues.numpy().copy(), self._env
+        rewards = np.zeros_like(ends)
+        states, actions = belief.values.tolist(), action.numpy() if self.spec.controls else action.tolist()
+        for row in np.flatnonzero(ends):
+            env.state = np.array(self._state(states[row]))
             env.steps_beyond_terminated = None  # CartPole's; the others know of no such thing
-            done = action[row].numpy() if self.spec.controls else int(action[row])
-            shown, paid, terminated, _, _ = env.step(done)
-            values[row], reward[row], ends[row] = torch.from_numpy(shown), float(paid), float(not terminated)
-        return replace(belief, values=values, reward=reward, continues=ends)
+            values[row], rewards[row], terminated, _, _ = env.step(actions[row])
+            ends[row] = not terminated
+        return Simulated(*map(torch.from_numpy, (values, rewards, ends)))
 
     def readout(self, belief: Simulated) -> Readout:
         """See `Dynamics`."""
