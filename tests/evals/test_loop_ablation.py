@@ -58,14 +58,8 @@ def parts(make_parts: Callable[..., Parts], llm: LanguageModel) -> Parts:
 
 def test_each_arm_has_one_part_more(parts: Parts, llm: Asked, tmp_path: Path) -> None:
     parts.config = parts.config.model_copy(update={"rounds": 1, "replans": 1})
-    answer = run_suite(
-        "loop-ablation",
-        limit=2,
-        tasks=[PUT_NEXT],
-        arms=[arm for arm in BUILT if arm != LEARNING],
-        runs=tmp_path,
-        parts=parts,
-    )
+    unlearned = [arm for arm in BUILT if arm != LEARNING]
+    answer = run_suite("loop-ablation", limit=2, tasks=[PUT_NEXT], arms=unlearned, runs=tmp_path, parts=parts)
     suite = load_suite("loop-ablation", [PUT_NEXT])
     from gedanken.evals.run_folder import RunFolder
 
