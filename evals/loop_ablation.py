@@ -120,9 +120,9 @@ class LoopAblation(EpisodeSuite):
     }
 
     def plays(self, task: str, arm: str) -> bool:
-        """Tell whether an arm plays a task: where actions do something else, learning is what can matter."""
+        """Tell whether an arm plays a task: where actions do something else, only learning matters, and no bot plays."""
         if task == SHIFTED:
-            return arm not in BUILT or arm in ("loop", LEARNING)
+            return arm in ("loop", LEARNING) or arm not in (*BUILT, "bot")
         return arm != LEARNING
 
     @property

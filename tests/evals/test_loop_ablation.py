@@ -93,9 +93,10 @@ def test_the_last_arm_plays_with_what_was_learned(parts: Parts, monkeypatch: pyt
 def test_where_only_learning_can_matter_only_it_is_tried() -> None:
     suite = LoopAblation()
     assert [arm for arm in BUILT if suite.plays(SHIFTED, arm)] == ["loop", LEARNING]
+    assert not suite.plays(SHIFTED, "bot"), "it raises there"
     assert not suite.plays(LEVELS[1], LEARNING) and suite.plays(LEVELS[1], "+revision")
     options = Options(3, 0, suite.arms)
-    assert suite.count(options) == len(keys(suite, options)) == 3 * (3 * 11 + 7)
+    assert suite.count(options) == len(keys(suite, options)) == 3 * (3 * 11 + 6)
     [weights] = suite.weights(options)
     assert weights.parent.name == "shift-BabyAI-GoToLocal-v0-swapped-turns-0-50"
     assert suite.weights(replace(options, arms=("loop",))) == []
