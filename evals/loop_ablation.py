@@ -120,7 +120,7 @@ class LoopAblation(EpisodeSuite):
     }
 
     def plays(self, task: str, arm: str) -> bool:
-        """Tell whether an arm plays a task: where actions do something else, only learning matters, and no bot plays."""
+        """Tell whether an arm plays a task: where actions do something else only learning matters, and no bot plays."""
         if task == SHIFTED:
             return arm in ("loop", LEARNING) or arm not in (*BUILT, "bot")
         return arm != LEARNING

@@ -10,7 +10,7 @@ import torch
 
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.llm.scripted import ScriptedModel
-from gedanken.evals import loop_ablation
+from gedanken.evals import figures, loop_ablation
 from gedanken.evals.loop_ablation import (
     BUILT,
     LEARNING,
@@ -167,3 +167,13 @@ def test_rehearsal_alone_judges_no_meaning(parts: Parts) -> None:
     rehearsal: Any = SimpleNamespace(plans=[plan], success=torch.tensor([[True, True, False, False]]))
     (verdict,) = Unjudged(Says()).judge("pick up the key", rehearsal)
     assert (verdict.success, verdict.satisfies) == (0.5, None)
+
+
+def test_the_chart_of_all_levels_leaves_out_who_does_not_play_them_all() -> None:
+    samples = [
+        {"task": task, "seed": 0, "arm": arm, "success": True, "steps": 1, "goal": "g"}
+        for task, arm in ((LEVELS[1], "loop"), (SHIFTED, "loop"), (SHIFTED, LEARNING))
+    ]
+    suite = LoopAblation()
+    together = next(figures._success(suite.summarise(samples)))
+    assert ">loop<" in together.chart and f">{LEARNING}<" not in together.chart
