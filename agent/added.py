@@ -19,6 +19,7 @@ from gedanken.worldmodel.checkpoint import TrainedDynamics, home
 from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.fit import startling
+from gedanken.worldmodel.learn import seen_seeds
 from gedanken.worldmodel.trying import IMAGINED, Apprentice
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
@@ -87,6 +88,7 @@ def keep_learned(
         "horizon": IMAGINED,
         "surprise": startling(cast(EnsembleModel, apprentice.model), lived),
         "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
+        "seen": seen_seeds({}, lived),
     }
     trained = TrainedDynamics(apprentice.model, path.name, path, {**told, **card}, apprentice.policies)
     checkpoint.save(trained, path)

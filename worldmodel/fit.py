@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.adapt import SURPRISE
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.ensemble import EnsembleModel
@@ -22,9 +23,6 @@ from gedanken.worldmodel.train import TrainConfig, train
 
 CLIP = 1000.0
 """Largest norm of the gradient: a sharp likelihood's is near a hundred; cut at 1, the ends of episodes go unlearnt."""
-
-SURPRISE = 120.0
-"""Nats of surprise in one action that are never called startling."""
 
 ROWS = 4096
 """Transitions that are looked at together."""
