@@ -108,6 +108,27 @@ def test_what_would_open_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not helpers[2].any(), "nor where the key is in hand"
 
 
+def test_a_full_hand_has_no_way_through_what_could_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box that is opened is gone: it has to be carried away, whatever else would clear its cell."""
+    model = SpatialModel(SPEC, WIDE)
+    passage = model.passage
+    assert passage is not None
+    kinds, colours, _ = (channel.categories for channel in SPEC.grid.channels)
+    empty, ball, box, door = (
+        int(model.grid.encode(torch.tensor([[[[kinds.index(kind), 0, state]]]])))
+        for kind, state in (("empty", 0), ("ball", 0), ("box", 0), ("door", 1))
+    )
+
+    def promises(ahead: torch.Tensor, hand: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.where(ahead == empty, 9.0, -9.0), torch.where(ahead == empty, -9.0, 9.0)], 1)
+
+    monkeypatch.setattr(passage, "promises", promises)
+    monkeypatch.setattr(passage, "takes", lambda ahead, action: torch.where(ahead == box, 1.0, -1.0))
+    bare, full = passage.costs(torch.tensor([empty, ball]), torch.tensor([empty, box, door]))
+    assert bare[[empty, box, door]].tolist() == [1, CLEARED, CLEARED]
+    assert full[[empty, box, door]].tolist() == [1, CLEARED + LAID, CLEARED]
+
+
 def test_an_empty_hand_learns_that_what_it_is_to_bring_would_not_get_there(monkeypatch: pytest.MonkeyPatch) -> None:
     model = SpatialModel(SPEC, WIDE)
     grid, passage = model.grid, model.passage
