@@ -17,7 +17,7 @@ from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.protocol import Belief
 from gedanken.worldmodel.tried import Tried, states_of
 
-SAMPLES, HORIZON = 16, 48
+SAMPLES, HORIZON = 32, 48
 """Futures that are imagined at a time, and the most actions of each."""
 
 PAUSE = 16

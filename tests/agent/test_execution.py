@@ -36,6 +36,12 @@ def test_lockstep_is_the_same_as_one_at_a_time(controller: Controller) -> None:
     assert many != execute_many(BabyAIWorld, jobs, controller, seed=4, batch=64, patience=10)
 
 
+@pytest.fixture(autouse=True)
+def _no_foresight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it is laid down what is done; whoever comes back to where it was does not look ahead."""
+    monkeypatch.setattr("gedanken.worldmodel.foresight.foresee", lambda *_: {})
+
+
 class Told:
     """A controller that presses what it is told to, in turn."""
 
