@@ -66,7 +66,7 @@ def reproduce(
     spec = make_world(config.suite[0]).spec
     (folder / "recipe.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     torch.manual_seed(config.seed)
-    untrained, before = _untrained(spec, config), None
+    untrained = _untrained(spec, config)
     with ExperienceStore(folder / "experience.sqlite") as store:
         first = FIRST_TRAINING_SEED + 4 * BLOCK * config.seed
         seeds, practice = range(first, first + config.episodes), config.practice()
@@ -76,6 +76,8 @@ def reproduce(
         with _timed(folder, "train"):
             replay = _replay(store, spec, config)
             trained = _train(untrained, replay, config, config.steps, 1e-3, 0, folder, say)
+        means = {correction.mean_with for correction in config.corrections}
+        after: dict[int, Trained] = {}
         for number, correction in enumerate(config.corrections, 1):
             seeds = range(first + number * BLOCK // 4, first + number * BLOCK // 4 + correction.episodes)
             practice = correction.practice()
@@ -85,17 +87,19 @@ def reproduce(
             with _timed(folder, f"train on, {number}"):
                 replay = _replay(store, spec, config, f"agent {number}" if correction.alone else None)
                 trained = _train(trained, replay, config, correction.steps, correction.rate, number, folder, say)
-            if number == config.mean_with:
-                before = copied(trained)
-        if before is not None:
-            to_mean(trained, before)
+            if correction.mean_with is not None:
+                to_mean(trained, after[correction.mean_with])
+            if number in means:
+                after[number] = copied(trained)
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
     with _timed(folder, "critic"):
         critic = _critic(config, spec, make_world, encoder(), trained, first + 2 * BLOCK, folder, say)
     model: Any = trained.model
-    mean = (
-        f"; the mean of the weights after correction {config.mean_with} and after the last" if config.mean_with else ""
+    mean = "".join(
+        f"; correction {number} ends with the mean of its weights and those after correction {correction.mean_with}"
+        for number, correction in enumerate(config.corrections, 1)
+        if correction.mean_with
     )
     lines = (folder / STAGES).read_text(encoding="utf-8").splitlines()
     steps = [config.steps, *(correction.steps for correction in config.corrections)]

@@ -124,6 +124,35 @@ _CARRYING: dict[str, float] = {
     "BALROG-putnext": 0.5,
 }
 
+_CROWDED: dict[str, float] = {
+    "MiniBossLevel": 30,
+    "BossLevel": 9,
+    "SynthSeq": 8,
+    "BossLevelNoUnlock": 7,
+    "Synth": 7,
+    "SynthLoc": 7,
+    "GoToImpUnlock": 6,
+    "Unlock": 6,
+    "BlockedUnlockPickup": 4,
+    "KeyCorridor": 4,
+    "UnlockToUnlock": 4,
+    "GoToSeq": 3,
+    "PutNextLocal": 3,
+    "PutNextS7N4": 3,
+    "UnblockPickup": 3,
+    "GoTo": 2,
+    "Pickup": 2,
+    "UnlockLocalDist": 2,
+    "GoToLocal": 1,
+    "Open": 1,
+    "PickupLoc": 1,
+    "GoToRedBall": 0.5,
+    "GoToRedBallGrey": 0.5,
+    "BALROG-open": 0.5,
+    "BALROG-pick_up_seq_go_to": 0.5,
+    "BALROG-putnext": 0.5,
+}
+
 _LOCAL = ("GoToObj", "GoToLocal", "PickupLoc", "PickupDist", "OpenDoor", "PutNextLocal", "UnlockLocalDist")
 _SUITE = tuple(f"BabyAI-{name}-v0" for name in _LOCAL)
 
@@ -140,6 +169,8 @@ class Correction(BaseModel):
         episodes: how many; `missions`, `jostled`, `hindered` and `patience` are those of `Practice`.
         steps, rate: gradient steps that follow, and their peak learning rate.
         alone: they are taken on this round's episodes only.
+        mean_with: an earlier round: this one ends with the mean of its weights and those after that one (Wortsman et
+            al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022).
     """
 
     levels: tuple[tuple[str, float], ...]
@@ -151,6 +182,7 @@ class Correction(BaseModel):
     steps: int
     rate: float
     alone: bool = False
+    mean_with: int | None = None
 
     def practice(self) -> Practice:
         """Return how the episodes are made."""
@@ -169,8 +201,6 @@ class RecipeConfig(BaseModel):
         acting_patience: the same when the agent acts for real; the checkpoint's card says it.
         steps: gradient steps on them, each of `rows` × frames.
         corrections: rounds of correction that follow.
-        mean_with: the round after which weights are kept: what ships is the mean of these and the last (Wortsman et
-            al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022).
         heard: plans carried out to learn what goals mean; `epochs` over them.
         situations: plan sets carried out to calibrate the critic; `futures` rehearsed for each plan, `horizon` actions
             a step.
@@ -192,7 +222,6 @@ class RecipeConfig(BaseModel):
     rows: tuple[int, int] = (32, 64)
     steps: int = 800
     corrections: tuple[Correction, ...]
-    mean_with: int | None = None
     heard: int = 6_000
     epochs: int = 4
     situations: int = 210
@@ -259,17 +288,18 @@ def rooms(**changes: Any) -> RecipeConfig:
                 patience=patience,
                 steps=steps,
                 rate=1e-3,
-                alone=alone,
+                alone=levels in (_CARRYING, _CROWDED),
+                mean_with=mean_with,
             )
-            for levels, episodes, jostled, hindered, patience, steps, alone in (
-                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.3, 0.2, 250, 400, False),
-                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.15, 0.2, 250, 400, False),
-                (_HARD, 3_000, 0.1, 0.2, 400, 1_000, False),
-                (_CARRYING, 2_750, 0.25, 0.3, 400, 500, True),
-                (_CARRYING, 4_000, 0.25, 0.3, 400, 800, True),
+            for levels, episodes, jostled, hindered, patience, steps, mean_with in (
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.3, 0.2, 250, 400, None),
+                ({**_MANY_ROOMS, **_LOCKED}, 2_000, 0.15, 0.2, 250, 400, None),
+                (_HARD, 3_000, 0.1, 0.2, 400, 1_000, None),
+                (_CARRYING, 2_750, 0.25, 0.3, 400, 500, None),
+                (_CARRYING, 4_000, 0.25, 0.3, 400, 800, 3),
+                (_CROWDED, 4_000, 0.2, 0.3, 400, 1_050, 5),
             )
         ),
-        "mean_with": 3,
         "suite": (*_SUITE, *(f"BabyAI-{name}-v0" for name in ("GoTo", "Pickup", "Open", "Unlock", "PutNextS7N4"))),
     }
     return RecipeConfig.model_validate(values | changes)

@@ -132,7 +132,7 @@ def test_a_round_on_its_own_episodes_and_the_mean_with_what_was_before(
     monkeypatch.setattr(recipe, "_train", watched)
     monkeypatch.setattr(recipe, "_replay", told)
     first, second = debug().corrections
-    config = debug(corrections=(first, second.model_copy(update={"alone": True})), mean_with=1)
+    config = debug(corrections=(first, second.model_copy(update={"alone": True, "mean_with": 1})))
     path = reproduce(config, BabyAIWorld, Letters, tmp_path, "tiny")
     assert seen == [{EXPERT}, {EXPERT, "agent 1"}, {"agent 2"}]
     trained = load(path, SPEC)
@@ -140,4 +140,4 @@ def test_a_round_on_its_own_episodes_and_the_mean_with_what_was_before(
     for name, value in shipped.state_dict().items():
         if value.is_floating_point():
             assert torch.allclose(value, (kept[1][name] + kept[2][name]) / 2, atol=2e-3), name
-    assert "the mean of the weights after correction 1" in trained.card["training"]
+    assert "correction 2 ends with the mean of its weights and those after correction 1" in trained.card["training"]
