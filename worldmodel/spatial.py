@@ -107,6 +107,8 @@ class SpatialModel(nn.Module):
 
     def begin_goal(self, belief: SpatialBelief, rows: Tensor) -> SpatialBelief:
         """Reset the places of some rows to the present pose."""
+        if not rows.any():
+            return belief
         places = torch.where(rows[:, None], self.grid.within(self.grid.here(len(rows)), belief.seen), belief.places)
         return SpatialBelief(**{**vars(belief), "places": places})
 

@@ -174,11 +174,10 @@ class Grid(nn.Module):
         if not self.spec.grid.bounds:
             return places
         here = places == HERE
-        bounded = (here & ~self.bounds[seen.long()]).any(1, keepdim=True)
-        began = here.int().argmax(1)
-        line = torch.arange(self.side, device=seen.device)
-        bounds = self.bounds[seen.long()].view(-1, self.side, self.side)
-        rows, columns = began // self.side, began % self.side
+        began = here.byte().argmax(1, keepdim=True)
+        bounded = here.any(1, keepdim=True) & ~self.bounds[seen.gather(1, began).long()]
+        cells, line = seen.view(-1, self.side, self.side), torch.arange(self.side, device=seen.device)
+        rows, columns = began[:, 0] // self.side, began[:, 0] % self.side
         every = torch.arange(len(seen), device=seen.device)
 
         def between(lines: Tensor, at: Tensor) -> Tensor:
@@ -186,7 +185,10 @@ class Grid(nn.Module):
             last = torch.where(lines & (line > at[:, None]), line, self.side).amin(1, keepdim=True)
             return (line >= first) & (line <= last)
 
-        ahead, beside = between(bounds[every, :, columns], rows), between(bounds[every, rows], columns)
+        ahead, beside = (
+            between(self.bounds[codes.long()], at)
+            for codes, at in ((cells[every, :, columns], rows), (cells[every, rows], columns))
+        )
         inside = (ahead[:, :, None] & beside[:, None]).flatten(1)
         return torch.where(inside | ~bounded, places, ELSEWHERE)
 

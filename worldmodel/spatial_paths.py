@@ -167,7 +167,8 @@ def distances(costs: Tensor, sources: Tensor) -> Tensor:
     `costs` [B, P·P] uint8 are those of entering cells; `sources` [B, S, P·P] bool, S kinds of them. FAR at most. Beside
     a source one is there, whether or not it could be entered.
     """
-    begin = torch.where(sources, 0, torch.where(_beside(sources), CLEARED, FAR)).to(torch.uint8)
+    begin = torch.full_like(sources, FAR, dtype=torch.uint8)
+    begin.masked_fill_(_beside(sources), CLEARED).masked_fill_(sources, 0)
     chunks = zip(torch.split(costs[:, None], _CHUNK), torch.split(begin, _CHUNK), strict=True)
     parts = [_sweep(_lattice(cost), _lattice(found)) for cost, found in chunks]
     return torch.cat([part.flatten(0, 1).permute(2, 1, 0) for part in parts])
