@@ -21,7 +21,7 @@ SAMPLES, HORIZON = 32, 48
 """Futures that are imagined at a time, and the most actions of each."""
 
 PAUSE = 16
-"""Actions between one look ahead and the next; twice as many after each that found nothing."""
+"""Actions between the first look ahead in a step and the second; twice as many before each that follows."""
 
 
 class Foresight:
@@ -53,8 +53,7 @@ class Foresight:
         if self.tried.before(state) and state not in self._way and self._rest < 0:
             self._way = foresee(self.controller, belief, self.codes, int(rng.integers(2**31)))
             self.looks += 1
-            self._pause = PAUSE if self._way else 2 * self._pause
-            self._rest = self._pause
+            self._rest, self._pause = self._pause, 2 * self._pause
         action = self._way.pop(state, None)
         if action is None:
             action = int(chances.argmax() if greedy else rng.choice(len(chances), p=chances))

@@ -89,7 +89,7 @@ def test_where_no_future_gets_there_it_goes_on_and_looks_again_later() -> None:
     foresight = Foresight(controller, (0,))
     assert foresee(controller, Place(torch.tensor([0])), (0,), seed=0) == {}
     assert carried_out(controller, foresight, 6 * PAUSE) == 6 * PAUSE
-    assert foresight.looks == 2, "after 2 · PAUSE actions it looks again, and then after 4 · PAUSE"
+    assert foresight.looks == 3, "at once, after PAUSE actions, and after 2 · PAUSE more"
 
 
 def test_what_happens_otherwise_than_foreseen_is_left_to_the_controller() -> None:
