@@ -16,9 +16,8 @@ from pydantic import ValidationError
 from gedanken.agent.objective_critic import calibrated, pairs_of
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics, home
-from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import Episode
-from gedanken.worldmodel.fit import startling
+from gedanken.worldmodel.fit import Fitted, startling
 from gedanken.worldmodel.trying import IMAGINED, Apprentice
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
@@ -85,7 +84,7 @@ def keep_learned(
         "seed": config.seed,
         **{key: value.model_dump(mode="json") for key, value in acting.items()},
         "horizon": IMAGINED,
-        "surprise": startling(cast(EnsembleModel, apprentice.model), lived),
+        "surprise": startling(cast(Fitted, apprentice.model), lived),
         "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
     }
     trained = TrainedDynamics(apprentice.model, path.name, path, {**told, **card}, apprentice.policies)

@@ -20,11 +20,11 @@ from torch import Tensor
 from gedanken.agent.journal import Conversation, Journal, Recorded
 from gedanken.worldmodel.actor import Pursuit
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
-from gedanken.worldmodel.episode import AGENT, Action, Episode
+from gedanken.worldmodel.episode import AGENT, Action, Episode, Seen
 from gedanken.worldmodel.protocol import Belief, Dynamics
 from gedanken.worlds.logs import LogWorld
 from gedanken.worlds.protocol import Observation, Watch, World
-from gedanken.worlds.spec import GridField, Plan, VectorField, WorldSpec
+from gedanken.worlds.spec import GridField, Plan, VectorField, WorldSpec, picture_in
 
 
 class SessionError(RuntimeError):
@@ -66,7 +66,8 @@ class Session:
         self.turn: int | None = None
         self.over = self.terminated = False
         self.alone = threading.Lock()  # for those who would pursue goals in it from several threads
-        self.observations: list[Observation] = []
+        self._past = Seen(picture_in(world.spec))
+        self.observations = self._past.shown
         self.actions: list[Action] = []
         self.rewards: list[float] = []
         self.steps: list[str] = []
@@ -75,8 +76,9 @@ class Session:
         self.origin = 0
         raw, _ = self.env.reset(seed=seed)
         self.mission = world.mission(raw)
-        self.observations.append(world.observation(raw))
-        self.belief: Belief = self._filter(trained.model.initial(1), 0, self.observations[-1], first=True)
+        self._now = world.observation(raw)
+        self._past.note(self._now)
+        self.belief: Belief = self._filter(trained.model.initial(1), 0, self._now, first=True)
 
     @classmethod
     def begin(
@@ -172,7 +174,7 @@ class Session:
             self.journal.intend(self.conversation.id, number, self.turn, action, step, pursuit)
         transition = self._step(action, achieved)
         if self.journal and self.conversation:
-            checksum = zlib.crc32(transition.observation.tobytes())
+            checksum = zlib.crc32(self._now.tobytes())
             self.journal.confirm(self.conversation.id, number, checksum, transition.reward, transition.achieved)
         return transition
 
@@ -180,8 +182,8 @@ class Session:
         while recorded.step and len(self.steps) <= recorded.pursuit:
             self.steps.append(recorded.step)
             self._begin_step()
-        transition = self._step(recorded.action, lambda _: recorded.achieved)
-        if zlib.crc32(transition.observation.tobytes()) != recorded.checksum:
+        self._step(recorded.action, lambda _: recorded.achieved)
+        if zlib.crc32(self._now.tobytes()) != recorded.checksum:
             raise SessionError(
                 f"{self.world.id} with seed {self.seed} does not replay as it was recorded (action {recorded.number}):"
                 " another version of the environment is installed. Begin a new conversation without --continue"
@@ -196,11 +198,12 @@ class Session:
             surprise = float(self.trained.model.surprise(self.belief, act, seen))
         self.belief = self._filter(self.belief, action, observation, first=False)
         self.over, self.terminated = bool(terminated or truncated), bool(terminated)
-        self.observations.append(observation)
+        self._now = observation
+        self._past.note(observation)
         self.actions.append(action)
         self.rewards.append(float(reward))
         self._pursuits.append(_Pursuit(len(self.steps) - 1, done))
-        return Transition(action, observation, float(reward), self.over, done, surprise)
+        return Transition(action, self.view, float(reward), self.over, done, surprise)
 
     def _filter(self, belief: Belief, action: Action, observation: Observation, *, first: bool) -> Belief:
         act, seen = _batch(action), torch.from_numpy(observation)[None]
@@ -211,7 +214,7 @@ class Session:
 
     @property
     def view(self) -> Observation:
-        """What is seen now, ``[height, width, C]`` or ``[variables]``."""
+        """What is seen now, ``[height, width, C]`` or ``[variables]``; no pixels."""
         return self.observations[-1]
 
     def known(self) -> tuple[Observation, tuple[int, ...]]:
@@ -255,6 +258,7 @@ class Session:
             expert=np.full(length, -1, np.int8),
             achieved=np.array([p.achieved for p in self._pursuits], np.bool_),
             record={**record, "before": [plain(action) for action in self.actions[:start]]},
+            frames=self._past.film(start),
         )
 
     def close(self) -> None:

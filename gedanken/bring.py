@@ -145,8 +145,9 @@ def learn_command(
     from gedanken.agent.added import keep_learned, load_added, slug
     from gedanken.agent.loading import places
     from gedanken.worldmodel import checkpoint
-    from gedanken.worldmodel.ensemble import SIZES, EnsembleConfig, EnsembleModel
+    from gedanken.worldmodel.ensemble import SIZES, EnsembleConfig
     from gedanken.worldmodel.experience import ExperienceStore
+    from gedanken.worldmodel.fit import untrained
     from gedanken.worldmodel.trying import POLICIES, Apprentice, TryConfig, pursue, try_out
     from gedanken.worlds.adapter import said
     from gedanken.worlds.logs import LogWorld
@@ -175,7 +176,7 @@ def learn_command(
     except ValidationError as error:
         raise SpecError(f"the adapter of {world_id}, [learning], {said(error)}") from error
     torch.manual_seed(seed)
-    model, began = EnsembleModel(world.spec, sizes), time.perf_counter()
+    model, began = untrained(world.spec, size, sizes), time.perf_counter()
     apprentice = Apprentice(model, plan, config)
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]

@@ -150,8 +150,12 @@ def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldMo
 
 def build_dynamics(spec: WorldSpec, family: str, config: dict[str, Any]) -> VectorDynamics:
     """Make an untrained model without a controller. Raises CheckpointError for a family that needs one."""
+    if family == "pictures":
+        from gedanken.worldmodel.pictured import PicturesConfig, PicturesModel
+
+        return cast(VectorDynamics, PicturesModel(spec, PicturesConfig(**config)))
     if family != "ensemble":
-        raise CheckpointError(f"family {family!r} comes with a controller; the one without is ensemble")
+        raise CheckpointError(f"family {family!r} comes with a controller; those without are ensemble and pictures")
     from gedanken.worldmodel.ensemble import EnsembleConfig, EnsembleModel
 
     return cast(VectorDynamics, EnsembleModel(spec, EnsembleConfig(**config)))
@@ -229,7 +233,8 @@ def available() -> list[CheckpointInfo]:
             weights = path.parent / "model.safetensors"
             size = weights.stat().st_size if weights.exists() else 0
             spec = config["spec"]["name"]
-            family, each = config["family"], 4 if config["family"] == "ensemble" else 2  # bytes of a parameter
+            family = config["family"]
+            each = 4 if family in ("ensemble", "pictures") else 2  # bytes of a parameter
             found.append(
                 CheckpointInfo(path.parent.name, path.parent, family, spec, size // each, size, config["card"])
             )

@@ -39,7 +39,7 @@ __all__ = [
     "StoreError",
 ]
 
-ARRAYS = ("observations", "actions", "rewards", "step_index", "origin", "expert", "achieved")
+ARRAYS = ("observations", "actions", "rewards", "step_index", "origin", "expert", "achieved", "frames")
 COLUMNS = "created, world, spec_hash, seed, source, goal, length, terminated, success, steps, record, arrays"
 PAGE = 64  # episodes read at once: a reader holds no lock while its caller trains
 
@@ -206,7 +206,8 @@ def _plain(value: object) -> Any:
 
 def _pack(episode: Episode) -> bytes:
     """Checksum, header size, header [name, dtype, shape], then the arrays' bytes one after the other, deflated."""
-    arrays = [(name, np.ascontiguousarray(getattr(episode, name))) for name in ARRAYS]
+    there = [(name, getattr(episode, name)) for name in ARRAYS]
+    arrays = [(name, np.ascontiguousarray(array)) for name, array in there if array is not None]
     if objects := [name for name, array in arrays if array.dtype.hasobject]:
         raise TypeError(f"{', '.join(objects)} must hold numbers, not Python objects")
     header = json.dumps([[name, array.dtype.str, array.shape] for name, array in arrays]).encode()

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worldmodel.ensemble import EnsembleModel
-from gedanken.worldmodel.episode import AGENT, Episode
-from gedanken.worldmodel.fit import fit
+from gedanken.worldmodel.episode import AGENT, Episode, Seen
+from gedanken.worldmodel.fit import Fitted, fit
 from gedanken.worldmodel.objective_actor import ObjectiveActor
 from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.policy_practice import Practice
@@ -108,7 +107,7 @@ class Apprentice:
     `policies` are those that are practised for the plan, `tasks` in their order; none where actions are searched for.
     """
 
-    def __init__(self, model: EnsembleModel, plan: Plan, config: TryConfig) -> None:
+    def __init__(self, model: Fitted, plan: Plan, config: TryConfig) -> None:
         self.model, self.plan, self.config = cast(VectorDynamics, model), plan, config
         self.tasks = practised_for(model.spec, plan) if config.acting == "policy" else []
         self._fitted, self._model = 0, model
@@ -223,7 +222,9 @@ def pursue(
     It ends with the environment; unless it is random, also when the plan is achieved or has failed. With `foretold`
     futures imagined at the beginning, its record says what they foretold, and what came of it where that is known.
     """
-    seen = [env.reset(seed=seed, options={"exogenous": inputs or {}})[0]]
+    now = env.reset(seed=seed, options={"exogenous": inputs or {}})[0]
+    seen = Seen(env.picture)
+    seen.note(now)
     actions: list[Any] = []
     rewards: list[float] = []
     watches, doing = world.watch(env, plan.steps), actor.pursue(plan, 0) if actor else None
@@ -231,15 +232,16 @@ def pursue(
     generator = torch.Generator().manual_seed(seed)
     ending: Ending = "over"
     over = terminated = False
-    told = _foretell(actor, plan, seen[0], foretold, seed) if actor and foretold else None
+    told = _foretell(actor, plan, now, foretold, seed) if actor and foretold else None
     while not over and len(actions) < most:
         if actor is None or doing is None:
             action = held if held is not None and rng.random() < patience else random_action(world.spec, rng)
             held = action
         else:
-            action = doing.decide(_believed(actor.model, seen[-1]), generator, greedy=True)
-        observation, reward, terminated, truncated, _ = env.step(action)
-        seen, actions, rewards = [*seen, observation], [*actions, action], [*rewards, reward]
+            action = doing.decide(_believed(actor.model, now), generator, greedy=True)
+        now, reward, terminated, truncated, _ = env.step(action)
+        seen.note(now)
+        actions, rewards = [*actions, action], [*rewards, reward]
         over = terminated or truncated
         if actor is None:
             continue
@@ -292,7 +294,7 @@ def _episode(
     plan: Plan,
     seed: int,
     random: bool,
-    seen: list[Any],
+    seen: Seen,
     actions: list[Any],
     rewards: list[float],
     terminated: bool,
@@ -306,7 +308,7 @@ def _episode(
         seed=seed,
         source=RANDOM if random else AGENT,
         goal="" if random else str(plan),
-        observations=np.stack(seen),
+        observations=np.stack(seen.shown),
         actions=taken,
         rewards=np.array(rewards, np.float32),
         terminated=terminated,
@@ -316,4 +318,5 @@ def _episode(
         expert=np.full(length, -1, np.int8),
         achieved=np.zeros(length, np.bool_),
         record=record,
+        frames=seen.film(),
     )

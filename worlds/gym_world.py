@@ -1,10 +1,11 @@
-"""Any Gymnasium environment that shows numbers as a World: names from its spaces or an adapter, objectives as skills.
+"""Any Gymnasium environment that shows numbers or a picture as a World: names from its spaces or an adapter, objectives as skills.
 
 An exogenous variable is a number of the observation, too: read from the environment's attribute, set at the reset.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,9 @@ from gedanken.worlds.adapter import Adapter
 from gedanken.worlds.durations import in_actions, seconds, spans
 from gedanken.worlds.guard import Guard
 from gedanken.worlds.objectives import Avoid, Objective, objective_of, outcome, shortfall, standing
+from gedanken.worlds.pictures import resized, told
 from gedanken.worlds.protocol import Observation, WorldError
-from gedanken.worlds.spaces import actions_of, flat, native, spec_of, variables_of
+from gedanken.worlds.spaces import actions_of, flat, image_in, native, picture_of, spec_of, variables_of
 from gedanken.worlds.spec import SpecError, Step, VectorField, WorldSpec
 
 PROBES, ACTIONS = 5, 40
@@ -33,13 +35,18 @@ _NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
     """An environment that takes a discrete action's number or controls ``[A]``, and shows ``[variables]`` as float32.
 
+    Where there is a picture, its pixels come after those (`Picture`).
+
     `values` names what was seen last. Every call is guarded: WorldError says what the environment did wrong.
     """
 
     def __init__(self, world: GymWorld, render_mode: str | None, *, free: bool) -> None:
         self.world, self.guard = world, Guard(world.id, world.adapter.limit)
         self.inner: gymnasium.Env[Any, Any] = _make(self.guard, world.adapter, render_mode, free)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (len(world.spec.vector.variables),))
+        self.picture = world.spec.vector.picture
+        self.frames: deque[NDArray[np.uint8]] = deque(maxlen=self.picture.frames if self.picture else 0)
+        shown = len(world.spec.vector.variables) + (self.picture.pixels if self.picture else 0)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (shown,))
         discrete = not world.spec.controls
         self.action_space = spaces.Discrete(len(world.spec.actions)) if discrete else self.inner.action_space
         self.render_mode = render_mode
@@ -57,7 +64,8 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
             setattr(self.inner.unwrapped, self.world.adapter.exogenous[name].attribute, float(value))
         answer = self.guard("reset", lambda: self.inner.reset(seed=seed))
         raw, info = _parts(self.world.id, "reset", answer, 2)
-        return self._see(raw, 0.0), info
+        self.frames.clear()
+        return self._see(raw, 0.0, info), info
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Take one action."""
@@ -68,13 +76,15 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
             _number(self.world.id, what, value)
             for what, value in (("reward", reward), ("terminated", terminated), ("truncated", truncated))
         )
-        return self._see(raw, paid), paid, bool(over[0]), bool(over[1]), info
+        return self._see(raw, paid, info), paid, bool(over[0]), bool(over[1]), info
 
-    def _see(self, raw: Any, reward: float) -> NDArray[np.float32]:
+    def _see(self, raw: Any, reward: float, info: Any) -> NDArray[np.float32]:
         try:
             numbers = flat(self.inner.observation_space, raw)
+            image = image_in(self.inner.observation_space, raw)
         except WorldError as error:
             raise WorldError(f"{self.world.id}: {error}") from error
+        numbers += [self._told(name, read.source, info) for name, read in self.world.adapter.read.items()]
         exogenous = self.world.adapter.exogenous.values()
         numbers += [self._input(e.attribute) for e in exogenous]
         with np.errstate(over="ignore"):
@@ -83,9 +93,22 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
         for variable, number, value in zip(field.variables, numbers, seen, strict=True):
             if not np.isfinite(value):
                 raise WorldError(f"{self.world.id}: {variable.name} is {number}; it must be a finite number")
-        self.seen = seen
         self.values = field.values(seen.astype(np.float64), np.asarray(reward))
+        if self.picture and image is not None:
+            frame = resized(image, self.picture.size)
+            self.frames.extend([frame] * (1 if self.frames else self.picture.frames))
+            seen = self.picture.joined(seen, np.stack(self.frames))
+        self.seen = seen
         return seen
+
+    def _told(self, name: str, source: str, info: Any) -> float:
+        value = told(source, info, self.inner.unwrapped)
+        if not isinstance(value, _NUMBERS):
+            raise WorldError(
+                f"{self.world.id}: {name} is read from {source}, where there is {value!r:.40}; let reset and every step"
+                " put a number there"
+            )
+        return float(value)
 
     def _input(self, attribute: str) -> float:
         value = getattr(self.inner.unwrapped, attribute, None)
@@ -146,7 +169,8 @@ class GymWorld:
         try:
             self.usual = {name: self._usual(env, name) for name in self.adapter.exogenous}
             variables, actions = variables_of(env.observation_space), actions_of(env.action_space)
-            self.spec = spec_of(self.id, self.adapter, variables, actions)
+            picture = picture_of(env.observation_space) is not None
+            self.spec = spec_of(self.id, self.adapter, variables, actions, picture=picture)
         finally:
             guard("close", env.close)
             guard.close()
@@ -191,7 +215,7 @@ class GymWorld:
         return GymEnv(self, render_mode, free=free)
 
     def observation(self, raw: Any) -> Observation:
-        """Return the numbers ``[variables]``."""
+        """Return the numbers ``[variables]``, and after them the pixels where there is a picture."""
         return np.asarray(raw, np.float32)
 
     def mission(self, raw: Any) -> str:
@@ -266,7 +290,7 @@ def describe(field: VectorField, observation: Observation, names: Sequence[str] 
     units = {variable.name: variable.unit for variable in field.variables}
     values = field.values(np.asarray(observation, np.float64), np.asarray(0.0))
     words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in names or field.names[:-1]]
-    return f"{', '.join(words)}."
+    return f"{', '.join(words)}." if words else "A picture, of which nothing is told in numbers."
 
 
 def random_action(spec: WorldSpec, rng: np.random.Generator) -> Any:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from gedanken.worlds.adapter import Adapter, Exogenous, read_adapter, said
 from gedanken.worlds.logs import Log, Piece, Repairs, remember
 from gedanken.worlds.protocol import WorldError
-from gedanken.worlds.spaces import actions_of, coded, flat, spec_of, variables_of
+from gedanken.worlds.spaces import actions_of, coded, flat, picture_of, spec_of, variables_of
 from gedanken.worlds.spec import SpecError, VectorField, WorldSpec
 
 NAMED = "gedanken"
@@ -37,6 +37,8 @@ def open_dataset(path: Path, adapter: Path | None, id: str) -> Log:
         known = read_adapter(adapter) if adapter else Adapter.model_validate(metadata.get(NAMED, {"environment": id}))
     except ValidationError as error:
         raise SpecError(f"{path}: its metadata, {NAMED}, {said(error)}") from error
+    if (name := picture_of(storage.observation_space)) is not None:
+        raise SpecError(f"{name} is a picture; logs with pictures are not supported, only numbers")
     shown = variables_of(storage.observation_space)
     own = len(shown) - len(known.exogenous)
     if own < 1:
@@ -125,6 +127,8 @@ def write_dataset(folder: Path, world: WorldSpec, lasts: str | None, pieces: Ite
     if folder.exists():
         raise SpecError(f"{folder} is there already; choose another name, such as the next version's")
     field = world.vector
+    if field.picture:
+        raise SpecError(f"{world.name} shows a picture, and what it showed can't be exported, only numbers can")
     kinds = [variable.categories for variable in field.variables]
 
     def shown(piece: Piece) -> Any:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from gedanken.worlds import slots
 from gedanken.worlds.expressions import Expression, ExpressionError, is_name, parse
+from gedanken.worlds.pictures import Picture
 
 MAX_STEPS = 6
 """Most steps a plan may hold; the grammar and the parser both refuse more."""
@@ -84,12 +85,13 @@ class Variable(_Frozen):
 class VectorField(_Frozen):
     """Named numbers ``[variables]``, and numbers that are worked out from them, each from those before it.
 
-    Raises ValueError for names that are no names or occur twice, and for expressions that can't be read.
+    With a `picture`, observations are ``[variables + pixels]``. Raises ValueError for names that are no names or occur twice, and for expressions that can't be read.
     """
 
     name: str
     variables: tuple[Variable, ...]
     expressions: tuple[tuple[str, str], ...] = ()
+    picture: Picture | None = None
 
     @model_validator(mode="after")
     def _names_fit(self) -> VectorField:
@@ -123,6 +125,11 @@ class VectorField(_Frozen):
         for name, expression in self._parsed:
             named[name] = expression(named, xp)
         return named | {REWARD: reward}
+
+
+def picture_in(spec: WorldSpec) -> Picture | None:
+    """Return what a world shows as a picture, None where it shows none."""
+    return spec.observation.picture if isinstance(spec.observation, VectorField) else None
 
 
 REWARD = "reward"
@@ -236,7 +243,10 @@ class WorldSpec(_Frozen):
     @cached_property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
-        words: Any = {"skills": {"__all__": {"doc", "means"}}, "observation": {"expressions", "bounds", "empty"}}
+        unseen = {"expressions", "bounds", "empty"}
+        if not getattr(self.observation, "picture", None):
+            unseen.add("picture")
+        words: Any = {"skills": {"__all__": {"doc", "means"}}, "observation": unseen}
         own = self.model_copy(update={"skills": tuple(skill for skill in self.skills if not skill.means)})
         text = json.dumps(own.model_dump(exclude=words), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
