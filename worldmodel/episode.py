@@ -25,8 +25,8 @@ class Episode:
 
     Shapes: T transitions, T + 1 observations, K steps. `step_index[t]` is the step pursued at t (-1: none) and
     `origin[k]` the frame whose places ("behind you") step k speaks of. `expert[t]` is the demonstrator's advice at t
-    (-1: not asked); `achieved[t]` says that transition t achieved the step pursued. Of a world with a picture that shows
-    F frames together, `frames[t : t + F]` are those that observation t shows.
+    (-1: not asked); `achieved[t]` says that transition t achieved the step pursued. Of a world that shows
+    F frames of a picture together, `frames[t : t + F]` are those that observation t shows.
     """
 
     world: str

@@ -80,7 +80,7 @@ class Eye(nn.Module):
     @torch.no_grad()
     def see(self, frames: Tensor) -> Tensor:
         """Return the numbers that frames [B, size, size, 3], 0…255, are seen as, [B, latents]."""
-        return torch.cat([self._look(self._shown(rows))[0] for rows in frames.split(ROWS)])
+        return torch.cat([self._look(self._shown(rows))[0] for rows in torch.split(frames, ROWS)])
 
     def read(self, latents: Tensor) -> Tensor:
         """Return what is read off, [B, R], in its units."""
@@ -90,7 +90,7 @@ class Eye(nn.Module):
     @torch.no_grad()
     def draw(self, latents: Tensor) -> Tensor:
         """Return the frame that numbers are drawn as, [B, size, size, 3] uint8."""
-        drawn = (self.up(latents) + self.usual).clamp(0, 1) * 255
+        drawn: Tensor = (self.up(latents) + self.usual).clamp(0, 1) * 255
         return drawn.round().to(torch.uint8).permute(0, 2, 3, 1)
 
     def _shown(self, frames: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class Eye(nn.Module):
     # ---- learning --------------------------------------------------------------------------------------------------
 
     def loss(self, frames: Tensor, done: Tensor, told: Tensor, known: Tensor) -> Tensor:
-        """Return nats, each kind of error in its own scale, of frames that follow each other: [B, F + 1, size, size, 3].
+        """Return nats, each kind of error in its own scale, of frames in a row: [B, F + 1, size, size, 3].
 
         An action [B, A] was `done` before the last. `told` [B, 2, R + 2] is what is told of the last two moments, where
         it is `known`.

@@ -1,7 +1,7 @@
-"""The `pictures` family, for worlds that show a picture: an eye sees it as a few numbers, and an ensemble foretells them.
+"""The `pictures` family, for worlds that show a picture: an eye sees it as numbers, and an ensemble foretells them.
 
-They, and how they changed since the frames before, join the numbers that are shown beside it. What a plan speaks of and only a picture shows is read off them, in what
-is seen and in what is imagined alike. Ha and Schmidhuber, "World models", 2018.
+They, and how they changed since the frames before, join the numbers that are shown beside it. What a plan speaks of and
+only a picture shows is read off them, in what is seen and in what is imagined alike. Ha and Schmidhuber, "World models", 2018.
 """
 
 from __future__ import annotations
@@ -136,8 +136,9 @@ class PicturesModel(nn.Module):
 
     def seen(self, observation: Tensor) -> Tensor:
         """Return the ensemble's numbers […, own + seen] of observations […, variables + pixels]."""
-        numbers, flat = observation[..., : -self.picture.pixels], observation[..., -self.picture.pixels :]
-        latents = self.eye.see(flat.reshape(-1, *self.picture.shape[1:])).view(-1, self.picture.frames, self.config.eye.latents)
+        pixels, (frames, *each) = self.picture.pixels, self.picture.shape
+        numbers, flat = observation[..., :-pixels], observation[..., -pixels:]
+        latents = self.eye.see(flat.reshape(-1, *each)).view(-1, frames, self.config.eye.latents)
         return torch.cat([numbers[..., self.own].float(), with_motion(latents).view(*flat.shape[:-1], -1)], -1)
 
     def learn_to_see(self, episodes: Sequence[Episode], *, steps: int, seed: int) -> float:
@@ -177,7 +178,12 @@ def _inner_spec(spec: WorldSpec, own: Sequence[int], count: int) -> WorldSpec:
     seen = (Variable(name=f"{stem}[{number}]") for number in range(count))
     field = VectorField(name="seen", variables=(*shown, *seen))
     return WorldSpec(
-        name=spec.name, observation=field, actions=spec.actions, attributes=(), skills=OBJECTIVES, exogenous=spec.exogenous
+        name=spec.name,
+        observation=field,
+        actions=spec.actions,
+        attributes=(),
+        skills=OBJECTIVES,
+        exogenous=spec.exogenous,
     )
 
 

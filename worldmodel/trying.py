@@ -28,10 +28,13 @@ from gedanken.worldmodel.search import Search, SearchConfig
 from gedanken.worldmodel.tasks import Task, practised_for
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
 from gedanken.worlds.objectives import Optimize, objective_of
-from gedanken.worlds.spec import Plan
+from gedanken.worlds.spec import Plan, SpecError, WorldSpec, picture_in
 
 IMAGINED = 500
 """Most actions of one step that are imagined, in worlds that were learned by trying."""
+
+MOST_BYTES = 1 << 30
+"""Most bytes of pictures that are learned from; they are all in memory meanwhile."""
 
 RANDOM = "random"
 """Source of an episode in which actions were drawn."""
@@ -109,6 +112,7 @@ class Apprentice:
 
     def __init__(self, model: Fitted, plan: Plan, config: TryConfig) -> None:
         self.model, self.plan, self.config = cast(VectorDynamics, model), plan, config
+        _room_for(model.spec, config.steps)
         self.tasks = practised_for(model.spec, plan) if config.acting == "policy" else []
         self._fitted, self._model = 0, model
         self._practices: list[Practice] = []
@@ -164,6 +168,17 @@ class Apprentice:
         known |= dict(zip(self.tasks, self.policies, strict=False))
         sure = Policies(model, known.__getitem__)
         return ObjectiveActor(model, sure if greedy else Policies(model, known.__getitem__, drawn=True), sure)
+
+
+def _room_for(spec: WorldSpec, steps: int) -> None:
+    """Raise SpecError where the frames of so many actions would not fit into memory."""
+    if picture := picture_in(spec):
+        most = MOST_BYTES // (picture.size**2 * 3)
+        if steps > most:
+            raise SpecError(
+                f"{spec.name} shows pictures of {picture.size} by {picture.size} pixels, and {steps:,} of them are too"
+                f" many to keep in memory; at most {most:,} steps, or a smaller size under [picture] in its adapter"
+            )
 
 
 def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = ()) -> Iterator[Tried]:

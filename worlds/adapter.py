@@ -40,7 +40,7 @@ class Sight(BaseModel):
 
 
 class Read(BaseModel):
-    """A number that is told beside a picture, ``from = "info.x"`` or ``"env.state[0]"``, and learned to be read off it."""
+    """A number that is told beside a picture, ``from = "info.x"`` or ``"env.state[0]"``, and read off it by a model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

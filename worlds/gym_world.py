@@ -1,6 +1,6 @@
-"""Any Gymnasium environment that shows numbers or a picture as a World: names from its spaces or an adapter, objectives as skills.
+"""Any Gymnasium environment that shows numbers or a picture as a World, its skills objectives.
 
-An exogenous variable is a number of the observation, too: read from the environment's attribute, set at the reset.
+Names come from its spaces, or from an adapter. An exogenous variable is a number of the observation, too: read from the environment's attribute, set at the reset.
 """
 
 from __future__ import annotations

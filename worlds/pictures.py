@@ -52,12 +52,12 @@ class Picture(BaseModel):
         return numbers.astype(np.float32), flat.astype(np.uint8).reshape(*flat.shape[:-1], *self.shape)
 
     def stacked(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return, of frames ``[T + frames, …]`` one after the other, those shown together, ``[T + 1, *shape]``; a view."""
+        """Return those shown together, ``[T + 1, *shape]``, of frames one after the other, ``[T + frames, …]``."""
         return np.moveaxis(np.lib.stride_tricks.sliding_window_view(frames, self.frames, 0), -1, 1)
 
 
 def resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return an image ``[height, width, 3]`` as ``[size, size, 3]``: every pixel the mean of the area that it covers."""
+    """Return an image ``[height, width, 3]`` as ``[size, size, 3]``, each pixel the mean of the area that it covers."""
     high, wide = image.shape[:2]
     if high == wide == size:
         return image.copy()
@@ -78,13 +78,11 @@ def _areas(pixels: int, size: int) -> NDArray[np.float32]:
 
 def told(path: str, info: Mapping[str, Any], env: Any) -> Any:
     """Return what lies at a path (see `PATH`) of a step's `info` or of an environment, None where nothing does."""
-    found = info if path.startswith("info") else env
+    found: Any = info if path.startswith("info") else env
     for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
         try:
-            if index:
-                found = found[int(index)]
-            else:
-                found = found[name] if isinstance(found, Mapping) else getattr(found, name)
+            named = not index and not isinstance(found, Mapping)
+            found = getattr(found, name) if named else found[int(index) if index else name]
         except (AttributeError, IndexError, KeyError, TypeError):
             return None
     return found

@@ -147,12 +147,14 @@ def picture_of(space: spaces.Space[Any], name: str = "obs") -> str | None:
     """
     found = list(_pictures(space, "" if isinstance(space, spaces.Dict) else name))
     if len(found) > 1:
-        raise SpecError(f"{' and '.join(part for part, _ in found)} are pictures; one is supported, so join them into one")
+        raise SpecError(
+            f"{' and '.join(part for part, _ in found)} are pictures; one is supported, so join them into one"
+        )
     for part, shape in found:
         if len(shape) != 3 or shape[2] != 3:
             raise SpecError(
-                f"{part} is a picture of shape {shape}; height × width × 3 is supported, so put its colours last, and let"
-                " a wrapper make three of them"
+                f"{part} is a picture of shape {shape}; height × width × 3 is supported, so let a wrapper put its colours"
+                " last, and make three of them"
             )
         if not all(1 <= side <= LARGEST for side in shape):
             raise SpecError(f"{part} is a picture of shape {shape}; its sides may have up to {LARGEST:,} pixels")
@@ -205,7 +207,7 @@ def _bound(value: Any) -> float | None:
 
 
 def flat(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[float]:
-    """Return the numbers of an observation in the order of `variables_of`; categories count from 0, pixels are left out.
+    """Return the numbers of an observation in the order of `variables_of`, no pixels; categories count from 0.
 
     Raises WorldError for a value whose shape, keys or categories are not those of the space.
     """

@@ -85,7 +85,8 @@ class Variable(_Frozen):
 class VectorField(_Frozen):
     """Named numbers ``[variables]``, and numbers that are worked out from them, each from those before it.
 
-    With a `picture`, observations are ``[variables + pixels]``. Raises ValueError for names that are no names or occur twice, and for expressions that can't be read.
+    With a `picture`, observations are ``[variables + pixels]``. Raises ValueError for names that are no names or occur
+    twice, and for expressions that can't be read.
     """
 
     name: str
