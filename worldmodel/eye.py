@@ -124,7 +124,7 @@ class Eye(nn.Module):
         return _DRAWN * (drawn + _FINEST).log() + read + (strayed + _SURE).log().mean() + 2 * rate / shown[0].numel()
 
     def _missed(self, latents: Tensor, told: Tensor, known: Tensor) -> Tensor:
-        missed = (self.reader(latents) - (told - self.mean) / self.scale).square()
+        missed: Tensor = (self.reader(latents) - (told - self.mean) / self.scale).square()
         return ((missed * known).sum(0) / known.sum(0).clamp(min=1) + _SURE).log().sum()
 
 

@@ -1,7 +1,8 @@
 """The `pictures` family, for worlds that show a picture: an eye sees it as numbers, and an ensemble foretells them.
 
 They, and how they changed since the frames before, join the numbers that are shown beside it. What a plan speaks of and
-only a picture shows is read off them, in what is seen and in what is imagined alike. Ha and Schmidhuber, "World models", 2018.
+only a picture shows is read off them, in what is seen and in what is imagined alike. Ha and Schmidhuber, "World
+models", 2018.
 """
 
 from __future__ import annotations

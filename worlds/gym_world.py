@@ -1,6 +1,7 @@
 """Any Gymnasium environment that shows numbers or a picture as a World, its skills objectives.
 
-Names come from its spaces, or from an adapter. An exogenous variable is a number of the observation, too: read from the environment's attribute, set at the reset.
+Names come from its spaces, or from an adapter. An exogenous variable is a number of the observation, too: read from the
+environment's attribute, set at the reset.
 """
 
 from __future__ import annotations

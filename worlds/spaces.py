@@ -136,6 +136,11 @@ def _variables(space: spaces.Space[Any], name: str) -> Iterator[Variable]:
         case spaces.Tuple():
             for position, part in enumerate(space.spaces):
                 yield from _variables(part, f"{name}[{position}]")
+        case spaces.Text():
+            raise SpecError(
+                f"{name} is a Text space; words are not supported, so let a wrapper show what they say as numbers, a"
+                " Discrete for each of several sentences"
+            )
         case _:
             raise SpecError(f"{name} is a {type(space).__name__} space, which is not supported: {str(space):.80}")
 
@@ -153,8 +158,8 @@ def picture_of(space: spaces.Space[Any], name: str = "obs") -> str | None:
     for part, shape in found:
         if len(shape) != 3 or shape[2] != 3:
             raise SpecError(
-                f"{part} is a picture of shape {shape}; height × width × 3 is supported, so let a wrapper put its colours"
-                " last, and make three of them"
+                f"{part} is a picture of shape {shape}; height × width × 3 is supported, so let a wrapper put its"
+                " colours last, and make three of them"
             )
         if not all(1 <= side <= LARGEST for side in shape):
             raise SpecError(f"{part} is a picture of shape {shape}; its sides may have up to {LARGEST:,} pixels")

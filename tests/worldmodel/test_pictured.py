@@ -1,0 +1,124 @@
+"""The family `pictures`: it sees, reads and imagines what it has seen; the store stays small, and memory bounded."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from puck import write_files
+
+from gedanken.evals.number_open_loop import Imagined, frozen, open_loop, pixels_ahead, seen_in
+from gedanken.worldmodel.checkpoint import TrainedDynamics, load_dynamics, save
+from gedanken.worldmodel.data import Replay
+from gedanken.worldmodel.ensemble import SIZES
+from gedanken.worldmodel.episode import Episode
+from gedanken.worldmodel.experience import ExperienceStore
+from gedanken.worldmodel.fit import fit, startling, untrained
+from gedanken.worldmodel.pictured import PicturesModel
+from gedanken.worldmodel.trying import Apprentice, TryConfig, pursue
+from gedanken.worlds.adapter import read_adapter
+from gedanken.worlds.gym_world import GymWorld
+from gedanken.worlds.spec import SpecError
+
+
+@pytest.fixture(scope="module")
+def puck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GymWorld]:
+    folder = write_files(tmp_path_factory.mktemp("puck"))
+    sys.path.insert(0, str(folder))
+    yield GymWorld(read_adapter(folder / "puck.toml"), "puck")
+    sys.path.remove(str(folder))
+    sys.modules.pop("my_puck", None)
+    gymnasium.registry.pop("Puck-v0", None)
+
+
+@pytest.fixture(scope="module")
+def lived(puck: GymWorld) -> list[Episode]:
+    env, plan = puck.make(), puck.spec.parse_plan("maximize(reward, for 9999)")
+    return [pursue(puck, env, plan, seed, None, np.random.default_rng(seed)).episode for seed in range(10)]
+
+
+@pytest.fixture(scope="module")
+def model(puck: GymWorld, lived: list[Episode]) -> PicturesModel:
+    torch.manual_seed(0)
+    made = untrained(puck.spec, "debug", SIZES["debug"])
+    assert isinstance(made, PicturesModel)
+    losses = fit(made, lived, steps=350, seed=0)
+    assert {"change", "reward", "end", "picture"} == set(losses)
+    return made
+
+
+def test_ten_episodes_are_seen_and_imagined(model: PicturesModel, lived: list[Episode]) -> None:
+    error = {"model": 0.0, "frozen": 0.0}
+    pixels = {"model": 0.0, "frozen": 0.0, "seen": 0.0}
+    for episode in lived:
+        seen = seen_in(model.spec, episode)
+        read = model.readout(model.observe(model.initial(len(seen)), torch.zeros(0), seen, torch.zeros(0))).observation
+        assert (read - seen[:, :2]).abs().mean() < 0.15 * model.scale.mean(), "x and y are read off"
+        for name, foretell in (("model", Imagined(model)), ("frozen", frozen)):
+            error[name] += open_loop(foretell, episode, model.scale, seen)["8"]["error"]
+        ahead = pixels_ahead(model, episode)
+        for name in pixels:
+            pixels[name] += ahead["4"][name]
+    assert error["model"] < 0.8 * error["frozen"]
+    blank = sum(float(np.abs(e.frames - e.frames.mean(0)).mean() * 8) for e in lived if e.frames is not None)
+    assert pixels["seen"] < blank, "it draws more than the mean picture"
+
+
+def test_motion_is_what_what_is_seen_comes_to(model: PicturesModel, lived: list[Episode]) -> None:
+    seen = seen_in(model.spec, lived[0])[5:9]
+    belief = model.observe(model.initial(4), torch.zeros(4), seen, torch.ones(4, dtype=torch.bool))
+    after = model.imagine(belief, torch.arange(4))
+    latents = model.config.eye.latents
+    now, then = belief.values[:, :latents], after.values[:, :latents]
+    assert torch.equal(after.values[:, latents:], then - now)
+    frames = lived[0].frames
+    assert frames is not None
+    before = model.eye.see(torch.from_numpy(frames[5:9]))
+    assert torch.allclose(belief.values[:, latents:], now - before, atol=1e-5)
+    assert model.drawn(after).shape == (4, 32, 32, 3) and model.drawn(after).dtype == torch.uint8
+    assert model.features(after).shape[1] == 2 * latents + 2
+
+
+def test_losses_need_the_pixels(model: PicturesModel, lived: list[Episode]) -> None:
+    batch = Replay(model.spec, lived).sample(np.random.default_rng(0), 2, 4)
+    whole = torch.stack([seen_in(model.spec, lived[0])[:4]] * 2)
+    losses, belief = model.loss(dataclasses.replace(batch, observation=whole))
+    assert all(torch.isfinite(loss) for loss in losses.values()) and len(belief.values) == 8
+    with pytest.raises(ValueError, match="has no frames"):
+        model.encoded([dataclasses.replace(lived[0], frames=None)])
+
+
+def test_it_is_saved_and_comes_back(model: PicturesModel, lived: list[Episode], tmp_path: Path) -> None:
+    save(TrainedDynamics(model, "p"), tmp_path / "p")  # type: ignore[arg-type]
+    again = load_dynamics(tmp_path / "p", model.spec).model
+    assert isinstance(again, PicturesModel)
+    seen, first = seen_in(model.spec, lived[1])[:3], torch.ones(3, dtype=torch.bool)
+    one, other = (m.observe(m.initial(3), torch.zeros(3), seen, first) for m in (model, again))
+    assert torch.equal(one.values, other.values) and torch.equal(model.drawn(one), again.drawn(other))
+    assert startling(again, lived[:2]) >= 120
+
+
+def test_every_frame_is_stored_once_and_small(lived: list[Episode], tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with ExperienceStore(path) as store:
+        store.append_many(lived)
+        back = [episode for _, episode in store.episodes()]
+    for one, other in zip(lived, back, strict=True):
+        assert one.frames is not None and other.frames is not None and other.frames.dtype == np.uint8
+        assert np.array_equal(one.frames, other.frames) and len(one.frames) == len(one) + 2
+        assert np.array_equal(one.observations, other.observations) and one.observations.shape[1] == 2
+    frames = sum(len(episode.frames) for episode in lived if episode.frames is not None)
+    assert path.stat().st_size / frames < 400, "bytes a frame, of 3,072"
+    with pytest.raises(ValueError, match="frames has"):
+        dataclasses.replace(lived[0], frames=lived[0].frames[:3])  # type: ignore[index]
+
+
+def test_no_more_pictures_are_learned_from_than_memory_holds(puck: GymWorld) -> None:
+    model = untrained(puck.spec, "debug", SIZES["debug"])
+    plan = puck.spec.parse_plan("maximize(reward, for 9)")
+    with pytest.raises(SpecError, match=r"400,000 of them are too many .* at most 349,525 steps"):
+        Apprentice(model, plan, TryConfig(steps=400_000))
