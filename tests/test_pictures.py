@@ -82,7 +82,9 @@ def test_the_page_is_carried_out(folder: Path, capsys: pytest.CaptureFixture[str
     with ExperienceStore(home / "experience.sqlite") as store:
         [(_, own)] = store.recent(1)
     assert own.frames is not None and np.array_equal(own.frames[0], own.frames[1]) and len(own.frames) == len(own) + 2
-    assert run(["whatif", "wind 0.02", "--plan", "reach(x, 0.5 ± 0.1, within 9)", "--world", "puck", *said]) == REACHED
+    assert (
+        run(["whatif", "wind = 0.02", "--plan", "reach(x, 0.5 ± 0.1, within 9)", "--world", "puck", *said]) == REACHED
+    )
     assert "wind" in capsys.readouterr().out
     assert run(["models"]) == REACHED and "pictures, for puck" in capsys.readouterr().out
     assert run(["export", "puck", "--minari", "puck-v0"]) == ERROR

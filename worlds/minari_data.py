@@ -120,6 +120,8 @@ def write_dataset(folder: Path, world: WorldSpec, lasts: str | None, pieces: Ite
     the folder where Minari looks (``~/.minari/datasets``) it is what `minari.load_dataset` finds by the folder's name.
     Raises SpecError for a folder that is there already or is no name of Minari's, and where there is nothing to write.
     """
+    if world.vector.picture:
+        raise SpecError(f"{world.name} shows a picture, and what it showed can't be exported, only numbers can")
     kind, version = _minari("minari.dataset.minari_storage").MinariStorage, _minari("minari").__version__
     buffer = _minari("minari.data_collector.episode_buffer").EpisodeBuffer
     if not re.fullmatch(r"[A-Za-z0-9_][\w-]*-v\d+", folder.name):
@@ -127,8 +129,6 @@ def write_dataset(folder: Path, world: WorldSpec, lasts: str | None, pieces: Ite
     if folder.exists():
         raise SpecError(f"{folder} is there already; choose another name, such as the next version's")
     field = world.vector
-    if field.picture:
-        raise SpecError(f"{world.name} shows a picture, and what it showed can't be exported, only numbers can")
     kinds = [variable.categories for variable in field.variables]
 
     def shown(piece: Piece) -> Any:
