@@ -55,8 +55,8 @@ def add_command(environment: str, adapter: Path | None, id: str | None, as_json:
         shown = {"id": world.id, "spec": world.spec.hash, "variables": list(field.names)}
         click.echo(json.dumps(shown | {"actions": list(world.spec.action_names)}))
         return REACHED
-    shown = [*(["a picture"] if field.picture else []), *field.names[:-1]]
-    click.echo(f"{world.id} is a world now: it shows {', '.join(shown)}")
+    parts = [*(["a picture"] if field.picture else []), *field.names[:-1]]
+    click.echo(f"{world.id} is a world now: it shows {', '.join(parts)}")
     click.echo(f"and takes {', '.join(world.spec.action_names)}. Next: gedanken learn {world.id}")
     return REACHED
 

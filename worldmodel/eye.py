@@ -121,7 +121,8 @@ class Eye(nn.Module):
         seen = mean.view(batch, count, -1)[:, -1]
         strayed = (foretold - seen).square().mean(0) / seen.var(0, unbiased=False).clamp(min=1e-6)
         read = self._missed(now, told[:, 0], known[:, 0]) + self._missed(foretold, told[:, 1], known[:, 1])
-        return _DRAWN * (drawn + _FINEST).log() + read + (strayed + _SURE).log().mean() + 2 * rate / shown[0].numel()
+        pictured: Tensor = _DRAWN * (drawn + _FINEST).log() + 2 * rate / shown[0].numel()
+        return pictured + read + (strayed + _SURE).log().mean()
 
     def _missed(self, latents: Tensor, told: Tensor, known: Tensor) -> Tensor:
         missed: Tensor = (self.reader(latents) - (told - self.mean) / self.scale).square()
