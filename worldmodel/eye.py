@@ -121,12 +121,14 @@ class Eye(nn.Module):
         seen = mean.view(batch, count, -1)[:, -1]
         strayed = (foretold - seen).square().mean(0) / seen.var(0, unbiased=False).clamp(min=1e-6)
         read = self._missed(now, told[:, 0], known[:, 0]) + self._missed(foretold, told[:, 1], known[:, 1])
-        pictured: Tensor = _DRAWN * (drawn + _FINEST).log() + 2 * rate / shown[0].numel()
-        return pictured + read + (strayed + _SURE).log().mean()
+        pictured = _DRAWN * (drawn + _FINEST).log() + 2 * rate / shown[0].numel()
+        total: Tensor = pictured + read + (strayed + _SURE).log().mean()
+        return total
 
     def _missed(self, latents: Tensor, told: Tensor, known: Tensor) -> Tensor:
-        missed: Tensor = (self.reader(latents) - (told - self.mean) / self.scale).square()
-        return ((missed * known).sum(0) / known.sum(0).clamp(min=1) + _SURE).log().sum()
+        missed = (self.reader(latents) - (told - self.mean) / self.scale).square()
+        said: Tensor = ((missed * known).sum(0) / known.sum(0).clamp(min=1) + _SURE).log().sum()
+        return said
 
 
 def with_motion(latents: Tensor) -> Tensor:
