@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## Reach a goal in a real BabyAI world, every thought shown
 	$(BIN)/gedanken demo
 
+reproduce: install  ## Do the smallest run that was kept again: the same table, to the last digit on a like machine
+	OMP_NUM_THREADS=1 $(BIN)/gedanken eval --rerun tests/evals/reference/babyai-local
+
 record: install  ## Record the conversation that the README shows
 	$(BIN)/python docs/record.py
 

@@ -18,6 +18,7 @@ from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics, home
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.fit import Fitted, startling
+from gedanken.worldmodel.learn import seen_seeds
 from gedanken.worldmodel.trying import IMAGINED, Apprentice
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
@@ -86,6 +87,7 @@ def keep_learned(
         "horizon": IMAGINED,
         "surprise": startling(cast(Fitted, apprentice.model), lived),
         "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
+        "seen": seen_seeds({}, lived),
     }
     trained = TrainedDynamics(apprentice.model, path.name, path, {**told, **card}, apprentice.policies)
     checkpoint.save(trained, path)

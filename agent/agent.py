@@ -143,14 +143,23 @@ class Agent:
     def resume(
         self, goal: str, session: Session, *, on_event: Sink = _ignore, approve: Approver | None = None
     ) -> Outcome:
-        """Go on with a goal that was cut off, in a session rebuilt by `Session.replay`. Raises as `run`."""
+        """Go on with a goal that was cut off, in a session rebuilt by `Session.replay`. Raises as `run`.
+
+        One that was over, and only not noted as such, is not pursued a second time.
+        """
         mind = self._mind(session, on_event, approve)
         thread = self._thread(session)
         snapshot = self._graph.get_state({"configurable": {"thread_id": thread}}) if self._durable else None
-        pending = snapshot.next[0] if snapshot and snapshot.next else None
-        mind.cut_off = pending
+        tasks = snapshot.tasks if snapshot else ()  # `next` leaves out one that is done, whose result was just kept
+        mind.cut_off = snapshot.next[0] if snapshot and snapshot.next else None
         on_event(self._resumed(goal, session))
-        state = None if pending and pending != "__start__" else fresh(goal, execute=True, began=time.time())
+        if snapshot and snapshot.values and not tasks:
+            outcome = Outcome.model_validate(snapshot.values["outcome"])
+            on_event(outcome)
+            self._close_turn(mind, outcome)
+            return outcome
+        going = tasks and tasks[0].name != "__start__"
+        state = None if going else fresh(goal, execute=True, began=time.time())
         return self._invoke(goal, mind, state, thread)
 
     # ---- within ----------------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ import torch
 from gedanken.agent.session import known_to
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import STANDSTILL
+from gedanken.worldmodel.foresight import Foresight
 from gedanken.worldmodel.protocol import Belief
-from gedanken.worldmodel.tried import Tried, states_of
+from gedanken.worldmodel.tried import states_of
 from gedanken.worlds.protocol import DemonstratedWorld, news_of
 from gedanken.worlds.spec import Plan
 
@@ -77,7 +78,7 @@ def execute(
     standstill: int = STANDSTILL,
 ) -> Executed:
     """Reset an environment and carry a plan out in it."""
-    run = _Run(world, env, plan, seed, rng, patience, standstill)
+    run = _Run(world, env, controller, plan, seed, rng, patience, standstill)
     for _ in _lockstep(controller, [(0, run)], iter(())):
         pass
     return run.executed()
@@ -110,7 +111,8 @@ def execute_many(
         env = idle[job.world].pop() if idle[job.world] else worlds[job.world].make()
         digest = zlib.crc32(f"{job.world}\n{job.plan}".encode())
         rng = np.random.default_rng((seed, job.seed, digest))
-        return _Run(worlds[job.world], env, job.plan, job.seed, rng, patience, standstill, job.before, job.scene)
+        world, seen = worlds[job.world], (job.before, job.scene)
+        return _Run(world, env, controller, job.plan, job.seed, rng, patience, standstill, *seen)
 
     waiting = iter(range(len(jobs)))
     started = [(index, begin(index)) for index in itertools.islice(waiting, batch)]
@@ -131,6 +133,7 @@ class _Run:
         self,
         world: DemonstratedWorld,
         env: gymnasium.Env[Any, Any],
+        controller: Controller,
         plan: Plan,
         seed: int,
         rng: np.random.Generator,
@@ -139,7 +142,7 @@ class _Run:
         before: Sequence[int] = (),
         planned_in: str | None = None,
     ) -> None:
-        self.world, self.env, self.plan, self.rng = world, env, plan, rng
+        self.world, self.env, self.controller, self.plan, self.rng = world, env, controller, plan, rng
         self.patience, self.standstill, self.before = patience, standstill, tuple(before)
         raw, _ = env.reset(seed=seed)
         world.begin_goal(env)
@@ -164,14 +167,13 @@ class _Run:
     def repeats(self) -> bool:
         return len(self.taken) < len(self.before)
 
-    def act(self, state: Hashable, chances: np.ndarray) -> None:
-        """Take the next action that is to be repeated, or else draw one from probabilities [A] in a state."""
+    def act(self, belief: Belief, state: Hashable, chances: np.ndarray) -> None:
+        """Take the next action that is to be repeated, or else decide from a belief of one row; see `Foresight`."""
         repeated = self.repeats
         if repeated:
             self.action = self.before[len(self.taken)]
         else:
-            self.action = int(self.rng.choice(len(chances), p=self.tried.chances(state, chances)))
-            self.tried.note(state, self.action)
+            self.action = self.foresight.decide(belief, state, chances, self.rng)
         raw, reward, terminated, truncated, _ = self.env.step(self.action)
         seen, self.observation = self.observation, self.world.observation(raw)
         self.taken.append(self.action)
@@ -209,7 +211,7 @@ class _Run:
 
     def _watch(self) -> None:
         (self.watch,) = self.world.watch(self.env, [self.plan.steps[self.current]])
-        self.tried = Tried(len(self.world.spec.actions))
+        self.foresight = Foresight(self.controller, self.code)
 
 
 def _lockstep(
@@ -233,7 +235,7 @@ def _lockstep(
         fresh, keep = [False] * len(runs), [True] * len(runs)
         for row, (_, run) in enumerate(runs):
             began, repeats = time.perf_counter(), run.repeats
-            run.act(states[row], chances[row].double().cpu().numpy())
+            run.act(belief[row : row + 1], states[row], chances[row].double().cpu().numpy())
             run.seconds += 0.0 if repeats else share + time.perf_counter() - began
             if run.over:
                 if look and not run.ended:

@@ -25,7 +25,7 @@ from gedanken.worldmodel.pictured import PicturesModel
 from gedanken.worldmodel.tasks import tasks_of
 from gedanken.worldmodel.trying import IMAGINED
 from gedanken.worlds.gym_world import GymWorld
-from gedanken.worlds.spec import Plan, SpecError, picture_in
+from gedanken.worlds.spec import Plan, SpecError
 
 Frames = NDArray[np.uint8]
 
@@ -100,7 +100,7 @@ def imagine_footage(
 
     Raises SpecError for a world that shows no picture, CheckpointError for a model that imagines none, and WorldError.
     """
-    if picture_in(world.spec) is None:
+    if world.spec.picture is None:
         raise SpecError(f"{world.id} shows no picture, so none can be imagined; `gedanken plan` tells of its numbers")
     if not isinstance(trained.model, PicturesModel):
         raise CheckpointError(f"{trained.name} imagines numbers only; learn {world.id} anew")
@@ -170,7 +170,7 @@ def _act(
     world: GymWorld, env: gymnasium.Env[Any, Any], first: NDArray[np.float32], plan: Plan, actions: list[Action]
 ) -> tuple[Seen, list[int | None], str]:
     """Take actions until the episode ends; return what is seen, when each step was really achieved, and the ending."""
-    seen, watches, reached = Seen(picture_in(world.spec)), world.watch(env, plan.steps), list[int | None]()
+    seen, watches, reached = Seen(world.spec.picture), world.watch(env, plan.steps), list[int | None]()
     seen.note(first)
     total, over, ended, failed = 0.0, False, False, False
     for number, action in enumerate(actions, 1):

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gedanken.worlds.fields import VectorField
 from gedanken.worlds.protocol import Observation, TimedWorld, World
-from gedanken.worlds.spec import Parameter, Phrase, Plan, Slot, SpecError, Step, VectorField, WorldSpec
+from gedanken.worlds.spec import Parameter, Phrase, Plan, Slot, SpecError, Step, WorldSpec
 
 LONGEST_GOAL = 300
 """Most characters of a goal: nothing of it is ever cut off."""

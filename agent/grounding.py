@@ -1,31 +1,99 @@
-"""From a description to the things in it, by the words that a world knows and their order; knows no model.
+"""From a description to the things in it: by the words that a world knows and their order, else by a language model.
 
-A language model of 135M parameters did worse, also when a grammar left it no other words than those said (see the log).
+What is said in the world's own words is read exactly. Of what is not ("a crimson sphere"), a language model is asked
+which thing it names, one phrase at a time; whole descriptions are beyond the embedded one (see the log).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from gedanken.agent.config import LoopConfig
 from gedanken.agent.goals import GoalError, check_goal
-from gedanken.worlds.spec import Attribute, Parameter, WorldSpec
+from gedanken.agent.llm.protocol import LanguageModel
+from gedanken.agent.propose import Promptable, propose
+from gedanken.worlds.spec import Attribute, Parameter, Skill, WorldSpec
+
+Reader = Callable[[str], str | None]
+"""Says in a world's own words which thing other words name, None where none."""
+
+SURE = -1.0
+"""Log-probability from which a language model's reading counts; right ones had -0.1 to -0.8, see the log."""
 
 _APPEARS = re.compile(r"\b(?:appear|come|turn up|there (?:is|are))", re.IGNORECASE)
+_BETWEEN = frozenset(
+    ("at", "behind", "beside", "by", "from", "i", "in", "inside", "is", "are", "me", "near", "next", "of", "on")
+    + ("put", "see", "that", "there", "to", "under", "where", "with")
+)
+"""Words that stand between things and name none."""
+
+_WORD = re.compile(r"[^\W_]+")
+_PHRASE = re.compile(r"[,;.!?]|\b(?:a|an|and|the|some|one|two|three)\b", re.IGNORECASE)
 _NOT = re.compile(r"\b(?:no|not|never|nothing|nobody)\b|n['’]t\b", re.IGNORECASE)
 
 
-def ground(spec: WorldSpec, words: str) -> list[str]:
+def ground(spec: WorldSpec, words: str, reader: Reader | None = None) -> list[str]:
     """Return the things that words speak of, each once, as `Thing.parse` reads them.
 
     States and colours belong to the thing named after them, places ("behind you") to the one named before; how things
-    lie to each other ("behind a door") is not understood, and other words are passed over. Raises GoalError for words
-    that are none, and for those that name nothing.
+    lie to each other ("behind a door") is not understood. A `reader` is asked of phrases in which no thing is named, or
+    one without a colour beside other words; what it does not know is passed over. Raises GoalError for words that are
+    none, and for those that name nothing; LLMError where the reader does.
     """
-    words, groups = check_goal(words), _groups(spec)
+    words, things = check_goal(words), list[str]()
+    for phrase in _PHRASE.split(words) if reader else [words]:
+        things += _helped(spec, phrase, reader) if reader else _things(spec, phrase)
+    if not things:
+        names = [word for _, group in _groups(spec) for word in group]
+        raise GoalError(f"{words!r} names nothing that this world knows; use its words: {', '.join(names)}")
+    return list(dict.fromkeys(things))
+
+
+def reading(world: Promptable, llm: Callable[[], LanguageModel]) -> Reader:
+    """Return a reader that asks a language model for a plan to go to what is said; `llm` is called when it is needed.
+
+    A plan of more than that, one that is not believed in, and none are no reading.
+    """
+    skill, _ = _first(world.spec)
+    config = LoopConfig.preset(candidates=1, temperature=0.0)
+
+    def read(words: str) -> str | None:
+        goal = f"{skill.name.replace('_', ' ')} the {words}"
+        proposed = propose(world, llm(), "", goal, config, may_decline=True)
+        for candidate in proposed.candidates:
+            [step, *others] = world.spec.parse_plan(candidate.plan).steps
+            believed = candidate.log_probability is None or candidate.log_probability >= SURE
+            if step.skill == skill.name and not others and believed:
+                return " ".join(word for word in step.arguments[0] if word)
+        return None
+
+    return read
+
+
+def _helped(spec: WorldSpec, phrase: str, reader: Reader) -> list[str]:
+    """Return the things of a phrase; a reader names the one that is not named, and the colour of one without."""
+    found, words = _things(spec, phrase), [word for word in _WORD.findall(phrase.lower()) if word not in _BETWEEN]
+    groups = {word: attribute for attribute, group in _groups(spec) for name in group for word in name.split()}
+    kinds = [word for word in words if (of := groups.get(word)) and not of.optional]
+    before = words[: words.index(kinds[0])] if kinds else words
+    coloured = any((of := groups.get(word)) and of.channel and of.optional for word in before)
+    if len(found) > 1 or coloured or all(word in groups for word in before):
+        return found
+    states = [word for word in before if word in groups and groups[word] is None]
+    said = reader(" ".join([*(word for word in before if word not in states), *kinds[:1]]))
+    if said is None:
+        return found
+    if not found:
+        return [" ".join([*states, said])]
+    return [found[0].replace(kinds[0], said, 1)] if kinds[0] in said.split() else found
+
+
+def _things(spec: WorldSpec, words: str) -> list[str]:
+    """Return the things that are named in the world's own words."""
     found = sorted(
         (match.start(), match[1].lower(), attribute)
-        for attribute, group in groups
+        for attribute, group in _groups(spec)
         for match in _said(words, [word for word in group if attribute is None or word != attribute.any_value])
     )
     things: list[str] = []
@@ -39,10 +107,7 @@ def ground(spec: WorldSpec, words: str) -> list[str]:
                 things[-1] += f" {word}"
         else:
             before[attribute.name if attribute else ""] = word
-    if not things:
-        names = [word for _, group in groups for word in group]
-        raise GoalError(f"{words!r} names nothing that this world knows; use its words: {', '.join(names)}")
-    return list(dict.fromkeys(things))
+    return things
 
 
 def ground_event(spec: WorldSpec, words: str) -> tuple[str, str | None]:
@@ -77,9 +142,14 @@ def ground_event(spec: WorldSpec, words: str) -> tuple[str, str | None]:
     return " ".join([*becomes, *bare]), thing
 
 
+def _first(spec: WorldSpec) -> tuple[Skill, Parameter]:
+    """Return the first skill that takes a thing, and how that is said."""
+    return next((skill, part) for skill in spec.skills for part in skill.parameters if isinstance(part, Parameter))
+
+
 def _groups(spec: WorldSpec) -> list[tuple[Attribute | None, Sequence[str]]]:
     """Return the words of things, those of states first, then each attribute's."""
-    first = next(part for skill in spec.skills for part in skill.parameters if isinstance(part, Parameter))
+    _, first = _first(spec)
     allowed, spoken = dict(first.allowed), {attribute.channel for attribute in spec.attributes}
     states = [word for channel in spec.grid.channels if channel.name not in spoken for word in channel.categories]
     return [(None, states), *((attribute, allowed.get(attribute.name, ())) for attribute in spec.attributes)]

@@ -23,8 +23,9 @@ from gedanken.worldmodel.checkpoint import CheckpointError, Trained, TrainedDyna
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worlds.babyai import BabyAIWorld
 from gedanken.worlds.babyai_shifts import SHIFTED, ShiftedWorld
+from gedanken.worlds.fields import GridField
 from gedanken.worlds.protocol import PracticeWorld, World
-from gedanken.worlds.spec import GridField, SpecError
+from gedanken.worlds.spec import SpecError
 
 
 @dataclass(frozen=True)

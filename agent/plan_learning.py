@@ -24,7 +24,7 @@ from gedanken.agent.llm.protocol import Completion, LanguageModel, LLMError
 from gedanken.agent.llm.relay import Relay, Settings
 from gedanken.agent.llm.tune import Examples, TuneConfig, Tuner
 from gedanken.agent.plan_practice import PROMPT, Practice, Tasks
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, refuse_evaluation_seeds
 from gedanken.worlds.spoken import SpeakingWorld
 
 FIRST_SEED = FIRST_TRAINING_SEED + 800_000_000
@@ -120,8 +120,10 @@ def try_goals(
 ) -> Iterator[Try]:
     """Let an agent pursue one goal per seed, the levels taking turns, and yield what really came of it.
 
-    A goal that can't be said, or has more words than the critic reads, is passed over.
+    A goal that can't be said, or has more words than the critic reads, is passed over. Raises ValueError for seeds that
+    are kept for evaluation.
     """
+    refuse_evaluation_seeds(seeds)
     tasks = Tasks(make_world)
     for seed in seeds:
         level = levels[seed % len(levels)]

@@ -19,8 +19,9 @@ from gedanken.agent.events import Candidate
 from gedanken.agent.goal_match import GoalMatch
 from gedanken.agent.llm.protocol import Encoder, LanguageModel, training_of
 from gedanken.agent.propose import Promptable
+from gedanken.worlds.fields import VectorField
 from gedanken.worlds.protocol import SayingWorld
-from gedanken.worlds.spec import Plan, VectorField
+from gedanken.worlds.spec import Plan
 
 BELIEF = 1 / 16
 """Power of the language model's belief in a plan, next to its round's likeliest, by which that plan counts less.

@@ -22,9 +22,10 @@ from gedanken.worldmodel.actor import Pursuit
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
 from gedanken.worldmodel.episode import AGENT, Action, Episode, Seen
 from gedanken.worldmodel.protocol import Belief, Dynamics
+from gedanken.worlds.fields import GridField, VectorField
 from gedanken.worlds.logs import LogWorld
 from gedanken.worlds.protocol import Observation, Watch, World
-from gedanken.worlds.spec import GridField, Plan, VectorField, WorldSpec, picture_in
+from gedanken.worlds.spec import Plan, WorldSpec
 
 
 class SessionError(RuntimeError):
@@ -66,7 +67,7 @@ class Session:
         self.turn: int | None = None
         self.over = self.terminated = False
         self.alone = threading.Lock()  # for those who would pursue goals in it from several threads
-        self._past = Seen(picture_in(world.spec))
+        self._past = Seen(world.spec.picture)
         self.observations = self._past.shown
         self.actions: list[Action] = []
         self.rewards: list[float] = []

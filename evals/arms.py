@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,18 +12,19 @@ import numpy as np
 
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.events import Chosen, Declined, Event, Judged, Proposed, Rehearsed, StepEnded, StepStarted
+from gedanken.agent.events import Proposed
 from gedanken.agent.execution import Executed, Job, execute_many
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.mind import Judge
 from gedanken.agent.propose import Attempt, propose
 from gedanken.agent.session import Session
 from gedanken.evals.errors import EvalError
+from gedanken.evals.sample import Account, Sample
 from gedanken.evals.suite import Parts
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.gym_world import random_action
 from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import Plan, WorldSpec
+from gedanken.worlds.spec import Plan, Step, WorldSpec
 
 SIDE_BY_SIDE = 16
 """Runs of the loop that share one batch of the language model."""
@@ -39,57 +39,30 @@ IDLE = "no-op"
 """The floor below chance: nothing is done."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One episode of one arm; the later fields are those of arms that think.
-
-    A decision ends with a plan chosen, or a refusal. `seconds` went into thinking, `acting_seconds` into choosing and
-    taking actions; of what was done for many episodes at once each has its share. What the language model had been
-    asked before in the same run counts as if it had been asked again. `verdicts` are those of every plan judged: its
-    round, the plan, predicted success, and the probability that it is what was meant. Where an episode raised, `error`
-    says what, with its `trace`.
-    """
-
-    task: str
-    seed: int
-    arm: str
-    success: bool
-    steps: int
-    goal: str
-    plan: str | None = None
-    first_plan: str | None = None
-    status: str | None = None
-    predicted: float | None = None
-    round: int | None = None
-    rounds: int = 0
-    replans: int = 0
-    decisions: int = 0
-    candidates: int = 0
-    tokens: int = 0
-    prompt_tokens: int = 0
-    seconds: float = 0.0
-    acting_seconds: float = 0.0
-    actions: tuple[Any, ...] = ()
-    verdicts: tuple[dict[str, Any], ...] = ()
-    epoch: int = 1
-    error: str | None = None
-    trace: str | None = None
-
-
 def oracle(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
     """Carry out a right plan, read from the simulator: the controller's own ceiling."""
+    yield from _told(parts, task, seeds, "oracle-plan", lambda steps: steps)
+
+
+def policy(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
+    """Pursue at once what a right plan comes to in its last step: the controller without a plan."""
+    yield from _told(parts, task, seeds, "policy", lambda steps: steps[-1:])
+
+
+def _told(
+    parts: Parts, task: str, seeds: Sequence[int], arm: str, some: Callable[[tuple[Step, ...]], tuple[Step, ...]]
+) -> Iterator[Sample]:
+    """Carry out some steps of a right plan, which is read from the simulator."""
     world = parts.make_world(task)
     env = world.make()
     goals, jobs = [], []
     for seed in seeds:
         raw, _ = env.reset(seed=seed)
         goals.append(world.mission(raw))
-        jobs.append(Job(task, seed, Plan(steps=world.mission_steps(env))))
+        jobs.append(Job(task, seed, Plan(steps=some(world.mission_steps(env)))))
     for job, goal, done in zip(jobs, goals, _carried_out(parts, jobs), strict=True):
         plan, seconds, actions = job.plan.line(), done.seconds, done.actions
-        yield Sample(
-            task, job.seed, "oracle-plan", done.success, done.steps, goal, plan, acting_seconds=seconds, actions=actions
-        )
+        yield Sample(task, job.seed, arm, done.success, done.steps, goal, plan, acting_seconds=seconds, actions=actions)
 
 
 def llm_alone(parts: Parts, task: str, seeds: Sequence[int], *, arm: str = ALONE) -> Iterator[Sample]:
@@ -302,7 +275,7 @@ def loop(
     agent = Agent(world, llm=llm, trained=trained, critic=critic, store=None, config=config)
 
     def work(seed: int) -> Sample:
-        account = _Account()
+        account = Account()
         session = agent.session(seed, free=False)
         try:
             outcome = agent.run(session.mission, session, on_event=account)
@@ -327,58 +300,23 @@ def loop(
         yield sample
 
 
-class _Account:
-    """Adds up what a run of the loop says of itself."""
-
-    def __init__(self) -> None:
-        self.proposed: list[Proposed] = []
-        self.verdicts: list[dict[str, Any]] = []
-        self.decisions, self.seconds, self.acting_seconds, self.began = 0, 0.0, 0.0, 0.0
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Proposed):
-            self.proposed.append(event)
-        if isinstance(event, Proposed | Rehearsed | Judged):
-            self.seconds += event.seconds
-        if isinstance(event, StepStarted):
-            self.began = time.perf_counter()
-        if isinstance(event, StepEnded):
-            self.acting_seconds += time.perf_counter() - self.began
-        if isinstance(event, Judged):
-            self.verdicts += [
-                {"round": event.round, "plan": v.plan.line(), "success": v.success, "satisfies": v.satisfies}
-                for v in event.verdicts
-            ]
-        self.decisions += isinstance(event, Chosen | Declined)
-
-    def sample(self, task: str, seed: int, arm: str) -> Sample:
-        first = self.proposed[0].candidates if self.proposed else []
-        return Sample(
-            task,
-            seed,
-            arm,
-            success=False,
-            steps=0,
-            goal="",
-            first_plan=first[0].plan.replace("\n", " → ") if first else None,
-            decisions=self.decisions,
-            candidates=sum(len(event.candidates) for event in self.proposed),
-            tokens=sum(event.tokens for event in self.proposed),
-            prompt_tokens=sum(event.prompt_tokens for event in self.proposed),
-            seconds=self.seconds,
-            acting_seconds=self.acting_seconds,
-            verdicts=tuple(self.verdicts),
-        )
-
-
 Arm = Callable[[Parts, str, Sequence[int]], Iterator[Sample]]
-ARMS: dict[str, Arm] = {"loop": loop, ALONE: llm_alone, "oracle-plan": oracle, "bot": bot, "random": random}
+ARMS: dict[str, Arm] = {
+    "loop": loop,
+    ALONE: llm_alone,
+    "policy": policy,
+    "oracle-plan": oracle,
+    "bot": bot,
+    "random": random,
+    IDLE: no_op,
+}
 """Every arm by name, the one in question first. They take a task and seeds, and yield a sample per seed."""
 
 ABOUT = {
     "loop": "language model, rehearsal, critic, revision, new plans where reality differs",
     REPLAN: "the language model's first plan and, where it fails, new ones, by the same controller without rehearsal",
     ALONE: "the language model's first plan, carried out by the same controller without rehearsal",
+    "policy": "the same controller without a plan: it pursues at once the last step of a right one",
     "oracle-plan": "a right plan, carried out by the same controller: the controller's own ceiling",
     "bot": "minigrid's bot, which sees the whole simulator",
     "random": "actions at random until the level ends",

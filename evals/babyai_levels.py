@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gedanken.evals.arms import ALONE, ARMS, IDLE, REPLAN, llm_greedy, llm_replan, no_op
+from gedanken.evals.arms import ALONE, ARMS, REPLAN, llm_greedy, llm_replan
 from gedanken.evals.episodes import EpisodeSuite, costs_of_arms
 from gedanken.evals.peers.llm_actor import ACTOR, llm_actor
 from gedanken.evals.suite import Table
@@ -25,7 +25,10 @@ AIMS = {
 }
 """The success in per cent that this project has set itself, by level."""
 
-PLAYERS = {"loop": ARMS["loop"], REPLAN: llm_replan, **ARMS, ALONE: llm_greedy, IDLE: no_op}
+PLAYERS = {"loop": ARMS["loop"], REPLAN: llm_replan, **ARMS, ALONE: llm_greedy}
+
+USUAL = (REPLAN, *(arm for arm in ARMS if arm != "loop"))
+"""Who plays where nobody is named: all but those that take hours."""
 
 
 class BabyAILevels(EpisodeSuite):
@@ -34,7 +37,7 @@ class BabyAILevels(EpisodeSuite):
     name = "babyai-levels"
     default_limit = 512
     players = PLAYERS
-    default_arms = (REPLAN, ALONE, "oracle-plan", "bot", "random")
+    default_arms = USUAL
     aims = {f"BabyAI-{level}-v0": aim for level, aim in AIMS.items()}
     levels = tuple(aims)
 
@@ -45,7 +48,7 @@ class BalrogBabyAI(EpisodeSuite):
     name = "balrog-babyai"
     default_limit = 500
     players = {**PLAYERS, ACTOR: llm_actor}
-    default_arms = (REPLAN, ALONE, "oracle-plan", "bot", "random")
+    default_arms = USUAL
     levels = tuple(map(level_id, TASKS))
     aims = dict.fromkeys(levels, 99.5)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gedanken.evals.arms import ARMS, IDLE, no_op
+from gedanken.evals.arms import ARMS
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.peers.llm_actor import ACTOR, llm_actor
 
@@ -16,5 +16,5 @@ class BabyAILocal(EpisodeSuite):
     name = "babyai-local"
     default_limit = 200
     levels = TASKS
-    players = {**ARMS, IDLE: no_op, ACTOR: llm_actor}
+    players = {**ARMS, ACTOR: llm_actor}
     default_arms = tuple(ARMS)

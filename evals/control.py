@@ -44,6 +44,7 @@ from gedanken.evals.errors import EvalError
 from gedanken.evals.measures import Estimate, Measure, mean
 from gedanken.evals.peers.swm_cem import NO_SOLVER, SOLVER, SwmCem, absent, missing
 from gedanken.evals.run_folder import Key
+from gedanken.evals.simulator import STATES, SimulatorSearch
 from gedanken.evals.statistics import mean_interval, wilson
 from gedanken.evals.suite import Options, Parts, Table, evaluation_seeds
 from gedanken.worldmodel.checkpoint import TrainedDynamics
@@ -58,13 +59,16 @@ BLIND = ("random", "no-op")
 RULES = "rule-based"
 """The driver that an environment has of its own, where it has one: its argument `rule_based`."""
 
-SEARCHES = ("search", SOLVER)
-"""Arms that search in the learned model before every action: by our own CEM, by stable-worldmodel's."""
+CEILING = "simulator"
+"""The arm that searches in the real environment, in the place of a learned model."""
 
-LEARNED = ("policy", *SEARCHES)
-"""Arms that act by the learned model: as was practised in it, or by a search."""
+LEARNED = ("policy", "search", SOLVER)
+"""Arms that act by the learned model: as was practised in it, or by a search, our own CEM or stable-worldmodel's."""
 
-RETURNS = (*LEARNED, *BLIND, RULES, *PEERS)
+SEARCHES = (*LEARNED[1:], CEILING)
+"""Arms that search before every action."""
+
+RETURNS = (*LEARNED, CEILING, *BLIND, RULES, *PEERS)
 """Arms whose episodes are paid by the environment."""
 
 WORDS = ("words", "words-alone", "words-right")
@@ -101,7 +105,7 @@ class ControlSuite(LearnedWorlds):
             else model_path(task, learner) / "model.safetensors"
             for task in self.tasks
             for arm in options.arms
-            if self.plays(task, arm) and arm not in (*BLIND, RULES)
+            if self.plays(task, arm) and arm not in (CEILING, *BLIND, RULES)
             for learner in learners
         ]
 
@@ -115,6 +119,8 @@ class ControlSuite(LearnedWorlds):
             return task in GOALS
         if arm == RULES:
             return self.settings[task].ruled
+        if arm == CEILING:
+            return task in STATES
         return arm not in PEERS or plays(arm, world_of(task))
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
@@ -216,6 +222,9 @@ class _Play:
         if arm in PEERS:
             policy = self.peer(arm, learner)
             return self._live(seed, policy.act) | {"training_seed": learner, "real_steps": policy.real_steps}
+        if arm == CEILING:
+            plan, search = self.world.spec.parse_plan(REWARD), self.setting.config(learner).search
+            return self._live(seed, SimulatorSearch(self.world, plan, search, seed))
         rng, idle = np.random.default_rng(seed), self._idle()
         return self._live(
             seed, (lambda _: random_action(self.world.spec, rng)) if arm == "random" else lambda _: idle, arm == RULES

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gedanken.evals.arms import ABOUT, ARMS, Arm, Sample
+from gedanken.evals.arms import ABOUT, ARMS, Arm
 from gedanken.evals.measures import FEWEST, Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
+from gedanken.evals.sample import Sample
 from gedanken.evals.statistics import Interval, paired_bootstrap, paired_difference, wilson
 from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
 
@@ -60,13 +61,17 @@ class EpisodeSuite:
 
     def count(self, options: Options) -> int:
         """Return the number of episodes."""
-        return len(self.tasks) * len(options.arms) * options.limit
+        return sum(self.plays(task, arm) for task in self.tasks for arm in options.arms) * options.limit
+
+    def plays(self, task: str, arm: str) -> bool:
+        """Tell whether an arm plays a task; here every arm plays every task."""
+        return True
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield one sample per episode: level after level, all arms over the same seeds."""
         seeds = evaluation_seeds(options.seed, options.limit)
         for task in self.tasks:
-            for arm in reversed(options.arms):
+            for arm in [arm for arm in reversed(options.arms) if self.plays(task, arm)]:
                 for chunk in chunks(seeds, TOGETHER):
                     left = [seed for seed in chunk if (task, seed, arm) not in done]
                     if left:

@@ -71,10 +71,12 @@ def figures(suite: Suite, summary: Mapping[str, Any], samples: Sequence[Mapping[
 
 
 def _success(results: Mapping[str, Any]) -> Iterator[Figure]:
-    """Draw success by arm: all levels together, then level by level."""
+    """Draw success by arm: all levels together, for arms that play them all, then level by level."""
     arms = {results["arm"]: results["tasks"], **results["arms"]}
-    together = []
+    together, levels = [], {row["task"] for row in results["tasks"]}
     for arm, rows in arms.items():
+        if {row["task"] for row in rows} != levels:
+            continue
         rate = wilson(round(sum(row["n"] * row["success"] for row in rows)), sum(row["n"] for row in rows))
         together.append(Bar(arm, rate.value, rate.low, rate.high, KINDS.get(arm, "second")))
     counts = {row["n"] for rows in arms.values() for row in rows}

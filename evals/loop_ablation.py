@@ -2,37 +2,39 @@
 
 Every arm has one part more than the one before: the language model's first plan that can be read, then under the
 grammar, then the best of several plans in rehearsal, judged by the calibrated critic, revised, and planned anew where
-reality differs, which is the whole loop; then the loop after it has learnt from other episodes of the level. The same
-seeds, and the same answers of the language model where arms ask the same. Two levels on which each part can matter, in
-their own words and in words that no planner was trained on.
+reality differs, which is the whole loop; then the loop after it has learnt. The same seeds, and the same answers of the
+language model where arms ask the same. On the tasks parts can matter: goals in words that no planner was trained on,
+goals that lack a step, and a level whose actions do something else, against which only learning helps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.mind import Describe, Judge
 from gedanken.agent.readings import Reading
 from gedanken.agent.verdict import Verdict
-from gedanken.evals.arms import ABOUT, ARMS, Arm, Sample, llm_alone, llm_unguided, loop
+from gedanken.evals.arms import ABOUT, ARMS, IDLE, Arm, llm_alone, llm_unguided, loop
 from gedanken.evals.episodes import EpisodeSuite, costs_of_arms, difference, episodes_of
-from gedanken.evals.suite import Parts, Table
+from gedanken.evals.sample import Sample
+from gedanken.evals.shift import SETTING
+from gedanken.evals.shift_learning import learned, shifted_path
+from gedanken.evals.suite import Options, Parts, Table
 from gedanken.evals.task_world import TaskWorld
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worldmodel.learn import taught
 from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.protocol import DemonstratedWorld
 
 LEVELS = ("BabyAI-PutNextLocal-v0", "BabyAI-UnlockLocalDist-v0")
 OTHER_WORDS = ", other words"
-LEARNING, LESSONS = "+learning", 20
-"""The arm that has learnt, and the episodes that it learns from."""
+SHIFTED = "BabyAI-GoToLocal-v0+swapped-turns"
+LEARNING, LESSONS = "+learning", 50
+"""The arm that has learnt, and the episodes that it learns from: those of `shift`, of its first training seed."""
 
-TASKS = (*LEVELS, *(f"{level}{OTHER_WORDS}" for level in LEVELS))
+TASKS = (f"{LEVELS[0]}{OTHER_WORDS}", LEVELS[1], f"{LEVELS[1]}{OTHER_WORDS}", SHIFTED)
 
 
 class Unjudged:
@@ -64,22 +66,10 @@ def _with(arm: str, parts: Parts, task: str, seeds: Sequence[int], **changes: in
 
 
 def _learned(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
-    """Play some lessons on training seeds, learn from them as after so many episodes, and learn no more then."""
-    world = parts.make_world(task)
-    agent = Agent(
-        world, llm=parts.together, trained=parts.trained, critic=parts.critic, store=None, config=parts.config
-    )
-    lessons = []
-    for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + LESSONS):
-        session = agent.session(seed, free=False)
-        try:
-            agent.run(session.mission, session)
-            lessons += [session.episode(session.mission, {})] if session.spent else []
-        finally:
-            session.close()
-    steps = LESSONS * LoopConfig().learn_steps if lessons else 0
-    pupil = taught(parts.trained, lessons, steps=steps, seed=parts.config.seed)[0] if steps else parts.trained
-    yield from loop(parts, task, seeds, arm=LEARNING, trained=pupil)
+    """Learn from episodes on training seeds as `gedanken learn` does, and learn no more then."""
+    pupil = learned(parts, task, SETTING, 0, LESSONS, True)
+    config = parts.config.model_copy(update=LoopConfig.own(pupil.card))
+    yield from loop(parts, task, seeds, arm=LEARNING, trained=pupil, config=config)
 
 
 BUILT: dict[str, Arm] = {
@@ -110,10 +100,15 @@ class LoopAblation(EpisodeSuite):
     name = "loop-ablation"
     default_limit = 100
     levels = TASKS
-    players = {"loop": loop} | dict(reversed(BUILT.items())) | {name: ARMS[name] for name in ("oracle-plan", "random")}
+    more_tasks = (LEVELS[0],)
+    players = {
+        "loop": loop,
+        **dict(reversed(BUILT.items())),
+        **{name: ARMS[name] for name in ("policy", "oracle-plan", "bot", "random", IDLE)},
+    }
     default_arms = tuple(players)
     arms_share = True
-    worlds: Mapping[str, str] = {task: task.removesuffix(OTHER_WORDS) for task in TASKS}
+    worlds: Mapping[str, str] = {task: task.removesuffix(OTHER_WORDS) for task in (*LEVELS, *TASKS)}
     about = ABOUT | {
         "llm": "the first plan that can be read of those that the language model writes without a grammar",
         "+grammar": "the language model's first plan under the grammar",
@@ -124,12 +119,28 @@ class LoopAblation(EpisodeSuite):
         LEARNING: f"the whole loop after {LESSONS} episodes of the level on training seeds, and learning from them",
     }
 
+    def plays(self, task: str, arm: str) -> bool:
+        """Tell whether an arm plays a task: where actions do something else only learning matters, and no bot plays."""
+        if task == SHIFTED:
+            return arm in ("loop", LEARNING) or arm not in (*BUILT, "bot")
+        return arm != LEARNING
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """Return how the last arm learns."""
+        return SETTING.plain()
+
+    def weights(self, options: Options) -> list[Path]:
+        """Return the file of what the last arm has learned, there already or not."""
+        tasks = [task for task in self.tasks if LEARNING in options.arms and self.plays(task, LEARNING)]
+        return [shifted_path(task, 0, LESSONS, True) / "model.safetensors" for task in tasks]
+
     def make_world(self, task: str) -> DemonstratedWorld:
         """Return a task's level, its mission in other words where the task says so."""
         from gedanken.agent.loading import load_practice
 
         world = load_practice(self.worlds[task])
-        return world if task in LEVELS else TaskWorld(world, task, words="test")
+        return TaskWorld(world, task, words="test") if task.endswith(OTHER_WORDS) else world
 
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what `EpisodeSuite` does, and as `parts` what each part adds, over all tasks and one by one."""

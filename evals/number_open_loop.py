@@ -16,10 +16,8 @@ from torch import Tensor
 
 from gedanken.worldmodel.ensemble import EnsembleModel
 from gedanken.worldmodel.episode import Episode
-from gedanken.worldmodel.eye import film_of
-from gedanken.worldmodel.pictured import PicturesModel
 from gedanken.worldmodel.protocol import Belief, VectorDynamics
-from gedanken.worlds.spec import WorldSpec, picture_in
+from gedanken.worlds.spec import WorldSpec
 
 HORIZONS = (1, 2, 4, 8, 16, 32, 64)
 STRIDE = 8
@@ -58,48 +56,6 @@ class Imagined:
                 yield self.model.readout(state).observation.view(len(seen), FUTURES, -1).transpose(0, 1)
 
 
-def seen_in(spec: WorldSpec, episode: Episode) -> Tensor:
-    """Return what was seen in an episode, [T + 1, V], with pixels after the numbers where there is a picture."""
-    numbers, picture = episode.observations, picture_in(spec)
-    if picture and episode.frames is not None:
-        numbers = picture.joined(numbers, picture.stacked(episode.frames))
-    return torch.from_numpy(numbers).float()
-
-
-@torch.no_grad()
-def pixels_ahead(model: PicturesModel, episode: Episode, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Return, by horizon, how many beginnings there were, and sums of pixels' mean absolute errors, of 255.
-
-    `model` is that of one future each, `frozen` that of a world in which nothing changes, `seen` that of the picture
-    which the eye draws when it sees what happened.
-    """
-    film, length = torch.from_numpy(film_of(episode)[model.picture.frames - 1 :]).float(), len(episode)
-    begins, seen = torch.arange(0, length, STRIDE), seen_in(model.spec, episode)
-    state: Any = believed(model, seen[begins])  # type: ignore[arg-type]
-    actions, found = torch.from_numpy(episode.actions), dict[str, dict[str, float]]()
-
-    def off(pictures: Tensor, rows: Tensor) -> float:
-        return float((pictures.float() - film[rows]).abs().mean((1, 2, 3)).sum())
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        state = model.suppose(state, torch.zeros(0))
-        for now in range(1, min(max(HORIZONS), length) + 1):
-            state = model.imagine(state, actions[(begins + now - 1).clamp(max=length - 1)])
-            left = begins[begins + now <= length]
-            if now not in HORIZONS or not len(left):
-                continue
-            then, first = left + now, len(left)
-            again: Any = believed(model, seen[then])  # type: ignore[arg-type]
-            found[str(now)] = {
-                "n": first,
-                "model": off(model.drawn(state[:first]), then),
-                "frozen": off(film[left], then),
-                "seen": off(model.drawn(again), then),
-            }
-    return found
-
-
 class Linear:
     """One linear map from numbers and action to the next numbers, by least squares on episodes."""
 
@@ -135,15 +91,13 @@ def believed(model: VectorDynamics, seen: Tensor) -> Belief:
     return model.observe(model.initial(len(seen)), nothing, seen, first)
 
 
-def open_loop(
-    foretell: Foreteller, episode: Episode, scale: Tensor, shown: Tensor | None = None
-) -> dict[str, dict[str, Any]]:
+def open_loop(foretell: Foreteller, episode: Episode, scale: Tensor) -> dict[str, dict[str, Any]]:
     """Return, by horizon, sums over beginnings: how many, absolute errors by variable, and how many lay inside.
 
     Errors are of the futures' mean, in the variables' units; `error` is the mean over variables in standard deviations
-    ``scale [V]``. Of one future alone nothing lies inside. `shown` is what is seen where that is more than numbers.
+    ``scale [V]``. Of one future alone nothing lies inside.
     """
-    length, seen = len(episode), torch.from_numpy(episode.observations).float() if shown is None else shown
+    length, seen = len(episode), torch.from_numpy(episode.observations).float()
     begins = torch.arange(0, length, STRIDE)
     found: dict[str, dict[str, Any]] = {}
     ahead = torch.arange(max(HORIZONS))
@@ -152,7 +106,7 @@ def open_loop(
         left = begins + now <= length
         if now not in HORIZONS or not bool(left.any()):
             continue
-        real, told = seen[begins[left] + now][:, : len(scale)], futures[:, left, : len(scale)]
+        real, told = seen[begins[left] + now], futures[:, left]
         off = (told.mean(0) - real).abs()
         low, high = torch.quantile(told, torch.tensor(INSIDE), dim=0)
         inside = (real >= low - 1e-6) & (real <= high + 1e-6) if len(told) > 1 else torch.zeros_like(real)

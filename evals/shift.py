@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gedanken.evals.arms import Arm, Sample, oracle, random
+from gedanken.evals.arms import ABOUT, IDLE, Arm, no_op, oracle, random
 from gedanken.evals.episodes import EpisodeSuite
+from gedanken.evals.sample import Sample
 from gedanken.evals.shift_learning import ShiftSetting, learned, shifted_path
 from gedanken.evals.suite import Options, Parts, evaluation_seeds
+from gedanken.worlds.babyai_shifts import SHIFTED
 
 TASKS = (
     "BabyAI-GoToLocal-v0+swapped-turns",
@@ -26,6 +28,8 @@ TASKS = (
 )
 SETTING = ShiftSetting()
 REAL_ONLY = ", real only"
+UNSHIFTED = "not shifted"
+"""The ceiling."""
 
 
 def _after(budget: int, imagined: bool) -> str:
@@ -50,10 +54,15 @@ def _before(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
         yield replace(sample, arm="before")
 
 
+def _unshifted(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample]:
+    for sample in oracle(parts, task.partition(SHIFTED)[0], seeds):
+        yield replace(sample, task=task, arm=UNSHIFTED)
+
+
 def _players(setting: ShiftSetting) -> dict[str, Arm]:
     stages = [(budget, imagined) for budget in reversed(setting.budgets) for imagined in (True, False)]
     after: dict[str, Arm] = {_after(*stage): partial(_learned, *stage, setting) for stage in stages}
-    return {**after, "before": _before, "random": random}
+    return {**after, "before": _before, UNSHIFTED: _unshifted, "random": random, IDLE: no_op}
 
 
 class ShiftSuite(EpisodeSuite):
@@ -66,7 +75,8 @@ class ShiftSuite(EpisodeSuite):
     default_arms = tuple(players)
     about = {
         "before": "a right plan, carried out by the controller of the checkpoint as it is",
-        "random": "actions at random until the level ends",
+        UNSHIFTED: "the same in the level as it was before, on the same seeds: the ceiling",
+        **{arm: ABOUT[arm] for arm in ("random", IDLE)},
         **{_after(b, True): f"the same after {b} real episodes, learned from and imagined on" for b in SETTING.budgets},
         **{_after(b, False): f"the same, the gradient steps all on the {b} real episodes" for b in SETTING.budgets},
     }

@@ -17,7 +17,7 @@ from gedanken.evals.control_learning import alone
 from gedanken.evals.errors import EvalError
 from gedanken.evals.suite import Parts
 from gedanken.worldmodel import checkpoint
-from gedanken.worldmodel.adapt import AdaptConfig, adapt, own_episodes
+from gedanken.worldmodel.adapt import AdaptConfig, adapt, own_episodes, startling
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.episode import Episode
@@ -28,6 +28,9 @@ APART = 10_000
 """Training seeds for each training seed's episodes, from FIRST on."""
 
 FIRST = FIRST_TRAINING_SEED + 60_000_000
+
+STARTLING = 50
+"""Episodes, the latest ones, that say how much surprise is usual."""
 
 
 class ShiftSetting(BaseModel):
@@ -75,8 +78,9 @@ def learned(parts: Parts, task: str, setting: ShiftSetting, seed: int, budget: i
                 left = [s for s in seeds if s not in there]
                 store.append_many(list(own_episodes(parts.make_world, task, left, actor.controller)))
                 episodes = _first(store, spec, budget)
-            card = {"episodes": len(episodes), "from": begun.name, "setting": setting.plain()}
             pupil = adapt(begun, episodes, setting.config(seed, imagined))
+            card = {"episodes": len(episodes), "from": begun.name, "setting": setting.plain()}
+            card |= {"surprise": startling(pupil, episodes[-STARTLING:])}
             kept = Trained(pupil.model, pupil.controller, path.name, path, {**begun.card, **card})
             checkpoint.save(kept, path)
     trained = checkpoint.load(path, spec)

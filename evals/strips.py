@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from gedanken.evals import svg
-from gedanken.worlds.spec import GridField, Variable
+from gedanken.worlds.fields import GridField, Variable
 
 View = Sequence[Sequence[Sequence[int]]]
 """Codes of cells, ``[height, width, C]``."""

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gedanken.evals.arms import ARMS, IDLE, REPLAN, llm_replan, no_op
+from gedanken.evals.arms import ARMS, REPLAN, llm_replan
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError, meant
 from gedanken.evals.task_world import Scorer, TaskWorld
 from gedanken.worlds.protocol import WorldError
 from gedanken.worlds.spec import SpecError
 
-PLAYERS = {**ARMS, REPLAN: llm_replan, IDLE: no_op}
+PLAYERS = {**ARMS, REPLAN: llm_replan}
 
 
 class TaskTable(BaseModel):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gedanken.evals.errors import EvalError
 from gedanken.worlds.expressions import Expression, ExpressionError, parse
+from gedanken.worlds.fields import VectorField
 from gedanken.worlds.protocol import (
     DemonstratedWorld,
     Expert,
@@ -25,7 +26,7 @@ from gedanken.worlds.protocol import (
     World,
     WorldError,
 )
-from gedanken.worlds.spec import Plan, SpecError, Step, VectorField, WorldSpec
+from gedanken.worlds.spec import Plan, SpecError, Step, WorldSpec
 from gedanken.worlds.spoken import SpeakingWorld
 
 Scorer = Literal["reward", "steps", "condition"]

@@ -178,7 +178,7 @@ def learn_command(
         raise SpecError(f"the adapter of {world_id}, [learning], {said(error)}") from error
     torch.manual_seed(seed)
     model, began = untrained(world.spec, size, sizes), time.perf_counter()
-    apprentice = Apprentice(model, plan, config)
+    apprentice = Apprentice(model, plan, config, lambda what: click.echo(f"{what} …", err=True))
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
         taken, rewards = sum(map(len, past)), list[float]()

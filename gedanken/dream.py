@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gedanken.agent.dreaming import Dreaming, Moment
+    from gedanken.agent.llm.protocol import LanguageModel
 
 KEYS = {"\x1b[A": "forward", "\x1b[D": "left", "\x1b[C": "right", " ": "act", "r": "again", "q": "quit"}
 KEYS |= {"\x1bOA": "forward", "\x1bOD": "left", "\x1bOC": "right", "\x1b": "quit", "\x04": "quit"}
@@ -51,8 +53,11 @@ Asked = str | Happening
 @seed_option
 @click.option("--dream", "number", type=click.IntRange(0), default=0, show_default=True, help="Seed of the dream.")
 @click.option("--checkpoint", help="World model: a name, or a folder. Left out: the one that ships for the world.")
+@click.option("--llm", "model", default="embedded:planner", show_default=True, help="Reads words that the world lacks.")
 @json_option
-def dream_command(words: str | None, world: str, seed: int, number: int, checkpoint: str | None, as_json: bool) -> int:
+def dream_command(
+    words: str | None, world: str, seed: int, number: int, checkpoint: str | None, model: str, as_json: bool
+) -> int:
     """Live inside the learned model; WORDS say what must be there: "a red ball and a locked blue door".
 
     It begins with what a real environment shows first (--world, --seed); the rest is imagined. In a terminal the arrow
@@ -65,15 +70,22 @@ def dream_command(words: str | None, world: str, seed: int, number: int, checkpo
 
     typed = sys.stdin.isatty() and sys.stdout.isatty()
     console = Console(highlight=False, stderr=as_json, width=None if typed else PIPE_WIDTH)
-    with waiting(console, "Falling asleep: the world model is loaded") if typed else contextlib.nullcontext():
+    asleep = waiting(console, "Falling asleep: the world model is loaded")
+    with asleep if typed else contextlib.nullcontext(lambda what: None) as say:
+        from gedanken.agent import llm
         from gedanken.agent.dreaming import Dreaming
-        from gedanken.agent.grounding import ground
+        from gedanken.agent.grounding import ground, reading
         from gedanken.agent.loading import load_world
         from gedanken.worldmodel.checkpoint import shipped
         from gedanken.worldmodel.imagined import ImaginedEnv
 
+        @functools.cache
+        def language_model() -> LanguageModel:
+            say(f"Reading the words: {model} is loaded")
+            return llm.load(model)
+
         start = load_world(world)
-        there = ground(start.spec, words) if words is not None else []
+        there = ground(start.spec, words, reading(start, language_model)) if words is not None else []
         env = ImaginedEnv(checkpoint or shipped(start.spec, world), start, start_seed=seed, there=there)
     with contextlib.closing(keys() if typed else words_of_a_pipe()) as asked:
         moments = live(Dreaming(env, number), number, asked, console, typed)

@@ -60,10 +60,9 @@ def imagine_command(
         console.width = PIPE_WIDTH
     with waiting(console, "Imagining, then doing the same") if console.is_terminal else contextlib.nullcontext():
         from gedanken.agent.loading import load_world
-        from gedanken.worlds.spec import picture_in
 
         chosen = load_world(world)
-        imagine = _cells if picture_in(chosen.spec) is None else _footage
+        imagine = _cells if chosen.spec.picture is None else _footage
         found, telling = imagine(chosen, plan, seed, future, actions, checkpoint)
     console.print(telling.head(found))
     for strip in telling.strips(found, min(console.width, WIDEST)):

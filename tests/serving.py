@@ -33,9 +33,14 @@ def served(runs: Runs, token: str | None = None) -> Iterator[str]:
             thread.join()
 
 
+def read(prompt: str) -> list[str]:
+    """Say a plan for what is crimson, none for anything else."""
+    return ["go_to(red ball)\n"] if "crimson" in prompt else []
+
+
 @contextlib.contextmanager
 def untrained() -> Iterator[Workshop]:
-    """Open a workplace with an untrained world model of the smallest size, and a language model that has no words."""
+    """Open a workplace with the smallest world model, untrained, and a language model that knows what is crimson."""
     torch.manual_seed(1)
     world = Stage(LEVEL)
     model: Any
@@ -43,5 +48,5 @@ def untrained() -> Iterator[Workshop]:
     with torch.no_grad():
         model.signals.net[-1].bias[1] = 9.0  # untrained, it would hold that every episode is over
     trained = Trained(model, controller.eval(), "tiny")
-    agent = Agent(world, llm=ScriptedModel([]), trained=trained, critic=WordCritic(), config=QUICK)
+    agent = Agent(world, llm=ScriptedModel(read), trained=trained, critic=WordCritic(), config=QUICK)
     yield Workshop(agent, agent.session(3))

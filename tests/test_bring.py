@@ -47,6 +47,7 @@ def test_the_page_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture
     assert learnt["steps"] == 300 and Path(learnt["checkpoint"]).name == "house-1"
     assert [test["ending"] for test in learnt["test"]] == ["achieved"]
     assert " random " in printed.err and " agent " in printed.err
+    assert "fitting the model to " in printed.err and "what the plan asks for, 1 of " in printed.err
     exec(compile((folder / "use_house.py").read_text(), "use_house.py", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["0.0", "achieved"], ["12.0", "achieved"]]

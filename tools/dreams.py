@@ -19,6 +19,10 @@ IDLE = 600.0
 """Seconds after which a dream that nobody asked for is over."""
 
 
+class Unclear(Refused):
+    """What a dream should hold names nothing here; that is known only when a language model was asked."""
+
+
 class UnknownDream(Refused):
     """No dream has this id."""
 

@@ -11,8 +11,8 @@ from gedanken.agent.events import View
 from gedanken.agent.mind import view_of
 from gedanken.tools.answers import Ending, PlanFutures, Spread, StepReached
 from gedanken.worldmodel.rehearse import Rehearsal
+from gedanken.worlds.fields import GridField
 from gedanken.worlds.protocol import World
-from gedanken.worlds.spec import GridField
 
 FRAMES = 8
 """Imagined views that an answer shows."""

@@ -35,7 +35,7 @@ from gedanken.tools.requests import (
 )
 from gedanken.tools.runs import Refused, Run, Runs
 
-PULSE = 1.5
+PULSE = 1.0
 """Most seconds without a progress notification while a call waits."""
 
 ABOUT = """Gedanken plans in words, rehearses its plans in a learned world model, and only then acts.

@@ -10,7 +10,7 @@ from gedanken.agent.goals import LONGEST_GOAL
 
 MOST_PLANS, MOST_FUTURES, MOST_HORIZON, MOST_ACTIONS = 16, 256, 80, 100
 LONGEST_PLAN = 1_000
-PATIENCE, LONGEST_WAIT = 2.0, 30.0
+PATIENCE, LONGEST_WAIT = 1.5, 30.0
 """Seconds that a call waits for its run to be over: where nothing is said, and at most."""
 
 

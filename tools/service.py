@@ -17,7 +17,7 @@ from starlette.routing import Match, Route
 
 from gedanken.agent.events import to_line
 from gedanken.tools.answers import Dream, Report, Worlds
-from gedanken.tools.dreams import UnknownDream
+from gedanken.tools.dreams import Unclear, UnknownDream
 from gedanken.tools.requests import (
     LONGEST_WAIT,
     PATIENCE,
@@ -98,7 +98,7 @@ def service(runs: Runs) -> FastAPI:
 
     async def settled(run: Run, wait: float, response: Response) -> Report:
         await run.settled(wait)
-        if isinstance(run.refused, Busy | UnknownDream):  # found out only when its turn had come
+        if isinstance(run.refused, Busy | Unclear | UnknownDream):  # found out only when its turn had come
             raise run.refused
         report = runs.report(run)
         if not report.over:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gedanken.tools.requests import State
+from gedanken.worlds.fields import GridField
 from gedanken.worlds.protocol import Observation
-from gedanken.worlds.spec import GridField, SpecError, WorldSpec
+from gedanken.worlds.spec import SpecError, WorldSpec
 
 
 def first(spec: WorldSpec, state: State, now: Observation) -> Observation:

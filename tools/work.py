@@ -16,7 +16,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.dreaming import Dreaming
 from gedanken.agent.events import Event, GoalReceived, Learned, Outcome, Practising, Rehearsed, Stored
 from gedanken.agent.goals import GoalError, abilities, check_goal
-from gedanken.agent.grounding import ground, ground_event
+from gedanken.agent.grounding import ground, ground_event, reading
 from gedanken.agent.llm.protocol import LLMError
 from gedanken.agent.mind import Stopped, view_of
 from gedanken.agent.session import Session, SessionError
@@ -33,7 +33,7 @@ from gedanken.tools.answers import (
     WhatIf,
     Worlds,
 )
-from gedanken.tools.dreams import Dreams, told
+from gedanken.tools.dreams import Dreams, Unclear, told
 from gedanken.tools.futures import endings, frames, plan_futures
 from gedanken.tools.requests import (
     ActRequest,
@@ -139,7 +139,7 @@ class Workshop:
                     _ = self._spec.vector
             if isinstance(request, GenerateRequest):
                 self._start(request.world)
-                ground(self._spec, request.prompt)
+                check_goal(request.prompt)
                 if request.interactive:
                     self.dreams.check_room()
             if isinstance(request, LiveIn):
@@ -322,7 +322,10 @@ class Workshop:
         trained, start = self._alone.trained, self._start(request.world)
         assert isinstance(trained, Trained)  # its world shows a grid
         seed = self.session.seed if request.start_seed is None else request.start_seed
-        there = ground(start.spec, request.prompt)
+        try:
+            there = ground(start.spec, request.prompt, reading(start, lambda: self.agent.llm))
+        except GoalError as error:
+            raise Unclear(str(error)) from error
         with self.drawing:
             dreaming = Dreaming(ImaginedEnv(trained, start, start_seed=seed, there=there), request.seed)
         return told(self.dreams.keep(dreaming) if request.interactive else None, dreaming)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import Action
+from gedanken.worldmodel.foresight import Foresight
 from gedanken.worldmodel.protocol import Belief
 from gedanken.worldmodel.rehearse import Rehearsal, rehearse
-from gedanken.worldmodel.tried import Tried, states_of
+from gedanken.worldmodel.tried import states_of
 from gedanken.worlds.spec import Plan
 
 
@@ -68,7 +70,7 @@ class Cloned:
     def pursue(self, plan: Plan, index: int) -> Pursuit:
         """See `Actor`."""
         codes = self.controller.model.spec.step_codes(plan.steps[index])
-        return _ClonedPursuit(self.controller, torch.tensor([codes]))
+        return _ClonedPursuit(self.controller, codes)
 
     def prepare(self, plans: Sequence[Plan]) -> Iterator[str]:
         """See `Actor`; whatever can be asked for was learned before."""
@@ -103,19 +105,17 @@ class Cloned:
 
 
 class _ClonedPursuit:
-    """Does what the controller says, but what it did before in the same state less and less."""
+    """Does what the controller says, with foresight."""
 
-    def __init__(self, controller: Controller, codes: Tensor) -> None:
-        self.controller, self.codes = controller, codes
-        self.tried = Tried(len(controller.model.spec.actions))
+    def __init__(self, controller: Controller, codes: Sequence[int]) -> None:
+        self.controller, self.codes = controller, torch.tensor([codes])
+        self.foresight = Foresight(controller, codes)
 
     def decide(self, belief: Belief, generator: torch.Generator, *, greedy: bool) -> int:
         [state] = states_of(self.controller.model, belief, 1)
-        said = self.controller.act(belief, self.codes).exp()[0]
-        chances = torch.from_numpy(self.tried.chances(state, said.double().cpu().numpy())).to(generator.device)
-        action = int(chances.argmax() if greedy else torch.multinomial(chances, 1, generator=generator))
-        self.tried.note(state, action)
-        return action
+        said = self.controller.act(belief, self.codes).exp()[0].double().cpu().numpy()
+        seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
+        return self.foresight.decide(belief, state, said, np.random.default_rng(int(seed)), greedy=greedy)
 
 
 def remaining(plans: Sequence[Plan], begins: Sequence[int]) -> list[Plan]:

@@ -77,6 +77,9 @@ class AdaptConfig(BaseModel):
         )
 
 
+SURPRISE = 120.0
+"""Nats of surprise in one action that are never called startling."""
+
 SIZES = {
     "debug": AdaptConfig(steps=2, dreams=1, batch=2, time=8, imagination=ImaginationConfig(futures=4, horizon=2)),
     "small": AdaptConfig(),
@@ -163,4 +166,20 @@ def adapt(
     return pupil
 
 
-__all__ = ["SIZES", "AdaptConfig", "adapt", "copied", "own_episodes"]
+def startling(trained: Trained, episodes: Sequence[Episode]) -> float:
+    """Return the nats of surprise from which an action is like none in episodes: twice the most there was.
+
+    What was learned from few episodes is surprised by much that is as it should be.
+    """
+    model, most = trained.model, 0.0
+    with torch.no_grad():
+        for episode in episodes:
+            views, actions = torch.from_numpy(episode.observations), torch.from_numpy(episode.actions).long()
+            belief = model.observe(model.initial(1), actions[:1], views[:1], torch.tensor([True]))
+            for action, view in zip(actions[:, None], views[1:, None], strict=True):
+                most = max(most, float(model.surprise(belief, action, view)))
+                belief = model.observe(belief, action, view, torch.tensor([False]))
+    return max(SURPRISE, 2 * most)
+
+
+__all__ = ["SIZES", "AdaptConfig", "adapt", "copied", "own_episodes", "startling"]

@@ -16,6 +16,7 @@ import torch
 from gedanken.worldmodel.collect import Levels, Play, Practice, Turn, play, refuse_evaluation_seeds
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import AGENT, Episode
+from gedanken.worldmodel.tried import Tried, states_of
 from gedanken.worlds.protocol import DemonstratedWorld
 
 
@@ -29,6 +30,7 @@ class _Row:
         self.turn: Turn | None = None
         self.episode: Episode | None = None
         self.action, self.fresh = 0, True
+        self.tried: Tried
 
     def advance(self, action: int | None) -> None:
         """Send an action (None to begin) and keep the next turn, or the episode when it ends."""
@@ -53,6 +55,8 @@ def aggregate(
     workers: int = 1,
 ) -> Iterator[Episode]:
     """Yield one episode per seed, played by the controller in parallel processes, `batch` at a time in lockstep.
+
+    It acts as it does in earnest: what it did before in the same state it does less (`tried`).
 
     Raises ValueError for seeds that are kept for evaluation.
     """
@@ -90,7 +94,7 @@ def _lockstep(
     seeds: Sequence[int],
 ) -> Iterator[Episode]:
     model, pool, waiting = controller.model, Levels(make, levels, practice), iter(seeds)
-    chance = torch.Generator().manual_seed(seeds[0] if seeds else 0)
+    chance = np.random.default_rng(seeds[0] if seeds else 0)
     rows: list[_Row] = []
     belief = model.initial(batch)
     while True:
@@ -120,10 +124,16 @@ def _lockstep(
         belief = model.begin_goal(belief, torch.tensor([turn.goal_begins for turn in turns]))
         belief = model.begin_step(belief, torch.tensor([turn.step_begins for turn in turns]))
         steps = torch.tensor(model.spec.plan_codes([turn.step for turn in turns]))
-        actions = torch.multinomial(controller.act(belief, steps).exp(), 1, generator=chance).squeeze(1).tolist()
-        for row, action in zip(rows, actions, strict=True):
-            random = row.rng.random() < row.noise
-            row.advance(int(row.rng.integers(len(model.spec.actions))) if random else action)
+        chances = controller.act(belief, steps).exp().double().cpu().numpy()
+        states = states_of(model, belief, len(rows))
+        for row, turn, state, said in zip(rows, turns, states, chances, strict=True):
+            if turn.step_begins:
+                row.tried = Tried(len(said))
+            action = int(chance.choice(len(said), p=row.tried.chances(state, said)))
+            if row.rng.random() < row.noise:
+                action = int(row.rng.integers(len(said)))
+            row.tried.note(state, action)
+            row.advance(action)
             if row.episode is not None:
                 pool.back(*row.taken)
                 if len(row.episode):

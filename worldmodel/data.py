@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.protocol import Batch
-from gedanken.worlds.spec import VectorField, WorldSpec
+from gedanken.worlds.fields import VectorField
+from gedanken.worlds.spec import WorldSpec
 
 
 class Replay:

@@ -55,8 +55,12 @@ def _create_tables(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX episode_by_spec ON episode (spec_hash)")
 
 
+def _allow_frames(db: sqlite3.Connection) -> None:
+    """Change nothing: arrays may hold `frames` from here on, which a reader of the version before calls damage."""
+
+
 # Each makes the next version out of the one before. Append, never edit: stores of every version are out there.
-MIGRATIONS: list[Migration] = [_create_tables]
+MIGRATIONS: list[Migration] = [_create_tables, _allow_frames]
 
 
 class ExperienceStore(StoreFile):

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from gedanken.worldmodel import checkpoint
+from gedanken.worldmodel.adapt import SURPRISE
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.ensemble import EnsembleConfig, EnsembleModel
@@ -21,13 +22,10 @@ from gedanken.worldmodel.pictured import SIZES as PICTURES
 from gedanken.worldmodel.pictured import PicturesModel
 from gedanken.worldmodel.protocol import VectorDynamics
 from gedanken.worldmodel.train import TrainConfig, train
-from gedanken.worlds.spec import WorldSpec, picture_in
+from gedanken.worlds.spec import WorldSpec
 
 CLIP = 1000.0
 """Largest norm of the gradient: a sharp likelihood's is near a hundred; cut at 1, the ends of episodes go unlearnt."""
-
-SURPRISE = 120.0
-"""Nats of surprise in one action that are never called startling."""
 
 ROWS = 4096
 """Transitions that are looked at together."""
@@ -39,7 +37,7 @@ Fitted = EnsembleModel | PicturesModel
 
 def untrained(spec: WorldSpec, size: str, ensemble: EnsembleConfig) -> Fitted:
     """Make the model of a world of numbers, or of a picture: then with an eye of that size, debug, small or base."""
-    if picture_in(spec):
+    if spec.picture:
         return PicturesModel(spec, PICTURES[size].model_copy(update={"ensemble": ensemble}))
     return EnsembleModel(spec, ensemble)
 

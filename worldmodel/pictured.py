@@ -20,9 +20,10 @@ from gedanken.worldmodel.ensemble import EnsembleBelief, EnsembleConfig, Ensembl
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.eye import Eye, EyeConfig, film_of, learn_to_see, with_motion
 from gedanken.worldmodel.protocol import Batch, Readout
+from gedanken.worlds.fields import Variable, VectorField
 from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.pictures import Picture
-from gedanken.worlds.spec import SpecError, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import SpecError, WorldSpec
 
 
 class PicturesConfig(BaseModel):

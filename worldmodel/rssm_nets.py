@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gedanken.worlds.spec import GridField
+from gedanken.worlds.fields import GridField
 
 
 class Dense(nn.Sequential):

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gedanken.worldmodel.precision import exact
 from gedanken.worldmodel.protocol import Batch, Belief, Readout
 from gedanken.worldmodel.spatial_config import SIZES, SpatialConfig
 from gedanken.worldmodel.spatial_frames import frames_of
@@ -32,7 +31,7 @@ from gedanken.worldmodel.spatial_nets import (
     mutual_information,
     pick,
 )
-from gedanken.worldmodel.spatial_paths import Passage, distances
+from gedanken.worldmodel.spatial_paths import Passage
 from gedanken.worlds.spec import WorldSpec
 
 SLIP = 0.01
@@ -76,7 +75,7 @@ class SpatialModel(nn.Module):
         self.sight = Sight(grid, config.embed)
         self.completion = Completion(grid, config.embed, config.width)
         self.signals = Signals(grid, actions, config.embed)
-        ways = spec.max_arguments + 2 if config.ways else 0
+        ways = (spec.max_arguments + 2) * config.ways + 2 * (config.ways and config.bringing)
         self.acting = Acting(grid, skills, spec.max_arguments, config.embed, config.width, config.hidden, ways)
         self.passage = Passage(grid, actions, config.embed) if config.ways else None
         self.outcome_codes = Codes(grid, config.embed)
@@ -348,20 +347,11 @@ class SpatialModel(nn.Module):
         marks = self.grid.matches(step, belief.seen, belief.places)
         held = self.grid.matches(step, belief.hand[:, None], None)[..., 0]
         skill = step[:, 0].clamp(min=0)
-        ways = self._ways(belief, marks) if self.passage is not None else None
+        ways: list[Tensor] = []
+        if self.passage is not None:
+            ways = self.passage.ways(belief.seen, belief.hand, step, marks, held, self.config.bringing)
         features: Tensor = self.acting(belief.seen, marks, belief.hand, held, skill, belief.hand_began, ways)
         return features
-
-    @torch.no_grad()
-    def _ways(self, belief: SpatialBelief, marks: Tensor) -> Tensor:
-        """Return distances [B, arguments + 2, P·P] to the marked cells, the nearest unknown one, the nearest helper."""
-        assert self.passage is not None
-        seen = belief.seen.long()
-        shown = torch.bincount(seen.flatten()).nonzero().squeeze(1)
-        with exact(seen.device.type):
-            costs = self.passage.costs(belief.hand, shown)
-            others = [seen == self.grid.unknown, self.passage.helpers(seen, shown, costs)]
-        return distances(costs.gather(1, seen), torch.cat([marks, torch.stack(others, 1)], 1))
 
     def embed_outcome(self, belief: SpatialBelief, step: Tensor) -> Tensor:
         """Return the cells near the agent, and its hand, before and after the last action, the step's things marked."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -342,20 +344,21 @@ class Acting(nn.Module):
         held: Tensor,
         skill: Tensor,
         began: Tensor,
-        ways: Tensor | None = None,
+        ways: Sequence[Tensor] = (),
     ) -> Tensor:
         """Return [B, hidden] for maps [B, P·P], marks [B, arguments, P·P], hands [B], held [B, arguments], skills [B].
 
-        `began` [B] is the hand when the step began; `ways` [B, ways, P·P] are distances to what matters for the step.
+        `began` [B] is the hand when the step began; `ways`, each [B, n, P·P], are distances to what matters for the
+        step.
         """
         window = self.grid.window
         near = codes[:, window]
         like = [self.grid.alike(near, other) for other in (hand, began)]
         maps = [self.codes(near), marks[:, :, window].transpose(1, 2), *like]
         extra = [self.codes(hand), self.skill(skill.long()), held.float(), marks.any(2).float(), self.codes(began)]
-        if ways is not None:
-            here = ways[:, :, self.grid.cells // 2].float()
-            downhill = (ways[:, :, window].float() - here[..., None]).clamp(-4, 4) / 4
+        for distances in ways:
+            here = distances[:, :, self.grid.cells // 2].float()
+            downhill = (distances[:, :, window].float() - here[..., None]).clamp(-4, 4) / 4
             maps.append(downhill.transpose(1, 2))
             extra += [_nearness(here), downhill[:, :, self.beside].flatten(1)]
         x = F.relu(self.stem(image(torch.cat(maps, 2), self.side, self.side)))

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gedanken.worldmodel.precision import exact
 from gedanken.worldmodel.spatial_grid import FAR, LAID, MOTIONS, Grid
 from gedanken.worldmodel.spatial_nets import Codes
 
@@ -67,7 +68,8 @@ class Passage(nn.Module):
     def costs(self, hand: Tensor, shown: Tensor) -> Tensor:
         """Return what entering a cell costs with hands [n]: [n, V + 1] uint8, asked only for the codes shown [m].
 
-        What is in the hand may be put down, so no cell costs more than with an empty one and LAID besides.
+        What is in the hand may be put down, so no cell costs more than with an empty one and LAID besides. Nor does a
+        thing that can be taken cost less: what a full hand can do to a box is to open it, and then it is gone.
         """
         hands, which = torch.unique(hand, return_inverse=True)
         if self.grid.bare is not None:
@@ -78,8 +80,34 @@ class Passage(nn.Module):
         cost[:, shown] = torch.where(moves > SURE, 1, torch.where(clears > SURE, CLEARED, FAR)).to(torch.uint8)
         cost[:, self.grid.hidden] = HOPED
         if self.grid.bare is not None:
+            cost[self.grid.solid[hands].nonzero(), self._things(shown)] = FAR
             cost = torch.minimum(cost, cost[-1] + LAID)
         return cost[which]
+
+    @torch.no_grad()
+    def ways(
+        self, seen: Tensor, hand: Tensor, step: Tensor, marks: Tensor, held: Tensor, bringing: bool
+    ) -> list[Tensor]:
+        """Return distances [B, arguments + 2, P·P] on maps [B, P·P]: to marked cells, what is unknown, and helpers.
+
+        If `bringing`, also those [B, 2, P·P] to where steps [B, G] lead and to what is unknown, with what is to be
+        brought there in the hand: what the first of two arguments speaks of, else a helper. An empty hand learns here
+        that the way which it is to come back is barred. `marks` and `held` tell whether arguments are meant by cells
+        [B, arguments, P·P] and by hands [B, arguments].
+        """
+        seen = seen.long()
+        shown = torch.bincount(seen.flatten()).nonzero().squeeze(1)
+        with exact(seen.device.type):
+            costs = self.costs(hand, shown)
+            unknown, helpers = seen == self.grid.unknown, self.helpers(seen, shown, costs)
+            ways = [distances(costs.gather(1, seen), torch.cat([marks, torch.stack([unknown, helpers], 1)], 1))]
+            if bringing:
+                two = (step[:, 1 + len(self.grid.spec.attributes) :] > 0).any(1)
+                there = torch.where(two[:, None], marks[:, -1], marks[:, 0])
+                found = torch.where(torch.where(two[:, None], marks[:, 0], helpers), seen, -1).amax(1)
+                costs = self.costs(torch.where((found < 0) | two & held[:, 0], hand, found), shown)
+                ways.append(distances(costs.gather(1, seen), torch.stack([there, unknown], 1)))
+        return ways
 
     @torch.no_grad()
     def helpers(self, seen: Tensor, shown: Tensor, costs: Tensor) -> Tensor:
@@ -91,14 +119,18 @@ class Passage(nn.Module):
         grid = self.grid
         present = torch.zeros(len(seen), grid.codes + 1, device=seen.device).scatter_(1, seen, 1.0)
         shut = present * grid.solid * (costs == FAR)
-        things = shown[grid.solid[shown]]
-        actions = torch.arange(self.actions, device=seen.device).repeat(len(things))
-        tries = self.takes(things.repeat_interleave(self.actions), actions)
-        things = things[tries.view(len(things), self.actions).amax(1) > 0]
+        things = self._things(shown)
         useful = torch.zeros_like(present, dtype=torch.bool)
         if len(things):
             useful[:, things] = shut @ (self.costs(things, shown) < FAR).float().t() > 0
         return useful.gather(1, seen)
+
+    def _things(self, shown: Tensor) -> Tensor:
+        """Return those of codes [m] that an empty hand can take."""
+        things = shown[self.grid.solid[shown]]
+        actions = torch.arange(self.actions, device=shown.device).repeat(len(things))
+        tries = self.takes(things.repeat_interleave(self.actions), actions).view(len(things), self.actions)
+        return things[tries.amax(1) > 0] if len(things) else things
 
     def loss(
         self, ahead: Tensor, hand: Tensor, action: Tensor, motion: Tensor, ahead_after: Tensor, hand_after: Tensor

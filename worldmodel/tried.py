@@ -49,9 +49,14 @@ class Tried:
             before, action = self._last
             self._taken[before][action] += 1
         self._last = None
-        weighed = chances * np.exp(-AGAIN * self._taken[state])
+        taken = self._taken.get(state)
+        weighed = chances if taken is None else chances * np.exp(-AGAIN * taken)
         shares: NDArray[np.float64] = weighed / weighed.sum()
         return shares
+
+    def before(self, state: Hashable) -> bool:
+        """Tell whether an action was taken in a state that led to another one."""
+        return state in self._taken
 
     def note(self, state: Hashable, action: int) -> None:
         """Remember that an action was taken; it counts if another state follows."""

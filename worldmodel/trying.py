@@ -7,7 +7,7 @@ yielded as they happen.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -28,7 +28,7 @@ from gedanken.worldmodel.search import Search, SearchConfig
 from gedanken.worldmodel.tasks import Task, practised_for
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
 from gedanken.worlds.objectives import Optimize, objective_of
-from gedanken.worlds.spec import Plan, SpecError, WorldSpec, picture_in
+from gedanken.worlds.spec import Plan, SpecError, WorldSpec
 
 IMAGINED = 500
 """Most actions of one step that are imagined, in worlds that were learned by trying."""
@@ -105,13 +105,15 @@ class Tried:
 
 
 class Apprentice:
-    """A model that is being learned by trying a plan, and who acts meanwhile.
+    """A model that is being learned by trying a plan, and who acts meanwhile; `say` hears what takes long.
 
     `policies` are those that are practised for the plan, `tasks` in their order; none where actions are searched for.
     """
 
-    def __init__(self, model: Fitted, plan: Plan, config: TryConfig) -> None:
-        self.model, self.plan, self.config = cast(VectorDynamics, model), plan, config
+    def __init__(
+        self, model: Fitted, plan: Plan, config: TryConfig, say: Callable[[str], None] = lambda what: None
+    ) -> None:
+        self.model, self.plan, self.config, self.say = cast(VectorDynamics, model), plan, config, say
         _room_for(model.spec, config.steps)
         self.tasks = practised_for(model.spec, plan) if config.acting == "policy" else []
         self._fitted, self._model = 0, model
@@ -132,23 +134,27 @@ class Apprentice:
         nothing was known to pay, would go on doing nothing.
         """
         c, taken = self.config, sum(map(len, episodes))
+        self.say(f"fitting the model to {taken} steps")
         fit(self._model, episodes, steps=steps or (c.then if self._fitted else c.first), seed=seed)
         self._fitted += 1
         if not self.tasks:
             return
         if self._explores(taken):
+            self.say("practising in imagination to explore")
             curious, self._curious = bool(self._curious), self._curious or self._practice(self.tasks[0], curiosity=1.0)
             self._curious.practise(c.rounds if curious else 3 * c.rounds)
             return
         again = bool(self._practices)
         self._practices = self._practices or [self._practice(task) for task in self.tasks]
-        for practice in self._practices:
+        for number, practice in enumerate(self._practices, 1):
+            self.say(f"practising in imagination what the plan asks for, {number} of {len(self._practices)}")
             practice.practise(c.rounds if again and not last else 3 * c.rounds, settling=last)
         if last and again:
             self._practices = [self._anew(practice) for practice in self._practices]
 
     def _anew(self, practice: Practice) -> Practice:
         """Practise a task from nothing in the model as it is now; return what earns more, that or the given one."""
+        self.say("practising once more from nothing, to keep what earns more")
         other = Practice(self.model, practice.task, self.config.policy, seed=self.config.seed + 1)
         other.practise(3 * self.config.rounds, settling=True)
         return other if other.worth() > practice.worth() else practice
@@ -172,7 +178,7 @@ class Apprentice:
 
 def _room_for(spec: WorldSpec, steps: int) -> None:
     """Raise SpecError where the frames of so many actions would not fit into memory."""
-    if picture := picture_in(spec):
+    if picture := spec.picture:
         most = MOST_BYTES // (picture.size**2 * 3)
         if steps > most:
             raise SpecError(

@@ -29,19 +29,9 @@ from numpy.typing import NDArray
 
 from gedanken.worlds import babyai_balrog
 from gedanken.worlds.babyai_env import MOVABLE, PLACES, BabyAIEnv, silent
+from gedanken.worlds.fields import Channel, GridField
 from gedanken.worlds.protocol import Expert, Observation, PracticeGoal, Watch, Wording
-from gedanken.worlds.spec import (
-    Attribute,
-    Channel,
-    GridField,
-    Parameter,
-    Phrase,
-    Plan,
-    Skill,
-    SpecError,
-    Step,
-    WorldSpec,
-)
+from gedanken.worlds.spec import Attribute, Parameter, Phrase, Plan, Skill, SpecError, Step, WorldSpec
 from gedanken.worlds.spoken import SpokenGoal
 
 COLOURS = tuple(sorted(COLOR_TO_IDX))

@@ -119,7 +119,7 @@ class BotExpert:
         if action_taken is None:
             return False
         held, before = self._env.carrying, self._bot.prev_carrying
-        if action_taken != self._advised or (held is not before and self._is_cargo(held or before)):
+        if action_taken != self._advised or (held is not before and not self._remembers(held or before)):
             return True
         self._bot._process_obs()
         if self._keeping and not self._keeps():
@@ -155,6 +155,10 @@ class BotExpert:
         if not any(o.type == "door" and o.is_locked and self._opens(o) for o in self._bot.seen()):
             return False
         return self._bot._find_obj_pos(wanted)[1] is None or self._barred()
+
+    def _remembers(self, thing: Any) -> bool:
+        """Tell whether the bot's subgoals go on to hold after it took or put down a thing that is no cargo."""
+        return thing.type == "key" and not self._is_cargo(thing)
 
     def _is_cargo(self, thing: Any) -> bool:
         """Tell whether a thing has to be in the hand where the step leads: what is put somewhere, or a lock's key."""

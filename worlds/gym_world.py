@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from gedanken.worlds.adapter import Adapter
 from gedanken.worlds.durations import in_actions, seconds, spans
+from gedanken.worlds.fields import VectorField
 from gedanken.worlds.guard import Guard
 from gedanken.worlds.objectives import Avoid, Objective, objective_of, outcome, shortfall, standing
 from gedanken.worlds.pictures import resized, told
 from gedanken.worlds.protocol import Observation, WorldError
 from gedanken.worlds.spaces import actions_of, flat, image_in, native, picture_of, spec_of, variables_of
-from gedanken.worlds.spec import SpecError, Step, VectorField, WorldSpec
+from gedanken.worlds.spec import SpecError, Step, WorldSpec
 
 PROBES, ACTIONS = 5, 40
 """Episodes and most actions of each with which `check` tries an environment."""

@@ -23,10 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gedanken.worlds.adapter import Adapter, said
 from gedanken.worlds.durations import seconds
+from gedanken.worlds.fields import Axis, Variable, VectorField
 from gedanken.worlds.gym_world import GymEnv, GymWorld
 from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.protocol import WorldError
-from gedanken.worlds.spec import Axis, SpecError, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import SpecError, WorldSpec
 
 LONGEST = 1000
 """Most transitions of one episode; a longer run of rows becomes several, each beginning where the last one ended."""

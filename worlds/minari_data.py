@@ -18,10 +18,11 @@ from gymnasium import spaces
 from pydantic import ValidationError
 
 from gedanken.worlds.adapter import Adapter, Exogenous, read_adapter, said
+from gedanken.worlds.fields import VectorField
 from gedanken.worlds.logs import Log, Piece, Repairs, remember
 from gedanken.worlds.protocol import WorldError
 from gedanken.worlds.spaces import actions_of, coded, flat, picture_of, spec_of, variables_of
-from gedanken.worlds.spec import SpecError, VectorField, WorldSpec
+from gedanken.worlds.spec import SpecError, WorldSpec
 
 NAMED = "gedanken"
 """Where a dataset's metadata keep the adapter that names its numbers."""

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from gedanken.worlds.expressions import Expression, parse
+from gedanken.worlds.fields import REWARD, VectorField
 from gedanken.worlds.slots import read_numbers
-from gedanken.worlds.spec import REWARD, Skill, Slot, SpecError, Step, VectorField, WorldSpec
+from gedanken.worlds.spec import Skill, Slot, SpecError, Step, WorldSpec
 
 _FOR = Slot(name="for actions", form="for")
 

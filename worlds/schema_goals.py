@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gedanken.worlds.babyai_wordings import mistyped
+from gedanken.worlds.fields import REWARD
 from gedanken.worlds.schemas import Named, Schema, Split, draw, made_up, units, vocabulary
 from gedanken.worlds.slots import number_text
-from gedanken.worlds.spec import REWARD, Plan, WorldSpec
+from gedanken.worlds.spec import Plan, WorldSpec
 
 USUAL = 100
 """Actions that a step may take, or lasts, where the goal does not say."""

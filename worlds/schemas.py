@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gedanken.worlds.fields import Variable, VectorField
 from gedanken.worlds.gym_world import describe
 from gedanken.worlds.objectives import OBJECTIVES
-from gedanken.worlds.spec import Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import WorldSpec
 
 Split = Literal["training", "test"]
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from gedanken.worlds.adapter import Adapter, OwnSkill, Sight, said
+from gedanken.worlds.fields import Axis, Variable, VectorField
 from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.pictures import Picture
 from gedanken.worlds.protocol import WorldError
-from gedanken.worlds.spec import Axis, Skill, SpecError, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import Skill, SpecError, WorldSpec
 
 MOST_VARIABLES = 256
 """Most numbers that a world may show."""

@@ -1,4 +1,4 @@
-"""What a world is, in types: fields, actions, skills, steps, plans. Knows no environment and no model of any kind.
+"""What a world is, in types: skills, steps, plans, and all that a model depends on. Knows no environment and no model.
 
 A plan is text, one step a line: ``put_next_to(red ball, blue key)`` where a world shows a grid, ``keep(speed, -1..1,
 for 50)`` where it shows numbers. A parameter is a phrase made of attributes that are enumerated (`colour`, `kind`,
@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from gedanken.worlds import slots
-from gedanken.worlds.expressions import Expression, ExpressionError, is_name, parse
+from gedanken.worlds.expressions import ExpressionError
+from gedanken.worlds.fields import Axis, Frozen, GridField, VectorField
 from gedanken.worlds.pictures import Picture
 
 MAX_STEPS = 6
@@ -36,116 +36,7 @@ class SpecError(ValueError):
     """A plan, a step or a spec says something that this world does not know."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Channel(_Frozen):
-    """One categorical channel of a grid: its name and its categories in the order of their codes."""
-
-    name: str
-    categories: tuple[str, ...]
-
-
-class GridField(_Frozen):
-    """An egocentric grid of categories ``[height, width, channels]`` seen by an agent that faces row 0.
-
-    `agent` is the (row, column) where the agent stands. `hidden` is the code of the first channel that means "not in
-    sight". `background` are the codes of the first channel that are no objects (empty floor, walls). What words such as
-    "behind you" speak of ends at what shows one of the codes `bounds`; `empty` is the code of a cell, or hand, with
-    nothing in it.
-    """
-
-    name: str
-    height: int
-    width: int
-    channels: tuple[Channel, ...]
-    agent: tuple[int, int]
-    hidden: int
-    background: tuple[int, ...]
-    bounds: tuple[int, ...] = ()
-    empty: int | None = None
-
-
-class Variable(_Frozen):
-    """One named number that a world shows; `low` and `high` bound it, None where nothing does.
-
-    One with `categories` holds an integer 0…categories - 1 whose order means nothing. An `exogenous` one is an input of
-    the world that no plan controls and that keeps its value for an episode.
-    """
-
-    name: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    categories: int | None = None
-    exogenous: bool = False
-
-
-class VectorField(_Frozen):
-    """Named numbers ``[variables]``, and numbers that are worked out from them, each from those before it.
-
-    With a `picture`, observations are ``[variables + pixels]``. Raises ValueError for names that are no names or occur
-    twice, and for expressions that can't be read.
-    """
-
-    name: str
-    variables: tuple[Variable, ...]
-    expressions: tuple[tuple[str, str], ...] = ()
-    picture: Picture | None = None
-
-    @model_validator(mode="after")
-    def _names_fit(self) -> VectorField:
-        names = self.names
-        bad = [name for name in names[:-1] if not is_name(name)]
-        bad += sorted({name for name in names if names.count(name) > 1})
-        if bad:
-            raise ValueError(f"{', '.join(map(repr, bad))}: give every variable a name of its own, such as x or arm.v")
-        _ = self._parsed
-        return self
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names that plans may use: variables, expressions, and the last `reward`."""
-        return (*(v.name for v in self.variables), *(name for name, _ in self.expressions), REWARD)
-
-    @cached_property
-    def _parsed(self) -> tuple[tuple[str, Expression], ...]:
-        known, parsed = [v.name for v in self.variables], []
-        for name, text in self.expressions:
-            expression = parse(text, known)
-            if expression.condition:
-                raise ExpressionError(f"{name} = {text}: a named expression is a number, not a condition")
-            parsed.append((name, expression))
-            known.append(name)
-        return tuple(parsed)
-
-    def values(self, observation: Any, reward: Any, xp: Any = np) -> dict[str, Any]:
-        """Name what ``[…, variables]`` and a reward ``[…]`` hold; `xp` is their module, numpy or torch."""
-        named = {variable.name: observation[..., i] for i, variable in enumerate(self.variables)}
-        for name, expression in self._parsed:
-            named[name] = expression(named, xp)
-        return named | {REWARD: reward}
-
-
-def picture_in(spec: WorldSpec) -> Picture | None:
-    """Return what a world shows as a picture, None where it shows none."""
-    return spec.observation.picture if isinstance(spec.observation, VectorField) else None
-
-
-REWARD = "reward"
-"""What plans call the reward of the last transition."""
-
-
-class Axis(_Frozen):
-    """One continuous control with its bounds."""
-
-    name: str
-    low: float
-    high: float
-
-
-class Attribute(_Frozen):
+class Attribute(Frozen):
     """One enumerated word group of a phrase; `channel` names the grid channel whose categories it speaks of.
 
     An attribute without a channel speaks of places relative to where the agent stood when the goal was given.
@@ -166,21 +57,21 @@ class Attribute(_Frozen):
         return self
 
 
-class Parameter(_Frozen):
+class Parameter(Frozen):
     """One argument of a skill: attribute names in the order they are spoken, and per attribute the values allowed."""
 
     name: str
     allowed: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-class Slot(_Frozen):
+class Slot(Frozen):
     """One argument of an objective skill: what the language model reads as its name, and its form (see `slots`)."""
 
     name: str
     form: slots.Form
 
 
-class Skill(_Frozen):
+class Skill(Frozen):
     """A typed verb that a plan may use, with one line of documentation for the language model.
 
     With `means`, a step in other skills' words, it is a name for that step and takes no arguments: whoever reads a plan
@@ -207,7 +98,7 @@ Phrase = tuple[str | None, ...]
 """One value, or None, for each of the world's attributes, in the spec's order; for a slot its one spelling."""
 
 
-class Step(_Frozen):
+class Step(Frozen):
     """One skill call with its arguments."""
 
     skill: str
@@ -218,7 +109,7 @@ class Step(_Frozen):
         return f"{self.skill}({', '.join(phrases)})"
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """An ordered list of steps."""
 
     steps: tuple[Step, ...]
@@ -231,7 +122,7 @@ class Plan(_Frozen):
         return " → ".join(str(step) for step in self.steps)
 
 
-class WorldSpec(_Frozen):
+class WorldSpec(Frozen):
     """Everything that a model trained on this kind of world depends on."""
 
     name: str
@@ -244,9 +135,7 @@ class WorldSpec(_Frozen):
     @cached_property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
-        unseen = {"expressions", "bounds", "empty"}
-        if not getattr(self.observation, "picture", None):
-            unseen.add("picture")
+        unseen = {"expressions", "bounds", "empty", *(() if self.picture else ("picture",))}
         words: Any = {"skills": {"__all__": {"doc", "means"}}, "observation": unseen}
         own = self.model_copy(update={"skills": tuple(skill for skill in self.skills if not skill.means)})
         text = json.dumps(own.model_dump(exclude=words), sort_keys=True)
@@ -265,6 +154,11 @@ class WorldSpec(_Frozen):
         if isinstance(self.observation, VectorField):
             return self.observation
         raise SpecError(f"world {self.name!r} shows a grid, and this needs named numbers")
+
+    @property
+    def picture(self) -> Picture | None:
+        """Return what is shown as a picture, None where nothing is."""
+        return self.observation.picture if isinstance(self.observation, VectorField) else None
 
     @property
     def action_names(self) -> tuple[str, ...]:

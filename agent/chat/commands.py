@@ -242,7 +242,7 @@ def load(chat: Chat, rest: str) -> None:
     marks = chat.kept()[0].marks()
     name = _name(rest)
     if name not in marks:
-        there = f"there are {', '.join(marks)}" if marks else "none was saved yet (/save NAME)"
+        there = f"saved are: {', '.join(marks)}" if marks else "none was saved yet (/save NAME)"
         raise SpecError(f"no conversation is saved as {name}; {there}")
     conversation, turns = marks[name]
     chat.go_back(conversation, turns)

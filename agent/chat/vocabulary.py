@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 
+from gedanken.worlds.fields import VectorField
 from gedanken.worlds.protocol import Observation
-from gedanken.worlds.spec import VectorField, WorldSpec
+from gedanken.worlds.spec import WorldSpec
 
 
 def things(spec: WorldSpec, known: Observation) -> list[str]:

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gedanken.agent.events import Grid
+from gedanken.worlds.fields import GridField, Variable, VectorField
 from gedanken.worlds.protocol import Observation
-from gedanken.worlds.spec import GridField, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import WorldSpec
 
 GLYPHS = {"ball": "●", "box": "■", "key": "⚷", "door": "▯", "wall": "▒", "goal": "★", "lava": "≈", "agent": "▲"}
 COLOURS = {"grey": "grey70", "purple": "magenta", "red": "bright_red", "blue": "dodger_blue1"}

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from gedanken.agent.llm.protocol import Completion
-from gedanken.evals.arms import SIDE_BY_SIDE, Sample
+from gedanken.evals.arms import SIDE_BY_SIDE
+from gedanken.evals.sample import Sample
 from gedanken.evals.suite import Parts
 from gedanken.prompts import render
 

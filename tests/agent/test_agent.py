@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from doubles import QUICK, WordCritic, agent_in
 
+from gedanken.agent.agent import Agent
 from gedanken.agent.events import Event, Outcome
 from gedanken.agent.goals import GoalError
 from gedanken.agent.llm.protocol import LLMError
@@ -195,3 +196,24 @@ def test_a_life_can_be_replayed(tmp_path: Path) -> None:
         agent.journal.confirm(session.conversation.id, 0, 1, 0.0, False)  # type: ignore[union-attr]
         with pytest.raises(SessionError, match="does not replay"):
             Session.replay(agent.world, agent.trained, session.conversation or pytest.fail(), agent.journal)
+
+
+def test_a_goal_that_was_over_when_the_end_came_is_not_pursued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise SystemExit
+
+    heard: list[Event] = []
+    with agent_in(tmp_path, lambda prompt: [RIGHT]) as agent:
+        session = agent.session(SEED)
+        with monkeypatch.context() as context, pytest.raises(SystemExit):
+            context.setattr(Agent, "_close_turn", killed)
+            agent.run("go to the red key", session)
+    with agent_in(tmp_path, lambda prompt: [RIGHT]) as agent:
+        conversation, goal = agent.unfinished() or pytest.fail()
+        again = Session.replay(agent.world, agent.trained, conversation, agent.journal or pytest.fail())
+        outcome = agent.resume(goal, again, on_event=heard.append)
+        assert outcome.success and outcome.episode == 1 and kinds(heard) == ["resumed", "outcome"]
+        assert again.actions == session.actions and len(agent.store or pytest.fail()) == 1
+        assert agent.unfinished() is None

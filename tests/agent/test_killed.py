@@ -20,3 +20,4 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     happened = json.loads(done.stdout)
     print(happened)
     assert happened["resumed"] and happened["stored"] and happened["unknown"] and happened["learnt"]
+    assert happened["acted"] >= int(kills) / 4, "the lives were too short to act in"

@@ -48,7 +48,10 @@ def test_the_levels_exist_and_have_an_aim() -> None:
 def test_the_loop_plays_only_where_it_is_asked_for(make_parts: Callable[..., Parts], tmp_path: Path) -> None:
     chosen = {"limit": 1, "tasks": [DOOR], "runs": tmp_path, "parts": make_parts()}
     usual = run_suite("babyai-levels", **chosen | {"tasks": ["BabyAI-GoTo-v0"]})  # type: ignore[arg-type]
-    assert (usual["arm"], list(usual["arms"])) == ("llm-replan", ["llm-alone", "oracle-plan", "bot", "random"])
+    assert (usual["arm"], list(usual["arms"])) == (
+        "llm-replan",
+        ["llm-alone", "policy", "oracle-plan", "bot", "random", "no-op"],
+    )
     assert {row["first"] for row in usual["differences"]} == {"llm-replan"}
     asked = run_suite("balrog-babyai", arms=["loop", "bot"], **chosen)  # type: ignore[arg-type]
     assert (asked["arm"], list(asked["arms"])) == ("loop", ["bot"])

@@ -15,7 +15,7 @@ from gedanken.evals.main import load_suite, run_suite
 from gedanken.evals.suite import Options, Parts, evaluation_seeds
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
-from gedanken.worlds.spec import Axis
+from gedanken.worlds.fields import Axis
 
 
 def test_evaluation_seeds_never_reach_the_training_seeds() -> None:
@@ -31,7 +31,7 @@ def test_every_arm_plays_the_same_seeds(make_parts: Callable[..., Parts]) -> Non
     suite = BabyAILocal(["BabyAI-GoToObj-v0", "BabyAI-OpenDoor-v0"])
     options = Options(limit=2, seed=1, arms=tuple(arms.ARMS))
     samples = list(suite.measure(make_parts(), options, set()))
-    assert len(samples) == suite.count(options) == 2 * 5 * 2
+    assert len(samples) == suite.count(options) == 2 * 7 * 2
     assert {(s["task"], s["seed"]) for s in samples if s["arm"] == "loop"} == {
         (s["task"], s["seed"]) for s in samples if s["arm"] == "random"
     }
@@ -42,14 +42,17 @@ def test_every_arm_plays_the_same_seeds(make_parts: Callable[..., Parts]) -> Non
     assert all(s["first_plan"] == alone[s["task"], s["seed"]] for s in loop), "the same first proposal in both arms"
     results = suite.summarise(samples)
     assert [row["task"] for row in results["tasks"]] == list(suite.tasks)
-    assert set(results["arms"]) == {"llm-alone", "oracle-plan", "bot", "random"}
+    assert set(results["arms"]) == {"llm-alone", "policy", "oracle-plan", "bot", "random", "no-op"}
     assert {d["second"] for d in results["differences"]} == set(results["arms"])
     assert suite.tables(results)[0].columns == ("level", *arms.ARMS)
 
 
-def test_who_does_nothing_is_the_floor_where_it_is_named(make_parts: Callable[..., Parts]) -> None:
+def test_who_does_nothing_is_the_floor(make_parts: Callable[..., Parts]) -> None:
     suite = BabyAILocal([TASKS[0]])
-    assert IDLE in suite.arms and IDLE in load_suite("babyai-levels").arms and IDLE not in suite.default_arms
+    assert all(
+        IDLE in load_suite(name).default_arms  # type: ignore[attr-defined]
+        for name in ("babyai-local", "babyai-levels", "balrog-babyai", "shift", "loop-ablation", "control")
+    )
     samples = list(suite.measure(make_parts(), Options(limit=3, seed=0, arms=(IDLE,)), set()))
     env: Any = BabyAIWorld(TASKS[0]).make()
     env.reset(seed=0)
@@ -58,6 +61,16 @@ def test_who_does_nothing_is_the_floor_where_it_is_named(make_parts: Callable[..
     assert samples[0]["steps"] == env.unwrapped.max_steps
     push = SPEC.model_copy(update={"actions": (Axis(name="push", low=-2, high=2), Axis(name="heat", low=1, high=3))})
     assert idle_action(env, push).tolist() == [0.0, 1.0]
+
+
+def test_the_policy_without_a_plan_goes_for_the_end_at_once(make_parts: Callable[..., Parts]) -> None:
+    task = "BabyAI-UnlockLocalDist-v0"
+    told, alone = (
+        list(arms.ARMS[arm](make_parts(), task, range(3)))  # a locked door, and its key
+        for arm in ("oracle-plan", "policy")
+    )
+    assert all(len(t.plan.split(" → ")) == 2 and t.plan.endswith(a.plan) for t, a in zip(told, alone, strict=True))
+    assert all(a.plan.startswith("open(") and a.arm == "policy" for a in alone)
 
 
 def test_what_is_done_is_not_done_again(make_parts: Callable[..., Parts]) -> None:

@@ -13,13 +13,13 @@ import pytest
 
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.loading import load_practice
-from gedanken.evals.arms import Sample
 from gedanken.evals.careful import IN_A_ROW, samples
 from gedanken.evals.compare import compare
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError
 from gedanken.evals.main import _one_task, run_suite
 from gedanken.evals.run_folder import RunFolder
+from gedanken.evals.sample import Sample
 from gedanken.evals.suite import Options, Parts
 from gedanken.evals.workers import measure
 from gedanken.worldmodel.checkpoint import CheckpointError

@@ -1,22 +1,28 @@
 """The suite `loop-ablation`: each arm has one part more, they share answers, and what does not pay is said."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gedanken.agent.config import LoopConfig
 from gedanken.agent.llm.protocol import LanguageModel
 from gedanken.agent.llm.scripted import ScriptedModel
-from gedanken.evals import loop_ablation
-from gedanken.evals.loop_ablation import BUILT, LEVELS, OTHER_WORDS, TASKS, LoopAblation, Unjudged
+from gedanken.evals import figures, loop_ablation
+from gedanken.evals.loop_ablation import (
+    BUILT,
+    LEARNING,
+    LEVELS,
+    OTHER_WORDS,
+    SETTING,
+    SHIFTED,
+    LoopAblation,
+    Unjudged,
+)
 from gedanken.evals.main import load_suite, run_suite
-from gedanken.evals.suite import Parts
-from gedanken.worldmodel.checkpoint import Trained
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worldmodel.learn import taught
+from gedanken.evals.suite import Options, Parts, keys
 
 PUT_NEXT = LEVELS[0]
 
@@ -50,16 +56,16 @@ def parts(make_parts: Callable[..., Parts], llm: LanguageModel) -> Parts:
     return made
 
 
-def test_each_arm_has_one_part_more(parts: Parts, llm: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_ablation, "LESSONS", 1)
+def test_each_arm_has_one_part_more(parts: Parts, llm: Asked, tmp_path: Path) -> None:
     parts.config = parts.config.model_copy(update={"rounds": 1, "replans": 1})
-    answer = run_suite("loop-ablation", limit=2, tasks=[PUT_NEXT], arms=list(BUILT), runs=tmp_path, parts=parts)
+    unlearned = [arm for arm in BUILT if arm != LEARNING]
+    answer = run_suite("loop-ablation", limit=2, tasks=[PUT_NEXT], arms=unlearned, runs=tmp_path, parts=parts)
     suite = load_suite("loop-ablation", [PUT_NEXT])
     from gedanken.evals.run_folder import RunFolder
 
     samples = {(s["arm"], s["seed"]): s for s in RunFolder.open(tmp_path, answer["run"]).samples()}
-    assert len(samples) == 14 and answer["arm"] == "loop"
-    first = {arm: samples[arm, 0] for arm in BUILT}
+    assert len(samples) == 12 and answer["arm"] == "loop"
+    first = {arm: samples[arm, 0] for arm in unlearned}
     assert first["llm"]["plan"] == "go_to(box)", "what can't be read is dropped"
     assert first["+grammar"]["plan"] == "go_to(red ball)" == first["+critic"]["first_plan"]
     assert not first["+grammar"]["verdicts"] and len(first["+rehearsal"]["verdicts"]) == 2
@@ -73,30 +79,27 @@ def test_each_arm_has_one_part_more(parts: Parts, llm: Asked, tmp_path: Path, mo
     assert titles == ["loop-ablation", "what an episode costs", "what each part adds"]
 
 
-def test_the_last_arm_learns_from_training_seeds_and_then_no_more(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop_ablation, "LESSONS", 2)
-    before = {name: value.clone() for name, value in parts.trained.controller.state_dict().items()}
-    given: dict[str, Any] = {}
+def test_the_last_arm_plays_with_what_was_learned(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    pupil = replace(parts.trained, card={"surprise": 700.0})
     played: list[Any] = []
+    monkeypatch.setattr(loop_ablation, "learned", lambda *how: (played.append(how), pupil)[1])
+    monkeypatch.setattr(loop_ablation, "loop", lambda *where, **how: (played.append(how), iter(()))[1])
+    assert list(BUILT[LEARNING](parts, SHIFTED, [0])) == []
+    asked, how = played
+    assert asked == (parts, SHIFTED, SETTING, 0, 50, True), "seeds are those of `shift`, see its tests"
+    assert how["trained"] is pupil and how["config"].surprise == 700.0, "it says how much surprise is usual"
 
-    def teach(trained: Trained, episodes: Any, **how: Any) -> Any:
-        given.update(episodes=episodes, **how)
-        return taught(trained, episodes, **how | {"steps": 2})
 
-    def play(*where: Any, trained: Trained, **more: Any) -> Any:
-        played.append(trained)
-        return iter(())
-
-    monkeypatch.setattr(loop_ablation, "taught", teach)
-    monkeypatch.setattr(loop_ablation, "loop", play)
-    assert list(BUILT[loop_ablation.LEARNING](parts, PUT_NEXT, [0])) == []
-    assert [episode.seed for episode in given["episodes"]] == [FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 1]
-    assert given["steps"] == 2 * LoopConfig().learn_steps
-    after = played[0].controller.state_dict()
-    assert any(not torch.equal(after[name], value) for name, value in before.items())
-    assert all(torch.equal(parts.trained.controller.state_dict()[name], v) for name, v in before.items()), "a copy"
+def test_where_only_learning_can_matter_only_it_is_tried() -> None:
+    suite = LoopAblation()
+    assert [arm for arm in BUILT if suite.plays(SHIFTED, arm)] == ["loop", LEARNING]
+    assert not suite.plays(SHIFTED, "bot"), "it raises there"
+    assert not suite.plays(LEVELS[1], LEARNING) and suite.plays(LEVELS[1], "+revision")
+    options = Options(3, 0, suite.arms)
+    assert suite.count(options) == len(keys(suite, options)) == 3 * (3 * 11 + 6)
+    [weights] = suite.weights(options)
+    assert weights.parent.name == "shift-BabyAI-GoToLocal-v0-swapped-turns-0-50"
+    assert suite.weights(replace(options, arms=("loop",))) == []
 
 
 def test_what_each_part_adds_and_whether_it_pays() -> None:
@@ -146,7 +149,6 @@ def test_few_seeds_stay_few_however_often_they_are_done() -> None:
 
 
 def test_other_words_are_another_task(parts: Parts) -> None:
-    assert set(LEVELS) < set(TASKS) and len(TASKS) == 4
     own, other = (LoopAblation().make_world(f"{PUT_NEXT}{more}") for more in ("", OTHER_WORDS))
     missions = [world.mission(world.make().reset(seed=3)[0]) for world in (own, other)]
     assert missions[0] != missions[1] and other.spec.hash == own.spec.hash
@@ -165,3 +167,13 @@ def test_rehearsal_alone_judges_no_meaning(parts: Parts) -> None:
     rehearsal: Any = SimpleNamespace(plans=[plan], success=torch.tensor([[True, True, False, False]]))
     (verdict,) = Unjudged(Says()).judge("pick up the key", rehearsal)
     assert (verdict.success, verdict.satisfies) == (0.5, None)
+
+
+def test_the_chart_of_all_levels_leaves_out_who_does_not_play_them_all() -> None:
+    samples = [
+        {"task": task, "seed": 0, "arm": arm, "success": True, "steps": 1, "goal": "g"}
+        for task, arm in ((LEVELS[1], "loop"), (SHIFTED, "loop"), (SHIFTED, LEARNING))
+    ]
+    suite = LoopAblation()
+    together = next(figures._success(suite.summarise(samples)))
+    assert ">loop<" in together.chart and f">{LEARNING}<" not in together.chart

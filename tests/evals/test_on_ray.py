@@ -17,7 +17,7 @@ DEADLY = """
 import os
 from collections.abc import Iterator, Sequence
 
-from gedanken.evals.arms import Sample
+from gedanken.evals.sample import Sample
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.suite import Parts
 

@@ -41,6 +41,12 @@ def test_stages_learn_from_more_and_more_episodes_on_training_seeds(parts: Parts
     assert tables[0].columns == ("level", "after 3", "after 2", "before", "random")
 
 
+def test_the_ceiling_is_the_level_as_it_was(parts: Parts) -> None:
+    samples = measured(ShiftSuite([TASK], TINY), parts, "not shifted", "no-op")
+    assert [(s["arm"], s["task"]) for s in samples] == [("no-op", TASK)] * 2 + [("not shifted", TASK)] * 2
+    assert [s["success"] for s in samples] == [False] * 2 + [True] * 2
+
+
 def test_without_imagination_as_many_steps_are_taken_on_what_is_real() -> None:
     real, imagined = (TINY.config(0, imagined) for imagined in (False, True))
     assert (real.steps, real.dreams) == (imagined.steps + imagined.dreams, 0)

@@ -122,6 +122,10 @@ def test_a_dream_that_is_over_takes_nothing_more(world: Client, runs: Runs) -> N
     assert dream.look().over
 
 
+def test_words_that_the_world_lacks_are_read_by_the_language_model(world: Client) -> None:
+    assert world.generate("a crimson sphere and a locked blue door").dream.there == ["red ball", "locked blue door"]
+
+
 def test_what_takes_long_is_a_run(world: Client, runs: Runs) -> None:
     with place(runs).drawing:
         answer = world._http.post("/generate", json={"prompt": PROMPT}, params={"wait": 0})

@@ -161,7 +161,10 @@ def test_errors_are_results(opening: Any) -> None:
         assert "Unknown tool" in words(await client.call_tool("fly"))
         assert (await finished(client, await client.call_tool("act", {"goal": GOAL}))).state == "done"
 
-    in_memory(Runs(opening()), talk)
+    runs = Runs(opening())
+    runs.start()
+    runs.wake()
+    in_memory(runs, talk)
 
 
 def test_a_model_that_does_not_load_is_an_error_that_says_why() -> None:

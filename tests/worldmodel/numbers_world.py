@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gedanken.worldmodel.episode import AGENT, Episode
 from gedanken.worldmodel.protocol import Belief, Readout
+from gedanken.worlds.fields import Axis, Variable, VectorField
 from gedanken.worlds.objectives import OBJECTIVES
-from gedanken.worlds.spec import Axis, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import WorldSpec
 
 FIELD = VectorField(
     name="state",

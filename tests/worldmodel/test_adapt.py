@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gedanken.agent.loading import load_trained
-from gedanken.worldmodel.adapt import AdaptConfig, adapt, copied, own_episodes
+from gedanken.worldmodel.adapt import SURPRISE, AdaptConfig, adapt, copied, own_episodes, startling
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.imagination import ImaginationConfig
@@ -104,3 +104,11 @@ def test_steps_that_were_never_pursued_cost_nothing(shipped: Trained) -> None:
     rows: list[dict[str, float]] = []
     adapt(shipped, bare, AdaptConfig(steps=1, dreams=1, batch=2, time=8), rows.append)
     assert rows[-1]["imagined"] == 0.0
+
+
+def test_what_was_learned_from_few_episodes_says_how_much_surprise_is_usual(shipped: Trained) -> None:
+    seeds = range(FIRST_TRAINING_SEED + 40, FIRST_TRAINING_SEED + 43)
+    usual = list(own_episodes(BabyAIWorld, LEVEL, seeds, shipped.controller))
+    shifted = list(own_episodes(ShiftedWorld, SWAPPED, seeds, shipped.controller))
+    assert SURPRISE <= startling(shipped, usual) < startling(shipped, shifted)
+    assert startling(shipped, []) == SURPRISE

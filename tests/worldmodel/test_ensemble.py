@@ -16,7 +16,8 @@ from gedanken.worldmodel.ensemble import SIZES, EnsembleBelief, EnsembleModel, t
 from gedanken.worldmodel.fit import fit
 from gedanken.worldmodel.rssm_nets import between, symexp
 from gedanken.worlds.babyai import SPEC as BABYAI
-from gedanken.worlds.spec import SpecError, VectorField, WorldSpec
+from gedanken.worlds.fields import VectorField
+from gedanken.worlds.spec import SpecError, WorldSpec
 
 SPECS = {"discrete": numbers.DISCRETE, "controls": numbers.CONTROLS}
 

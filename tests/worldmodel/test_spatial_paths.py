@@ -108,6 +108,62 @@ def test_what_would_open_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not helpers[2].any(), "nor where the key is in hand"
 
 
+def test_a_full_hand_has_no_way_through_what_could_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box that is opened is gone: it has to be carried away, whatever else would clear its cell."""
+    model = SpatialModel(SPEC, WIDE)
+    passage = model.passage
+    assert passage is not None
+    kinds, colours, _ = (channel.categories for channel in SPEC.grid.channels)
+    empty, ball, box, door = (
+        int(model.grid.encode(torch.tensor([[[[kinds.index(kind), 0, state]]]])))
+        for kind, state in (("empty", 0), ("ball", 0), ("box", 0), ("door", 1))
+    )
+
+    def promises(ahead: torch.Tensor, hand: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.where(ahead == empty, 9.0, -9.0), torch.where(ahead == empty, -9.0, 9.0)], 1)
+
+    monkeypatch.setattr(passage, "promises", promises)
+    monkeypatch.setattr(passage, "takes", lambda ahead, action: torch.where(ahead == box, 1.0, -1.0))
+    bare, full = passage.costs(torch.tensor([empty, ball]), torch.tensor([empty, box, door]))
+    assert bare[[empty, box, door]].tolist() == [1, CLEARED, CLEARED]
+    assert full[[empty, box, door]].tolist() == [1, CLEARED + LAID, CLEARED]
+
+
+def test_an_empty_hand_learns_that_what_it_is_to_bring_would_not_get_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SpatialModel(SPEC, WIDE)
+    grid, passage = model.grid, model.passage
+    assert passage is not None
+    kinds, colours, _ = (channel.categories for channel in SPEC.grid.channels)
+
+    def code(kind: str, colour: str) -> int:
+        return int(grid.encode(torch.tensor([[[[kinds.index(kind), colours.index(colour), 0]]]])))
+
+    empty, wall, ball, box, goal = (
+        code(*words.split()) for words in ("empty red", "wall grey", "ball red", "box grey", "key blue")
+    )
+
+    def costs(hands: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        cost = torch.ones(len(hands), grid.codes + 1, dtype=torch.uint8)
+        cost[:, wall] = FAR
+        cost[:, [ball, box, goal]] = CLEARED
+        cost[:, [ball, box, goal]] += (hands != empty).to(torch.uint8)[:, None] * LAID
+        return cost
+
+    monkeypatch.setattr(passage, "costs", costs)
+    seen = torch.full((2, grid.cells), wall, dtype=torch.int32)
+    line = torch.arange(grid.cells // 2 - 2, grid.cells // 2 + 4)
+    seen[0, line] = torch.tensor([ball, empty, empty, box, empty, goal], dtype=torch.int32)
+    seen[1, line] = torch.tensor([ball, empty, empty, empty, empty, goal], dtype=torch.int32)
+    step = torch.tensor([SPEC.step_codes(SPEC.parse_step("put_next_to(red ball, blue key)"))]).repeat(2, 1)
+    hand = torch.tensor([empty, empty])
+    marks = grid.matches(step, seen, grid.here(2))
+    held = grid.matches(step, hand[:, None], None)[..., 0]
+    ways, brought = passage.ways(seen, hand, step, marks, held, bringing=True)
+    middle = grid.cells // 2
+    assert ways[:, 1, middle].tolist() == [CLEARED + 1 + CLEARED, CLEARED + 1 + 1], "an empty hand could clear the way"
+    assert brought[0, 0, middle] > LAID > brought[1, 0, middle], "but not with the ball"
+
+
 def test_a_wide_map_remembers_what_a_narrow_one_forgets() -> None:
     torch.manual_seed(0)
     world = BabyAIWorld("BabyAI-GoTo-v0")

@@ -184,3 +184,26 @@ def test_what_is_carried_is_put_down_where_the_way_turns_out_to_be_barred(world:
     assert base.carrying is None, "the ball was taken, and put down again"
     again = world.expert(env, step, expert.known)
     assert expert.advise(action) == again.advise(None)
+
+
+@pytest.mark.parametrize("skill", ["go_to", "pick_up"])
+def test_what_stood_in_the_way_is_not_remembered(world: BabyAIWorld, room: Room, skill: str) -> None:
+    """With a thing in its hand that it took out of the way the expert says what anyone would say who sees that."""
+    walls = {(4, y): Wall() for y in range(1, 7) if y != 3}
+    env, step = (
+        room(walls | {(4, 3): Box("grey"), (6, 3): Ball("red")}, agent=(2, 3)),
+        SPEC.parse_step(f"{skill}(red ball)"),
+    )
+    base: Any = env.unwrapped
+    (watch,) = world.watch(env, [step])
+    expert = world.expert(env, step, np.ones((base.width, base.height), np.bool_))
+    action, full, achieved = None, 0, False
+    while not achieved:
+        action = expert.advise(action)
+        assert action is not None and base.step_count < 64
+        if base.carrying is not None:
+            full += 1
+            assert world.expert(env, step, expert.known).advise(None) == action
+        env.step(action)
+        achieved = watch.achieved(action)
+    assert full > 1

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from gedanken.agent.llm.grammar import matches
 from gedanken.worlds.babyai import SPEC as BABYAI
+from gedanken.worlds.fields import Variable, VectorField
 from gedanken.worlds.objectives import OBJECTIVES, Avoid, Keep, Optimize, Reach, objective_of, outcome, standing
-from gedanken.worlds.spec import Plan, SpecError, Step, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import Plan, SpecError, Step, WorldSpec
 
 NAMES = ("x", "obs[0]", "arm.speed", "height", "reward")
 

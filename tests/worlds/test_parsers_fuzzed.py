@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gedanken.worlds import babyai
+from gedanken.worlds.fields import Variable, VectorField
 from gedanken.worlds.logs import LogSpec, Repairs, read_log, read_log_spec
 from gedanken.worlds.objectives import OBJECTIVES
-from gedanken.worlds.spec import SpecError, Variable, VectorField, WorldSpec
+from gedanken.worlds.spec import SpecError, WorldSpec
 
 ROOM = WorldSpec(
     name="room",

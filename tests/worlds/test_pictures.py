@@ -11,6 +11,7 @@ import pytest
 from gymnasium import spaces
 from puck import write_files
 
+from gedanken.tools.starts import first
 from gedanken.worlds.adapter import Adapter, read_adapter
 from gedanken.worlds.gym_world import GymWorld
 from gedanken.worlds.pictures import Picture, resized, told
@@ -106,6 +107,12 @@ def test_other_pictures_are_refused_by_name(space: spaces.Space[Any], said: str)
 def test_what_is_not_the_spaces_picture_is_an_error(value: Any) -> None:
     with pytest.raises(WorldError, match=r"the space's picture is of shape \(40, 60, 3\) and type uint8"):
         image_in(RGB, value)
+
+
+def test_numbers_say_no_picture_to_begin_in(puck: GymWorld) -> None:
+    now = puck.make().reset(seed=0)[0]
+    with pytest.raises(SpecError, match="puck shows a picture, which numbers don't say; leave the initial state out"):
+        first(puck.spec, {"x": 0.5}, now)
 
 
 def test_what_is_to_be_read_has_to_be_there(puck: GymWorld) -> None:

@@ -57,4 +57,4 @@ def test_names_that_do_not_serve(agent: Agent) -> None:
     said = talk(agent, "/load one", "/save ../one", "/save", "/save one", "/load two")
     assert "no conversation is saved as one; none was saved yet" in said
     assert said.count("a conversation's name is 1 to 64 letters") == 2
-    assert "no conversation is saved as two; there are one" in said
+    assert "no conversation is saved as two; saved are: one" in said

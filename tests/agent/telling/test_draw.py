@@ -9,7 +9,8 @@ from rich.console import Console, RenderableType
 
 from gedanken.agent.telling.draw import draw_known, picture, strip
 from gedanken.worlds.babyai import SPEC
-from gedanken.worlds.spec import Variable, VectorField, WorldSpec
+from gedanken.worlds.fields import Variable, VectorField
+from gedanken.worlds.spec import WorldSpec
 
 HOUSE = WorldSpec(
     name="house",
