@@ -225,6 +225,11 @@ class Session:
         """
         return known_to(self.trained.model, self.belief, self.view)
 
+    def scene(self) -> str:
+        """Put into words what is known of the surroundings, and quote what the world says in words of its own."""
+        told = self.world.describe(*self.known())
+        return f"{told} {said}" if (said := getattr(self.env, "saying", "")) else told
+
     @property
     def spent(self) -> int:
         """Actions taken since the goal was given."""
@@ -258,9 +263,16 @@ class Session:
             origin=np.zeros(len(self.steps), np.int16),
             expert=np.full(length, -1, np.int8),
             achieved=np.array([p.achieved for p in self._pursuits], np.bool_),
-            record={**record, "before": [plain(action) for action in self.actions[:start]]},
+            record={**record, **self._heard(start), "before": [plain(action) for action in self.actions[:start]]},
             frames=self._past.film(start),
         )
+
+    def _heard(self, start: int) -> dict[str, Any]:
+        """Return what was said in words from a moment on, and before it last, by moments from there."""
+        heard = list[tuple[int, str, str]](getattr(self.env, "heard", ()))
+        last = {name: (0, name, text) for at, name, text in heard if at <= start}
+        found = [*last.values(), *((at - start, name, text) for at, name, text in heard if at > start)]
+        return {"said": found} if found else {}
 
     def close(self) -> None:
         """Release the environment."""

@@ -278,6 +278,8 @@ def pursue(
     record: dict[str, Any] = {}
     if told and (terminated or ending != "over"):  # one that was only cut off proves nothing
         record = {"foretold": [told | {"happened": ending == "achieved"}]}
+    if env.heard:
+        record["said"] = env.heard
     episode = _episode(world, plan, seed, actor is None, seen, actions, rewards, terminated, record)
     return Tried(episode, ending, current)
 

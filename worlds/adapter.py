@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gedanken.worlds.durations import seconds
 from gedanken.worlds.pictures import PATH
+from gedanken.worlds.sayings import MOST_SAYINGS, short
 from gedanken.worlds.spec import SpecError
 
 
@@ -78,6 +79,7 @@ class Adapter(BaseModel):
         actions: names of the actions or controls, in their order.
         picture: how the picture is kept that the environment shows, if it shows one.
         read: numbers that are told beside the picture in training, by name; the model reads them off it.
+        says: what a part that is words may say, by name; what else it says is one thing.
         expressions: numbers that are worked out from others, by name.
         exogenous: inputs of the world that no plan controls, by name.
         skills: names for steps that plans may use, beside the objectives.
@@ -97,6 +99,7 @@ class Adapter(BaseModel):
     actions: tuple[str, ...] = ()
     picture: Sight | None = None
     read: dict[str, Read] = {}
+    says: dict[str, Annotated[tuple[str, ...], Field(max_length=MOST_SAYINGS)]] = {}
     expressions: dict[str, str] = {}
     exogenous: dict[str, Exogenous] = {}
     skills: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], OwnSkill] = {}
@@ -105,6 +108,11 @@ class Adapter(BaseModel):
     lasts: str | None = None
     learning: dict[str, Any] = {}
     limit: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+
+    @field_validator("says")
+    @classmethod
+    def _are_kept_short(cls, says: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(dict.fromkeys(map(short, sayings))) for name, sayings in says.items()}
 
     @field_validator("lasts")
     @classmethod

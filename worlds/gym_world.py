@@ -22,7 +22,18 @@ from gedanken.worlds.guard import Guard
 from gedanken.worlds.objectives import Avoid, Objective, objective_of, outcome, shortfall, standing
 from gedanken.worlds.pictures import resized, told
 from gedanken.worlds.protocol import Observation, WorldError
-from gedanken.worlds.spaces import actions_of, flat, image_in, native, picture_of, spec_of, variables_of
+from gedanken.worlds.sayings import code_of
+from gedanken.worlds.spaces import (
+    actions_of,
+    flat,
+    image_in,
+    native,
+    picture_of,
+    said_in,
+    spec_of,
+    texts_of,
+    variables_of,
+)
 from gedanken.worlds.spec import SpecError, Step, WorldSpec
 
 PROBES, ACTIONS = 5, 40
@@ -39,7 +50,9 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     Where there is a picture, its pixels come after those (`Picture`).
 
-    `values` names what was seen last. Every call is guarded: WorldError says what the environment did wrong.
+    `values` names what was seen last, and `said` what was said in words, shortened. `heard` is what was said since the
+    reset: after how many actions, in which part, and what, where it is not what was said before. Every call is guarded:
+    WorldError says what the environment did wrong.
     """
 
     def __init__(self, world: GymWorld, render_mode: str | None, *, free: bool) -> None:
@@ -54,6 +67,8 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.render_mode = render_mode
         self.values: Mapping[str, Any] = {}
         self.seen: NDArray[np.float32] | None = None
+        self.said: dict[str, str] = {}
+        self.heard: list[tuple[int, str, str]] = []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -67,6 +82,7 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
         answer = self.guard("reset", lambda: self.inner.reset(seed=seed))
         raw, info = _parts(self.world.id, "reset", answer, 2)
         self.frames.clear()
+        self.said, self.heard, self._taken = {}, [], 0
         return self._see(raw, 0.0, info), info
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -78,14 +94,17 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
             _number(self.world.id, what, value)
             for what, value in (("reward", reward), ("terminated", terminated), ("truncated", truncated))
         )
+        self._taken += 1
         return self._see(raw, paid, info), paid, bool(over[0]), bool(over[1]), info
 
     def _see(self, raw: Any, reward: float, info: Any) -> NDArray[np.float32]:
         try:
             numbers = flat(self.inner.observation_space, raw)
             image = image_in(self.inner.observation_space, raw)
+            said = said_in(self.inner.observation_space, raw)
         except WorldError as error:
             raise WorldError(f"{self.world.id}: {error}") from error
+        numbers += self._hear(said)
         numbers += [self._told(name, read.source, info) for name, read in self.world.adapter.read.items()]
         exogenous = self.world.adapter.exogenous.values()
         numbers += [self._input(e.attribute) for e in exogenous]
@@ -102,6 +121,20 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
             seen = self.picture.joined(seen, np.stack(self.frames))
         self.seen = seen
         return seen
+
+    def _hear(self, said: list[str]) -> list[float]:
+        """Note what is said, and return its categories."""
+        sayings = self.world.spec.vector.sayings
+        for (name, _), text in zip(sayings, said, strict=True):
+            if self.said.get(name) != text:
+                self.heard.append((self._taken, name, text))
+        self.said = {name: text for (name, _), text in zip(sayings, said, strict=True)}
+        return [float(code_of(text, known)) for (_, known), text in zip(sayings, said, strict=True)]
+
+    @property
+    def saying(self) -> str:
+        """Return what was said last, between quotation marks; nothing where nothing is ever said."""
+        return " ".join(f'{name} says: "{text}".' for name, text in self.said.items())
 
     def _told(self, name: str, source: str, info: Any) -> float:
         value = told(source, info, self.inner.unwrapped)
@@ -171,11 +204,23 @@ class GymWorld:
         try:
             self.usual = {name: self._usual(env, name) for name in self.adapter.exogenous}
             variables, actions = variables_of(env.observation_space), actions_of(env.action_space)
-            picture = picture_of(env.observation_space) is not None
-            self.spec = spec_of(self.id, self.adapter, variables, actions, picture=picture)
+            picture, texts = picture_of(env.observation_space) is not None, texts_of(env.observation_space)
+            self.spec = spec_of(self.id, self.adapter, variables, actions, picture=picture, texts=texts)
         finally:
             guard("close", env.close)
             guard.close()
+
+    @staticmethod
+    def speaking(adapter: Adapter, id: str) -> tuple[str, ...]:
+        """Name the parts of an environment's observations that are words, as the adapter does."""
+        guard = Guard(id, adapter.limit)
+        env = _make(guard, adapter, None, False)
+        try:
+            texts, numbers = texts_of(env.observation_space), len(variables_of(env.observation_space))
+        finally:
+            guard("close", env.close)
+            guard.close()
+        return adapter.names[numbers : numbers + len(texts)] or texts
 
     def _usual(self, env: gymnasium.Env[Any, Any], name: str) -> float:
         attribute = self.adapter.exogenous[name].attribute
@@ -291,7 +336,10 @@ def describe(field: VectorField, observation: Observation, names: Sequence[str] 
     """Say the value of every variable ``[variables]`` and named expression, or of those named, with its unit."""
     units = {variable.name: variable.unit for variable in field.variables}
     values = field.values(np.asarray(observation, np.float64), np.asarray(0.0))
-    words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in names or field.names[:-1]]
+    words = [
+        f"{name} {field.spelled(name, values[name])} {units.get(name, '')}".strip()
+        for name in names or field.names[:-1]
+    ]
     return f"{', '.join(words)}." if words else "A picture, of which nothing is told in numbers."
 
 

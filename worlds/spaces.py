@@ -19,6 +19,7 @@ from gedanken.worlds.fields import Axis, Variable, VectorField
 from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.pictures import Picture
 from gedanken.worlds.protocol import WorldError
+from gedanken.worlds.sayings import short
 from gedanken.worlds.spec import Skill, SpecError, WorldSpec
 
 MOST_VARIABLES = 256
@@ -37,14 +38,21 @@ Actions = tuple[str, ...] | tuple[Axis, ...]
 
 
 def spec_of(
-    id: str, adapter: Adapter, variables: tuple[Variable, ...], actions: Actions, *, picture: bool = False
+    id: str,
+    adapter: Adapter,
+    variables: tuple[Variable, ...],
+    actions: Actions,
+    *,
+    picture: bool = False,
+    texts: tuple[str, ...] = (),
 ) -> WorldSpec:
-    """Return the world of those variables and actions, and perhaps a picture, named by an adapter.
+    """Return the world of those variables and actions, and perhaps words and a picture, named by an adapter.
 
-    What is read off the picture comes after the variables, and then the inputs.
+    What is said, in the parts `texts`, comes after the variables, then what is read off the picture, then the inputs.
 
     Raises SpecError for an adapter that does not fit.
     """
+    variables = (*variables, *(Variable(name=name) for name in texts))
     for what, given, want in (
         ("names", adapter.names, len(variables)),
         ("units", adapter.units, len(variables)),
@@ -58,6 +66,16 @@ def spec_of(
         variable.model_copy(update={"name": name, "unit": unit})
         for variable, name, unit in zip(variables, names, units, strict=True)
     ]
+    speaking = tuple(variable.name for variable in named[len(named) - len(texts) :])
+    if unheard := [name for name in speaking if name not in adapter.says]:
+        raise SpecError(
+            f"{id}: {unheard[0]} is a Text space; name under [says] of the adapter what it may say, or add the world"
+            " with `gedanken worlds add`, which listens"
+        )
+    if mute := sorted(adapter.says.keys() - set(speaking)):
+        raise SpecError(f"{id}: the adapter's [says] has {mute[0]}, which is no Text space; leave it out")
+    for place, name in enumerate(speaking, len(named) - len(texts)):
+        named[place] = named[place].model_copy(update={"categories": len(adapter.says[name]) + 1})
     if (adapter.picture or adapter.read) and not picture:
         part = "picture" if adapter.picture else "read"
         raise SpecError(f"{id}: the adapter has [{part}], and the environment shows no picture; leave it out")
@@ -78,8 +96,11 @@ def spec_of(
         )
     try:
         sight, expressions = adapter.picture or Sight(), tuple(adapter.expressions.items())
+        sayings = tuple((name, adapter.says[name]) for name in speaking)
         seen = Picture(size=sight.size, frames=sight.frames, read=tuple(adapter.read)) if picture else None
-        field = VectorField(name="state", variables=tuple(named), expressions=expressions, picture=seen)
+        field = VectorField(
+            name="state", variables=tuple(named), expressions=expressions, picture=seen, sayings=sayings
+        )
     except ValidationError as error:
         raise SpecError(f"{id}: {said(error)}") from error
     exogenous = tuple(adapter.exogenous)
@@ -103,12 +124,12 @@ def _own(spec: WorldSpec, name: str, own: OwnSkill) -> Skill:
 
 
 def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable, ...]:
-    """Name every number of an observation space: `obs[2]`, `arm.speed`, `obs[1].x`; pixels have no names.
+    """Name every number of an observation space: `obs[2]`, `arm.speed`, `obs[1].x`; but for pixels and words.
 
     Raises SpecError that names the part which is not supported.
     """
     found = tuple(_variables(space, "" if isinstance(space, spaces.Dict) else name))
-    if not (found or picture_of(space, name)) or len(found) > MOST_VARIABLES:
+    if not (found or picture_of(space, name) or texts_of(space, name)) or len(found) > MOST_VARIABLES:
         raise SpecError(f"the observation holds {len(found):,} numbers; 1 to {MOST_VARIABLES} are supported")
     if (categories := sum(variable.categories or 0 for variable in found)) > MOST_CATEGORIES:
         raise SpecError(f"the observation holds {categories:,} categories; at most {MOST_CATEGORIES:,} are supported")
@@ -138,10 +159,7 @@ def _variables(space: spaces.Space[Any], name: str) -> Iterator[Variable]:
             for position, part in enumerate(space.spaces):
                 yield from _variables(part, f"{name}[{position}]")
         case spaces.Text():
-            raise SpecError(
-                f"{name} is a Text space; words are not supported, so let a wrapper show what they say as numbers, a"
-                " Discrete for each of several sentences"
-            )
+            return
         case _:
             raise SpecError(f"{name} is a {type(space).__name__} space, which is not supported: {str(space):.80}")
 
@@ -203,6 +221,42 @@ def image_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> NDArray
     return image
 
 
+def texts_of(space: spaces.Space[Any], name: str = "obs") -> tuple[str, ...]:
+    """Name the parts of an observation space that are words: `obs`, `obs[1]`, `radio.message`."""
+    return tuple(_texts(space, "" if isinstance(space, spaces.Dict) else name))
+
+
+def _texts(space: spaces.Space[Any], name: str) -> Iterator[str]:
+    match space:
+        case spaces.Text():
+            yield name
+        case spaces.Dict():
+            for key, part in space.spaces.items():
+                yield from _texts(part, f"{name}.{key}" if name else str(key))
+        case spaces.Tuple():
+            for position, part in enumerate(space.spaces):
+                yield from _texts(part, f"{name}[{position}]")
+
+
+def said_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[str]:
+    """Return what is said, `short`, in the order of `texts_of`, in an observation that `flat` took.
+
+    Raises WorldError for what is no text of its space's length; of which letters it is made is not held against it.
+    """
+    if isinstance(space, spaces.Dict):
+        return [text for key, part in space.spaces.items() for text in said_in(part, value[key], f"{name}.{key}")]
+    if isinstance(space, spaces.Tuple):
+        parts = enumerate(zip(space.spaces, value, strict=True))
+        return [text for at, (part, inner) in parts for text in said_in(part, inner, f"{name}[{at}]")]
+    if not isinstance(space, spaces.Text):
+        return []
+    if not isinstance(value, str):
+        raise WorldError(f"{name}: the space is words, the value is {short(repr(value)):.80}")
+    if len(value) > space.max_length:
+        raise WorldError(f"{name}: {len(value)} characters were said, and the space has at most {space.max_length}")
+    return [short(value)]
+
+
 def _indexed(name: str, index: tuple[int, ...]) -> str:
     return name + "".join(f"[{i}]" for i in index)
 
@@ -213,7 +267,7 @@ def _bound(value: Any) -> float | None:
 
 
 def flat(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[float]:
-    """Return the numbers of an observation in the order of `variables_of`, no pixels; categories count from 0.
+    """Return the numbers of an observation in the order of `variables_of`; categories count from 0.
 
     Raises WorldError for a value whose shape, keys or categories are not those of the space.
     """
@@ -226,7 +280,7 @@ def flat(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[float]
             raise WorldError(f"{name}: the space has {len(space.spaces)} parts; the value is {str(value):.80}")
         parts = enumerate(zip(space.spaces, value, strict=True))
         return [number for i, (part, inner) in parts for number in flat(part, inner, f"{name}[{i}]")]
-    return [] if _is_picture(space) else _numbers(space, value, name)
+    return [] if _is_picture(space) or isinstance(space, spaces.Text) else _numbers(space, value, name)
 
 
 def _numbers(space: spaces.Space[Any], value: Any, name: str) -> list[float]:

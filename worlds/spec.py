@@ -135,7 +135,9 @@ class WorldSpec(Frozen):
     @cached_property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
-        unseen = {"expressions", "bounds", "empty", *(() if self.picture else ("picture",))}
+        unseen = {"expressions", "bounds", "empty", "picture", "sayings"}
+        if isinstance(self.observation, VectorField):
+            unseen -= {part for part in ("picture", "sayings") if getattr(self.observation, part)}
         words: Any = {"skills": {"__all__": {"doc", "means"}}, "observation": unseen}
         own = self.model_copy(update={"skills": tuple(skill for skill in self.skills if not skill.means)})
         text = json.dumps(own.model_dump(exclude=words), sort_keys=True)
@@ -217,7 +219,7 @@ class WorldSpec(Frozen):
         if isinstance(parameter, Parameter):
             return self._parse_phrase(text, parameter)
         try:
-            return (slots.read(parameter.form, text, self.vector.names),)
+            return (slots.read(parameter.form, text, self.vector.names, self.vector.words),)
         except ExpressionError as error:
             raise SpecError(f"{parameter.name}: {error}") from error
 
@@ -274,7 +276,7 @@ class WorldSpec(Frozen):
             phrases = ' ", " '.join(p.form if isinstance(p, Slot) else self._phrase_rule(p) for p in skill.parameters)
             rules.append(f'{skill.name}_call: "{skill.name}(" {phrases} ")"')
         if isinstance(self.observation, VectorField):
-            rules += slots.rules(self.observation.names)
+            rules += slots.rules(self.observation.names, self.observation.words)
         return "\n".join(rules) + "\n"
 
     def _nested(self, depth: int) -> str:
