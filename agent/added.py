@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from gedanken.agent.objective_critic import calibrated, pairs_of
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import TrainedDynamics, home
-from gedanken.worldmodel.ensemble import EnsembleModel
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.episode import Episode
-from gedanken.worldmodel.fit import startling
+from gedanken.worldmodel.fit import Fitted, startling
 from gedanken.worldmodel.learn import seen_seeds
 from gedanken.worldmodel.trying import IMAGINED, Apprentice
 from gedanken.worlds.adapter import Adapter, read_adapter, said
 from gedanken.worlds.gym_world import GymWorld
+from gedanken.worlds.listening import listened
 from gedanken.worlds.logs import Log, LogWorld
 from gedanken.worlds.shipped import shipped_adapters
 from gedanken.worlds.spec import SpecError, WorldSpec
@@ -49,6 +50,7 @@ def add_world(environment: str, *, adapter: Path | None = None, id: str | None =
     known = known or Adapter(environment=environment)
     if adapter and environment and known.environment != environment:
         raise SpecError(f"adapter {adapter} is for {known.environment!r}, not for {environment!r}")
+    known = listened(known, id or known.environment, FIRST_TRAINING_SEED)
     world = GymWorld(known, id or environment or known.environment)
     if world.id.startswith("BabyAI-"):
         raise SpecError(f"{world.id!r} is there already; `gedanken worlds` lists it")
@@ -86,7 +88,7 @@ def keep_learned(
         "seed": config.seed,
         **{key: value.model_dump(mode="json") for key, value in acting.items()},
         "horizon": IMAGINED,
-        "surprise": startling(cast(EnsembleModel, apprentice.model), lived),
+        "surprise": startling(cast(Fitted, apprentice.model), lived),
         "calibration": calibrated(pairs_of(lived)).model_dump(mode="json"),
         "seen": seen_seeds({}, lived),
     }

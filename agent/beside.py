@@ -143,7 +143,7 @@ def imagine_demonstration(
         real=episode.observations[: taken + 1].astype(np.uint8),
         doubts=doubts,
         reached=tuple((step, None, after.get(k)) for k, step in enumerate(episode.steps)),
-        ending=_ending(over and episode.terminated, over, float(episode.rewards[:taken].sum())),
+        ending=ending_of(over and episode.terminated, over, float(episode.rewards[:taken].sum())),
     )
 
 
@@ -182,10 +182,11 @@ def _act(
                 (watch,) = world.watch(env, steps[len(reached) : len(reached) + 1])
         if over:
             break
-    return views, reached + [None] * (len(steps) - len(reached)), _ending(bool(ended), over, total)
+    return views, reached + [None] * (len(steps) - len(reached)), ending_of(bool(ended), over, total)
 
 
-def _ending(ended: bool, over: bool, reward: float) -> str:
+def ending_of(ended: bool, over: bool, reward: float) -> str:
+    """Say how a real episode ended, or that it goes on."""
     if not over:
         return "the real episode goes on"
     how = "ended" if ended else "was over, its step limit reached"

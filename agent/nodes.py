@@ -49,7 +49,7 @@ PERSON = "you"
 def perceive(state: State, mind: Mind) -> State:
     """Put what is known of the surroundings into words."""
     mind.heed()
-    scene = mind.world.describe(*mind.session.known())
+    scene = mind.session.scene()
     mind.emit(Perceived(scene=scene, view=view_of(mind.session.view)))
     return State(scene=scene)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from gedanken.agent.journal import Conversation, Journal, Recorded
 from gedanken.worldmodel.actor import Pursuit
 from gedanken.worldmodel.checkpoint import Trained, TrainedDynamics
-from gedanken.worldmodel.episode import AGENT, Action, Episode
+from gedanken.worldmodel.episode import AGENT, Action, Episode, Seen
 from gedanken.worldmodel.protocol import Belief, Dynamics
 from gedanken.worlds.fields import GridField, VectorField
 from gedanken.worlds.logs import LogWorld
@@ -67,7 +67,8 @@ class Session:
         self.turn: int | None = None
         self.over = self.terminated = False
         self.alone = threading.Lock()  # for those who would pursue goals in it from several threads
-        self.observations: list[Observation] = []
+        self._past = Seen(world.spec.picture)
+        self.observations = self._past.shown
         self.actions: list[Action] = []
         self.rewards: list[float] = []
         self.steps: list[str] = []
@@ -76,8 +77,9 @@ class Session:
         self.origin = 0
         raw, _ = self.env.reset(seed=seed)
         self.mission = world.mission(raw)
-        self.observations.append(world.observation(raw))
-        self.belief: Belief = self._filter(trained.model.initial(1), 0, self.observations[-1], first=True)
+        self._now = world.observation(raw)
+        self._past.note(self._now)
+        self.belief: Belief = self._filter(trained.model.initial(1), 0, self._now, first=True)
 
     @classmethod
     def begin(
@@ -173,7 +175,7 @@ class Session:
             self.journal.intend(self.conversation.id, number, self.turn, action, step, pursuit)
         transition = self._step(action, achieved)
         if self.journal and self.conversation:
-            checksum = zlib.crc32(transition.observation.tobytes())
+            checksum = zlib.crc32(self._now.tobytes())
             self.journal.confirm(self.conversation.id, number, checksum, transition.reward, transition.achieved)
         return transition
 
@@ -181,8 +183,8 @@ class Session:
         while recorded.step and len(self.steps) <= recorded.pursuit:
             self.steps.append(recorded.step)
             self._begin_step()
-        transition = self._step(recorded.action, lambda _: recorded.achieved)
-        if zlib.crc32(transition.observation.tobytes()) != recorded.checksum:
+        self._step(recorded.action, lambda _: recorded.achieved)
+        if zlib.crc32(self._now.tobytes()) != recorded.checksum:
             raise SessionError(
                 f"{self.world.id} with seed {self.seed} does not replay as it was recorded (action {recorded.number}):"
                 " another version of the environment is installed. Begin a new conversation without --continue"
@@ -197,11 +199,12 @@ class Session:
             surprise = float(self.trained.model.surprise(self.belief, act, seen))
         self.belief = self._filter(self.belief, action, observation, first=False)
         self.over, self.terminated = bool(terminated or truncated), bool(terminated)
-        self.observations.append(observation)
+        self._now = observation
+        self._past.note(observation)
         self.actions.append(action)
         self.rewards.append(float(reward))
         self._pursuits.append(_Pursuit(len(self.steps) - 1, done))
-        return Transition(action, observation, float(reward), self.over, done, surprise)
+        return Transition(action, self.view, float(reward), self.over, done, surprise)
 
     def _filter(self, belief: Belief, action: Action, observation: Observation, *, first: bool) -> Belief:
         act, seen = _batch(action), torch.from_numpy(observation)[None]
@@ -212,7 +215,7 @@ class Session:
 
     @property
     def view(self) -> Observation:
-        """What is seen now, ``[height, width, C]`` or ``[variables]``."""
+        """What is seen now, ``[height, width, C]`` or ``[variables]``; no pixels."""
         return self.observations[-1]
 
     def known(self) -> tuple[Observation, tuple[int, ...]]:
@@ -221,6 +224,11 @@ class Session:
         Where there is no grid, the agent is nowhere: ().
         """
         return known_to(self.trained.model, self.belief, self.view)
+
+    def scene(self) -> str:
+        """Put into words what is known of the surroundings, and quote what the world says in words of its own."""
+        told = self.world.describe(*self.known())
+        return f"{told} {said}" if (said := getattr(self.env, "saying", "")) else told
 
     @property
     def spent(self) -> int:
@@ -255,8 +263,16 @@ class Session:
             origin=np.zeros(len(self.steps), np.int16),
             expert=np.full(length, -1, np.int8),
             achieved=np.array([p.achieved for p in self._pursuits], np.bool_),
-            record={**record, "before": [plain(action) for action in self.actions[:start]]},
+            record={**record, **self._heard(start), "before": [plain(action) for action in self.actions[:start]]},
+            frames=self._past.film(start),
         )
+
+    def _heard(self, start: int) -> dict[str, Any]:
+        """Return what was said in words from a moment on, and before it last, by moments from there."""
+        heard = list[tuple[int, str, str]](getattr(self.env, "heard", ()))
+        last = {name: (0, name, text) for at, name, text in heard if at <= start}
+        found = [*last.values(), *((at - start, name, text) for at, name, text in heard if at > start)]
+        return {"said": found} if found else {}
 
     def close(self) -> None:
         """Release the environment."""

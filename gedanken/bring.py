@@ -55,7 +55,8 @@ def add_command(environment: str, adapter: Path | None, id: str | None, as_json:
         shown = {"id": world.id, "spec": world.spec.hash, "variables": list(field.names)}
         click.echo(json.dumps(shown | {"actions": list(world.spec.action_names)}))
         return REACHED
-    click.echo(f"{world.id} is a world now: it shows {', '.join(field.names[:-1])}")
+    parts = [*(["a picture"] if field.picture else []), *field.names[:-1]]
+    click.echo(f"{world.id} is a world now: it shows {', '.join(parts)}")
     click.echo(f"and takes {', '.join(world.spec.action_names)}. Next: gedanken learn {world.id}")
     return REACHED
 
@@ -145,8 +146,9 @@ def learn_command(
     from gedanken.agent.added import keep_learned, load_added, slug
     from gedanken.agent.loading import places
     from gedanken.worldmodel import checkpoint
-    from gedanken.worldmodel.ensemble import SIZES, EnsembleConfig, EnsembleModel
+    from gedanken.worldmodel.ensemble import SIZES, EnsembleConfig
     from gedanken.worldmodel.experience import ExperienceStore
+    from gedanken.worldmodel.fit import untrained
     from gedanken.worldmodel.trying import POLICIES, Apprentice, TryConfig, pursue, try_out
     from gedanken.worlds.adapter import said
     from gedanken.worlds.logs import LogWorld
@@ -175,7 +177,7 @@ def learn_command(
     except ValidationError as error:
         raise SpecError(f"the adapter of {world_id}, [learning], {said(error)}") from error
     torch.manual_seed(seed)
-    model, began = EnsembleModel(world.spec, sizes), time.perf_counter()
+    model, began = untrained(world.spec, size, sizes), time.perf_counter()
     apprentice = Apprentice(model, plan, config, lambda what: click.echo(f"{what} …", err=True))
     with ExperienceStore(places().store) as store:
         past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]

@@ -14,6 +14,8 @@ def first(spec: WorldSpec, state: State, now: Observation) -> Observation:
     """Return the observation that a state says, in a world that shows `now`. Raises SpecError for what can't be."""
     if isinstance(spec.observation, GridField):
         return _view(spec, state)
+    if spec.vector.picture:
+        raise SpecError(f"{spec.name} shows a picture, which numbers don't say; leave the initial state out")
     if not isinstance(state, dict):
         raise SpecError(f"the initial state of {spec.name} is numbers by name: {', '.join(_names(spec))}")
     if unknown := sorted(state.keys() - set(_names(spec))):

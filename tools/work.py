@@ -112,7 +112,7 @@ class Workshop:
         here = Place(
             id=world.id,
             seed=self.session.seed,
-            sees=world.describe(*self.session.known()),
+            sees=self.session.scene(),
             skills=abilities(spec),
             words={attribute.name: list(attribute.values) for attribute in spec.attributes},
             actions=list(spec.action_names),

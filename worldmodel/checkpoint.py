@@ -8,10 +8,9 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from platformdirs import user_data_dir
 from pydantic import ValidationError
@@ -19,16 +18,38 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gedanken.worldmodel.actor import Actor, Cloned
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.policy import Policy, PolicyConfig
-from gedanken.worldmodel.protocol import Batch, VectorDynamics, WorldModel
+from gedanken.worldmodel.protocol import VectorDynamics, WorldModel
 from gedanken.worldmodel.tasks import practised_for
+from gedanken.worldmodel.trained import Trained, TrainedDynamics, plan_of
 from gedanken.worlds.fields import GridField
-from gedanken.worlds.spec import Plan, WorldSpec
+from gedanken.worlds.spec import WorldSpec
 
-if TYPE_CHECKING:
-    from gedanken.worldmodel.objective_actor import ObjectiveActor
+__all__ = [
+    "FORMAT",
+    "SHIPPED",
+    "CheckpointError",
+    "CheckpointInfo",
+    "Trained",
+    "TrainedDynamics",
+    "available",
+    "begin_from",
+    "build",
+    "build_dynamics",
+    "fill",
+    "home",
+    "load",
+    "load_dynamics",
+    "made_by_another_version",
+    "next_path",
+    "numbers",
+    "resolve",
+    "save",
+    "shipped",
+    "stem_of",
+    "stored",
+]
 
 FORMAT = 1
 """Changes when what lies in a checkpoint means something else than before; names and shapes are compared anyway."""
@@ -40,78 +61,6 @@ SHIPPED = Path(__file__).parent / "checkpoints"
 
 class CheckpointError(RuntimeError):
     """A checkpoint is missing, broken, or made for another world."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A world model and its controller, ready to use."""
-
-    model: WorldModel
-    controller: Controller
-    name: str
-    path: Path | None = None
-    card: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        """Return the networks by name."""
-        return {"model": cast(nn.Module, self.model), "controller": self.controller}
-
-    @property
-    def actor(self) -> Actor:
-        """Return who carries plans out: the controller."""
-        return Cloned(self.controller)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the model's and the controller's losses of a batch by name."""
-        losses, belief = self.model.loss(batch)
-        return {**losses, **self.controller.loss(batch, belief)}
-
-
-@dataclass(frozen=True)
-class TrainedDynamics:
-    """A world model without a controller that imitates; `policies` are those of the plan that it was tried with.
-
-    Its steps were practised in imagination; others are when they are first asked for. Without any policy, what to do is
-    found by search.
-    """
-
-    model: VectorDynamics
-    name: str
-    path: Path | None = None
-    card: dict[str, Any] = field(default_factory=dict)
-    policies: tuple[Policy, ...] = ()
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        """Return the networks by name."""
-        policies = {f"policy{number}": policy for number, policy in enumerate(self.policies)}
-        return {"model": cast(nn.Module, self.model), **policies}
-
-    @property
-    def actor(self) -> Actor:
-        """Return who carries plans out."""
-        return self.objective_actor
-
-    @cached_property
-    def objective_actor(self) -> ObjectiveActor:
-        """Return the same: policies, or a search as the card says it was learned with."""
-        from gedanken.worldmodel.objective_actor import ObjectiveActor
-        from gedanken.worldmodel.practised import Policies, Repertoire
-        from gedanken.worldmodel.search import Search, SearchConfig
-
-        if not self.policies:
-            search = SearchConfig.model_validate(self.card.get("search", {}))
-            return ObjectiveActor(self.model, Search(self.model, search), Search(self.model, search.lighter()))
-        tasks = practised_for(self.model.spec, _plan_of(self.model.spec, self.card))
-        known = dict(zip(tasks, self.policies, strict=True))
-        config = PolicyConfig.model_validate(self.card["policy"])
-        acting = Policies(self.model, Repertoire(self.model, config, known=known))
-        return ObjectiveActor(self.model, acting, acting)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the model's losses of a batch by name."""
-        return self.model.loss(batch)[0]
 
 
 @dataclass(frozen=True)
@@ -151,8 +100,12 @@ def build(spec: WorldSpec, family: str, config: dict[str, Any]) -> tuple[WorldMo
 
 def build_dynamics(spec: WorldSpec, family: str, config: dict[str, Any]) -> VectorDynamics:
     """Make an untrained model without a controller. Raises CheckpointError for a family that needs one."""
+    if family == "pictures":
+        from gedanken.worldmodel.pictured import PicturesConfig, PicturesModel
+
+        return cast(VectorDynamics, PicturesModel(spec, PicturesConfig(**config)))
     if family != "ensemble":
-        raise CheckpointError(f"family {family!r} comes with a controller; the one without is ensemble")
+        raise CheckpointError(f"family {family!r} comes with a controller; those without are ensemble and pictures")
     from gedanken.worldmodel.ensemble import EnsembleConfig, EnsembleModel
 
     return cast(VectorDynamics, EnsembleModel(spec, EnsembleConfig(**config)))
@@ -230,7 +183,8 @@ def available() -> list[CheckpointInfo]:
             weights = path.parent / "model.safetensors"
             size = weights.stat().st_size if weights.exists() else 0
             spec = config["spec"]["name"]
-            family, each = config["family"], 4 if config["family"] == "ensemble" else 2  # bytes of a parameter
+            family = config["family"]
+            each = 4 if family in ("ensemble", "pictures") else 2  # bytes of a parameter
             found.append(
                 CheckpointInfo(path.parent.name, path.parent, family, spec, size // each, size, config["card"])
             )
@@ -307,16 +261,12 @@ def load_dynamics(name: str | Path, spec: WorldSpec, device: str = "cpu") -> Tra
     return trained
 
 
-def _plan_of(spec: WorldSpec, card: Mapping[str, Any]) -> Plan:
-    return spec.parse_plan(card["plan"].replace(";", "\n"))
-
-
 def _policies(model: VectorDynamics, card: Mapping[str, Any]) -> tuple[Policy, ...]:
     """Make the untrained policies of the plan that a card tells of; none where it tells of no practice."""
     if "policy" not in card:
         return ()
     config, features = PolicyConfig.model_validate(card["policy"]), model.features(model.initial(1)).shape[1]
-    return tuple(Policy(model.spec, features, config) for _ in practised_for(model.spec, _plan_of(model.spec, card)))
+    return tuple(Policy(model.spec, features, config) for _ in practised_for(model.spec, plan_of(model.spec, card)))
 
 
 def _fitting(name: str | Path, spec: WorldSpec) -> tuple[Path, dict[str, Any]]:

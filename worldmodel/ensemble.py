@@ -269,11 +269,13 @@ class EnsembleModel(nn.Module):
         return torch.cat([numbers, *kinds], -1) if kinds else numbers
 
     def _inputs(self, values: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([self._shown(values), self.acted(action)], -1)
+
+    def acted(self, action: Tensor) -> Tensor:
+        """Return what networks read of actions, [B, A]: one-hot, or controls in half ranges."""
         if self.spec.controls:
-            done = (action.float() - self.centre) / self.reach
-        else:
-            done = F.one_hot(action.long(), len(self.spec.actions)).float()
-        return torch.cat([self._shown(values), done], -1)
+            return (action.float() - self.centre) / self.reach
+        return F.one_hot(action.long(), len(self.spec.actions)).float()
 
     def _all(self, values: Tensor, action: Tensor) -> _Prediction:
         """Ask every member about every row: […] become [E, n]."""

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gedanken.worlds.pictures import Picture
+
 EXPERT, AGENT = "expert", "agent"
 
 Action = int | NDArray[Any]
@@ -23,7 +25,8 @@ class Episode:
 
     Shapes: T transitions, T + 1 observations, K steps. `step_index[t]` is the step pursued at t (-1: none) and
     `origin[k]` the frame whose places ("behind you") step k speaks of. `expert[t]` is the demonstrator's advice at t
-    (-1: not asked); `achieved[t]` says that transition t achieved the step pursued.
+    (-1: not asked); `achieved[t]` says that transition t achieved the step pursued. Of a world that shows
+    F frames of a picture together, `frames[t : t + F]` are those that observation t shows.
     """
 
     world: str
@@ -41,6 +44,7 @@ class Episode:
     expert: NDArray[np.int8]  # [T]
     achieved: NDArray[np.bool_]  # [T]
     record: dict[str, Any] = field(default_factory=dict)  # plan, verdict, outcome: JSON
+    frames: NDArray[np.uint8] | None = None  # [T + F, size, size, 3]
 
     def __post_init__(self) -> None:
         """Raise ValueError when lengths contradict each other."""
@@ -53,9 +57,31 @@ class Episode:
             "achieved": (len(self.achieved), length),
             "origin": (len(self.origin), steps),
         }
+        if self.frames is not None and not length < len(self.frames) <= length + 4:
+            lengths["frames"] = (len(self.frames), length + 1)
         wrong = [f"{name} has {got}, needs {want}" for name, (got, want) in lengths.items() if got != want]
         if wrong:
             raise ValueError(f"episode of {length} transitions and {steps} steps: {'; '.join(wrong)}")
 
     def __len__(self) -> int:
         return len(self.actions)
+
+
+class Seen:
+    """What was seen, moment after moment; of a picture every frame once, small as it is."""
+
+    def __init__(self, picture: Picture | None) -> None:
+        self.picture = picture
+        self.shown: list[NDArray[Any]] = []  # without pixels
+        self._frames: list[NDArray[np.uint8]] = []
+
+    def note(self, observation: NDArray[Any]) -> None:
+        """Keep one observation."""
+        if self.picture:
+            observation, frames = self.picture.split(observation)
+            self._frames += list(frames[-1:] if self._frames else frames)
+        self.shown.append(observation)
+
+    def film(self, start: int = 0) -> NDArray[np.uint8] | None:
+        """Return the frames from that moment on, see `Episode`; None without a picture."""
+        return np.stack(self._frames[start:]) if self.picture else None

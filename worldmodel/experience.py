@@ -39,7 +39,7 @@ __all__ = [
     "StoreError",
 ]
 
-ARRAYS = ("observations", "actions", "rewards", "step_index", "origin", "expert", "achieved")
+ARRAYS = ("observations", "actions", "rewards", "step_index", "origin", "expert", "achieved", "frames")
 COLUMNS = "created, world, spec_hash, seed, source, goal, length, terminated, success, steps, record, arrays"
 PAGE = 64  # episodes read at once: a reader holds no lock while its caller trains
 
@@ -55,8 +55,12 @@ def _create_tables(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX episode_by_spec ON episode (spec_hash)")
 
 
+def _allow_frames(db: sqlite3.Connection) -> None:
+    """Change nothing: arrays may hold `frames` from here on, which a reader of the version before calls damage."""
+
+
 # Each makes the next version out of the one before. Append, never edit: stores of every version are out there.
-MIGRATIONS: list[Migration] = [_create_tables]
+MIGRATIONS: list[Migration] = [_create_tables, _allow_frames]
 
 
 class ExperienceStore(StoreFile):
@@ -206,7 +210,8 @@ def _plain(value: object) -> Any:
 
 def _pack(episode: Episode) -> bytes:
     """Checksum, header size, header [name, dtype, shape], then the arrays' bytes one after the other, deflated."""
-    arrays = [(name, np.ascontiguousarray(getattr(episode, name))) for name in ARRAYS]
+    there = [(name, getattr(episode, name)) for name in ARRAYS]
+    arrays = [(name, np.ascontiguousarray(array)) for name, array in there if array is not None]
     if objects := [name for name, array in arrays if array.dtype.hasobject]:
         raise TypeError(f"{', '.join(objects)} must hold numbers, not Python objects")
     header = json.dumps([[name, array.dtype.str, array.shape] for name, array in arrays]).encode()

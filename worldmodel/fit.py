@@ -14,12 +14,15 @@ from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.adapt import SURPRISE
 from gedanken.worldmodel.checkpoint import TrainedDynamics
 from gedanken.worldmodel.data import Replay
-from gedanken.worldmodel.ensemble import EnsembleModel
+from gedanken.worldmodel.ensemble import EnsembleConfig, EnsembleModel
 from gedanken.worldmodel.episode import Episode
 from gedanken.worldmodel.experience import ExperienceStore
 from gedanken.worldmodel.learn import MOST_EPISODES, LearnReport, mean_losses, seen_seeds
+from gedanken.worldmodel.pictured import SIZES as PICTURES
+from gedanken.worldmodel.pictured import PicturesModel
 from gedanken.worldmodel.protocol import VectorDynamics
 from gedanken.worldmodel.train import TrainConfig, train
+from gedanken.worlds.spec import WorldSpec
 
 CLIP = 1000.0
 """Largest norm of the gradient: a sharp likelihood's is near a hundred; cut at 1, the ends of episodes go unlearnt."""
@@ -28,8 +31,25 @@ ROWS = 4096
 """Transitions that are looked at together."""
 
 
-def fit(model: EnsembleModel, episodes: Sequence[Episode], *, steps: int, seed: int) -> dict[str, float]:
-    """Train in place and return the last losses by name. Raises TrainingError where a loss is no number."""
+Fitted = EnsembleModel | PicturesModel
+"""What can be fitted to episodes."""
+
+
+def untrained(spec: WorldSpec, size: str, ensemble: EnsembleConfig) -> Fitted:
+    """Make the model of a world of numbers, or of a picture: then with an eye of that size, debug, small or base."""
+    if spec.picture:
+        return PicturesModel(spec, PICTURES[size].model_copy(update={"ensemble": ensemble}))
+    return EnsembleModel(spec, ensemble)
+
+
+def fit(model: Fitted, episodes: Sequence[Episode], *, steps: int, seed: int) -> dict[str, float]:
+    """Train in place and return the last losses by name. Raises TrainingError where a loss is no number.
+
+    Where there is a picture, the eye is trained first, as many steps, and the ensemble on what it then sees.
+    """
+    if isinstance(model, PicturesModel):
+        blurred = model.learn_to_see(episodes, steps=steps, seed=seed)
+        return fit(model.inner, model.encoded(episodes), steps=steps, seed=seed) | {"picture": blurred}
     replay = Replay(model.spec, episodes)
     columns = replay.columns
     inside = ~columns["is_first"][1:]
@@ -48,8 +68,10 @@ def fit(model: EnsembleModel, episodes: Sequence[Episode], *, steps: int, seed: 
     return {name: value for name, value in losses.items() if name not in ("step", "frames_per_second")}
 
 
-def startling(model: EnsembleModel, episodes: Sequence[Episode]) -> float:
+def startling(model: Fitted, episodes: Sequence[Episode]) -> float:
     """Return the nats of surprise from which a transition is like none so far: twice the most of those learned from."""
+    if isinstance(model, PicturesModel):
+        return startling(model.inner, model.encoded(episodes))
     replay, most = Replay(model.spec, episodes), 0.0
     inside = ~replay.columns["is_first"][1:]
     seen, action = replay.columns["observation"], replay.columns["action"]
@@ -64,7 +86,7 @@ def startling(model: EnsembleModel, episodes: Sequence[Episode]) -> float:
 def learn_more(
     trained: TrainedDynamics, store: ExperienceStore, *, steps: int, seed: int, rate: float = 1e-4
 ) -> LearnReport:
-    """Continue training a copy on what is stored, its scales as they are, and write it as a new checkpoint.
+    """Continue training a copy on what is stored, its scales and its eye as they are, and write it as a new checkpoint.
 
     As `learn.learn` does with a controller: a small rate, and nothing where nothing is stored. Raises as that does.
     """
@@ -76,7 +98,10 @@ def learn_more(
     config = TrainConfig(
         steps=steps, batch=32, time=8, anywhere=True, learning_rate=rate, clip=CLIP, warmup=1, final=1.0, seed=seed
     )
-    rows = list(train(pupil, Replay(spec, episodes), config))
+    taught, seen = pupil, episodes
+    if isinstance(pupil.model, PicturesModel):
+        taught, seen = replace(pupil, model=cast(VectorDynamics, pupil.model.inner)), pupil.model.encoded(episodes)
+    rows = list(train(taught, Replay(taught.model.spec, seen), config))
     quarter, path = max(1, len(rows) // 4), checkpoint.next_path(checkpoint.stem_of(trained.name))
     learnt = f"{steps} gradient steps on {len(episodes)} stored episodes, from {trained.name}"
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}

@@ -81,7 +81,7 @@ class ObjectiveActor:
                 doubt = model.disagreement(state, found.action)
                 state = model.imagine(state, found.action)
                 said, spent[alive] = model.readout(state), spent[alive] + 1
-                done, failed = _judged(model, pursued, spent[alive], said.observation, said.reward, horizon)
+                done, failed = judged(model, pursued, spent[alive], said.observation, said.reward, horizon)
                 rowwise = torch.from_numpy(alive)
                 track = torch.full((rows,), -1), torch.zeros(rows), torch.zeros(rows)
                 action = torch.zeros(len(alive)) if model.spec.controls else found.action
@@ -133,7 +133,7 @@ class _Pursuit:
         return found.action[0].numpy().astype(np.float32) if found.action.dim() > 1 else int(found.action[0])
 
 
-def _judged(
+def judged(
     model: Dynamics, pursued: Sequence[Task], spent: np.ndarray, seen: Tensor, reward: Tensor, horizon: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tell of each row's step whether it is achieved, and whether it, or what stands beside it, has failed."""

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
-from gedanken.worldmodel.ensemble import EnsembleModel
-from gedanken.worldmodel.episode import AGENT, Episode
-from gedanken.worldmodel.fit import fit
+from gedanken.worldmodel.episode import AGENT, Episode, Seen
+from gedanken.worldmodel.fit import Fitted, fit
 from gedanken.worldmodel.objective_actor import ObjectiveActor
 from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.policy_practice import Practice
@@ -29,10 +28,13 @@ from gedanken.worldmodel.search import Search, SearchConfig
 from gedanken.worldmodel.tasks import Task, practised_for
 from gedanken.worlds.gym_world import GymEnv, GymWorld, random_action
 from gedanken.worlds.objectives import Optimize, objective_of
-from gedanken.worlds.spec import Plan
+from gedanken.worlds.spec import Plan, SpecError, WorldSpec
 
 IMAGINED = 500
 """Most actions of one step that are imagined, in worlds that were learned by trying."""
+
+MOST_BYTES = 1 << 30
+"""Most bytes of pictures that are learned from; they are all in memory meanwhile."""
 
 RANDOM = "random"
 """Source of an episode in which actions were drawn."""
@@ -109,9 +111,10 @@ class Apprentice:
     """
 
     def __init__(
-        self, model: EnsembleModel, plan: Plan, config: TryConfig, say: Callable[[str], None] = lambda what: None
+        self, model: Fitted, plan: Plan, config: TryConfig, say: Callable[[str], None] = lambda what: None
     ) -> None:
         self.model, self.plan, self.config, self.say = cast(VectorDynamics, model), plan, config, say
+        _room_for(model.spec, config.steps)
         self.tasks = practised_for(model.spec, plan) if config.acting == "policy" else []
         self._fitted, self._model = 0, model
         self._practices: list[Practice] = []
@@ -173,6 +176,17 @@ class Apprentice:
         return ObjectiveActor(model, sure if greedy else Policies(model, known.__getitem__, drawn=True), sure)
 
 
+def _room_for(spec: WorldSpec, steps: int) -> None:
+    """Raise SpecError where the frames of so many actions would not fit into memory."""
+    if picture := spec.picture:
+        most = MOST_BYTES // (picture.size**2 * 3)
+        if steps > most:
+            raise SpecError(
+                f"{spec.name} shows pictures of {picture.size} by {picture.size} pixels, and {steps:,} of them are too"
+                f" many to keep in memory; at most {most:,} steps, or a smaller size under [picture] in its adapter"
+            )
+
+
 def try_out(world: GymWorld, apprentice: Apprentice, past: Sequence[Episode] = ()) -> Iterator[Tried]:
     """Learn in place, yielding episodes, the first ones random; `past` episodes count as steps already taken.
 
@@ -229,7 +243,9 @@ def pursue(
     It ends with the environment; unless it is random, also when the plan is achieved or has failed. With `foretold`
     futures imagined at the beginning, its record says what they foretold, and what came of it where that is known.
     """
-    seen = [env.reset(seed=seed, options={"exogenous": inputs or {}})[0]]
+    now = env.reset(seed=seed, options={"exogenous": inputs or {}})[0]
+    seen = Seen(env.picture)
+    seen.note(now)
     actions: list[Any] = []
     rewards: list[float] = []
     watches, doing = world.watch(env, plan.steps), actor.pursue(plan, 0) if actor else None
@@ -237,15 +253,16 @@ def pursue(
     generator = torch.Generator().manual_seed(seed)
     ending: Ending = "over"
     over = terminated = False
-    told = _foretell(actor, plan, seen[0], foretold, seed) if actor and foretold else None
+    told = _foretell(actor, plan, now, foretold, seed) if actor and foretold else None
     while not over and len(actions) < most:
         if actor is None or doing is None:
             action = held if held is not None and rng.random() < patience else random_action(world.spec, rng)
             held = action
         else:
-            action = doing.decide(_believed(actor.model, seen[-1]), generator, greedy=True)
-        observation, reward, terminated, truncated, _ = env.step(action)
-        seen, actions, rewards = [*seen, observation], [*actions, action], [*rewards, reward]
+            action = doing.decide(_believed(actor.model, now), generator, greedy=True)
+        now, reward, terminated, truncated, _ = env.step(action)
+        seen.note(now)
+        actions, rewards = [*actions, action], [*rewards, reward]
         over = terminated or truncated
         if actor is None:
             continue
@@ -261,6 +278,8 @@ def pursue(
     record: dict[str, Any] = {}
     if told and (terminated or ending != "over"):  # one that was only cut off proves nothing
         record = {"foretold": [told | {"happened": ending == "achieved"}]}
+    if env.heard:
+        record["said"] = env.heard
     episode = _episode(world, plan, seed, actor is None, seen, actions, rewards, terminated, record)
     return Tried(episode, ending, current)
 
@@ -298,7 +317,7 @@ def _episode(
     plan: Plan,
     seed: int,
     random: bool,
-    seen: list[Any],
+    seen: Seen,
     actions: list[Any],
     rewards: list[float],
     terminated: bool,
@@ -312,7 +331,7 @@ def _episode(
         seed=seed,
         source=RANDOM if random else AGENT,
         goal="" if random else str(plan),
-        observations=np.stack(seen),
+        observations=np.stack(seen.shown),
         actions=taken,
         rewards=np.array(rewards, np.float32),
         terminated=terminated,
@@ -322,4 +341,5 @@ def _episode(
         expert=np.full(length, -1, np.int8),
         achieved=np.zeros(length, np.bool_),
         record=record,
+        frames=seen.film(),
     )

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gedanken.worlds.durations import seconds
+from gedanken.worlds.pictures import PATH
+from gedanken.worlds.sayings import MOST_SAYINGS, short
 from gedanken.worlds.spec import SpecError
 
 
@@ -27,6 +29,26 @@ class Exogenous(BaseModel):
         if self.low >= self.high:
             raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
         return self
+
+
+class Sight(BaseModel):
+    """How a picture is kept: `frames` of them together, where what moves matters, of `size` by `size` pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(default=64, ge=32, le=128, multiple_of=16)
+    frames: int = Field(default=2, ge=1, le=4)
+
+
+class Read(BaseModel):
+    """A number that is told beside a picture, ``from = "info.x"`` or ``"env.state[0]"``, and read off it by a model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    source: str = Field(alias="from", pattern=f"^{PATH}$", max_length=200)
+    unit: str = ""
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
 
 
 class OwnSkill(BaseModel):
@@ -55,6 +77,9 @@ class Adapter(BaseModel):
         arguments: keyword arguments with which it is made.
         names: names of the observed numbers, in their order; `units` likewise.
         actions: names of the actions or controls, in their order.
+        picture: how the picture is kept that the environment shows, if it shows one.
+        read: numbers that are told beside the picture in training, by name; the model reads them off it.
+        says: what a part that is words may say, by name; what else it says is one thing.
         expressions: numbers that are worked out from others, by name.
         exogenous: inputs of the world that no plan controls, by name.
         skills: names for steps that plans may use, beside the objectives.
@@ -72,6 +97,9 @@ class Adapter(BaseModel):
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    picture: Sight | None = None
+    read: dict[str, Read] = {}
+    says: dict[str, Annotated[tuple[str, ...], Field(max_length=MOST_SAYINGS)]] = {}
     expressions: dict[str, str] = {}
     exogenous: dict[str, Exogenous] = {}
     skills: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], OwnSkill] = {}
@@ -80,6 +108,11 @@ class Adapter(BaseModel):
     lasts: str | None = None
     learning: dict[str, Any] = {}
     limit: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+
+    @field_validator("says")
+    @classmethod
+    def _are_kept_short(cls, says: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(dict.fromkeys(map(short, sayings))) for name, sayings in says.items()}
 
     @field_validator("lasts")
     @classmethod

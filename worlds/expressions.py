@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 
 LONGEST = 300
 """Most characters of an expression."""
+
+NO_WORDS: Mapping[str, Sequence[str]] = {}
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -68,8 +70,11 @@ class Expression:
             return _evaluate(self._tree, values, xp)
 
 
-def parse(text: str, names: Collection[str]) -> Expression:
-    """Read an expression over the variables `names`. Raises ExpressionError that names what is not understood."""
+def parse(text: str, names: Collection[str], words: Mapping[str, Sequence[str]] = NO_WORDS) -> Expression:
+    """Read an expression over the variables `names`. Raises ExpressionError that names what is not understood.
+
+    `words` are those that a variable may be compared with, ``message == door_open``: the first stands for 0.
+    """
     if len(text) > LONGEST:
         raise ExpressionError(f"an expression has at most {LONGEST} characters, this one has {len(text)}")
     try:
@@ -77,10 +82,30 @@ def parse(text: str, names: Collection[str]) -> Expression:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ExpressionError(f"{text!r} is no expression; write, for example, 2 * x + abs(y)") from error
     used: set[str] = set()
+    spelling = ast.unparse(tree)
+    tree = _Coded(frozenset(names), words).visit(tree)
     condition = _check(tree, frozenset(names), used)
     if not used:
         raise ExpressionError(f"{text!r} names no variable; there are {', '.join(sorted(names))}")
-    return Expression(ast.unparse(tree), condition, frozenset(used), tree)
+    return Expression(spelling, condition, frozenset(used), tree)
+
+
+class _Coded(ast.NodeTransformer):
+    """Puts a category's number where a word that a variable may say is compared with it."""
+
+    def __init__(self, names: frozenset[str], words: Mapping[str, Sequence[str]]) -> None:
+        self.names, self.words = names, words
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        """Read ``variable == word`` and ``variable != word``."""
+        match node:
+            case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Name(id=word)]) if (
+                known := self.words.get(_path(left) or "")
+            ) and word not in self.names:
+                if word not in known:
+                    raise ExpressionError(f"{_path(left)} never says {word!r}; it says {', '.join(known)}")
+                return ast.Compare(left, node.ops, [ast.Constant(list(known).index(word))])
+        return node
 
 
 def is_name(text: str) -> bool:

@@ -9,6 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from gedanken.worlds.expressions import Expression, ExpressionError, is_name, parse
+from gedanken.worlds.pictures import Picture
+from gedanken.worlds.sayings import words
 
 REWARD = "reward"
 """What plans call the reward of the last transition."""
@@ -65,12 +67,16 @@ class Variable(Frozen):
 class VectorField(Frozen):
     """Named numbers ``[variables]``, and numbers that are worked out from them, each from those before it.
 
-    Raises ValueError for names that are no names or occur twice, and for expressions that can't be read.
+    With a `picture`, observations are ``[variables + pixels]``. `sayings` are what variables that hold words may say,
+    by name; their category 0 is anything else. Raises ValueError for names that are no names or occur twice, for
+    sayings that are not a variable's categories, and for expressions that can't be read.
     """
 
     name: str
     variables: tuple[Variable, ...]
     expressions: tuple[tuple[str, str], ...] = ()
+    picture: Picture | None = None
+    sayings: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @model_validator(mode="after")
     def _names_fit(self) -> VectorField:
@@ -79,6 +85,10 @@ class VectorField(Frozen):
         bad += sorted({name for name in names if names.count(name) > 1})
         if bad:
             raise ValueError(f"{', '.join(map(repr, bad))}: give every variable a name of its own, such as x or arm.v")
+        categories = {v.name: v.categories for v in self.variables}
+        for name, said in self.sayings:
+            if categories.get(name) != len(said) + 1 or len(set(said)) < len(said):
+                raise ValueError(f"{name} says {len(said)} different things, and these are not its categories")
         _ = self._parsed
         return self
 
@@ -86,6 +96,16 @@ class VectorField(Frozen):
     def names(self) -> tuple[str, ...]:
         """Return the names that plans may use: variables, expressions, and the last `reward`."""
         return (*(v.name for v in self.variables), *(name for name, _ in self.expressions), REWARD)
+
+    @cached_property
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """Return, by variable, the words by which plans name what it may say, in the order of its categories."""
+        return {name: words(said, self.names) for name, said in self.sayings}
+
+    def spelled(self, name: str, value: Any) -> str:
+        """Return a variable's value as people read it: four digits, or the word for what it says."""
+        said = self.words.get(name, ())
+        return said[int(value)] if said and float(value) in range(len(said)) else f"{float(value):.4g}"
 
     @cached_property
     def _parsed(self) -> tuple[tuple[str, Expression], ...]:

@@ -1,10 +1,12 @@
-"""Any Gymnasium environment that shows numbers as a World: names from its spaces or an adapter, objectives as skills.
+"""Any Gymnasium environment that shows numbers or a picture as a World, its skills objectives.
 
-An exogenous variable is a number of the observation, too: read from the environment's attribute, set at the reset.
+Names come from its spaces, or from an adapter. An exogenous variable is a number of the observation, too: read from the
+environment's attribute, set at the reset.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +20,20 @@ from gedanken.worlds.durations import in_actions, seconds, spans
 from gedanken.worlds.fields import VectorField
 from gedanken.worlds.guard import Guard
 from gedanken.worlds.objectives import Avoid, Objective, objective_of, outcome, shortfall, standing
+from gedanken.worlds.pictures import resized, told
 from gedanken.worlds.protocol import Observation, WorldError
-from gedanken.worlds.spaces import actions_of, flat, native, spec_of, variables_of
+from gedanken.worlds.sayings import code_of
+from gedanken.worlds.spaces import (
+    actions_of,
+    flat,
+    image_in,
+    native,
+    picture_of,
+    said_in,
+    spec_of,
+    texts_of,
+    variables_of,
+)
 from gedanken.worlds.spec import SpecError, Step, WorldSpec
 
 PROBES, ACTIONS = 5, 40
@@ -34,18 +48,27 @@ _NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
     """An environment that takes a discrete action's number or controls ``[A]``, and shows ``[variables]`` as float32.
 
-    `values` names what was seen last. Every call is guarded: WorldError says what the environment did wrong.
+    Where there is a picture, its pixels come after those (`Picture`).
+
+    `values` names what was seen last, and `said` what was said in words, shortened. `heard` is what was said since the
+    reset: after how many actions, in which part, and what, where it is not what was said before. Every call is guarded:
+    WorldError says what the environment did wrong.
     """
 
     def __init__(self, world: GymWorld, render_mode: str | None, *, free: bool) -> None:
         self.world, self.guard = world, Guard(world.id, world.adapter.limit)
         self.inner: gymnasium.Env[Any, Any] = _make(self.guard, world.adapter, render_mode, free)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (len(world.spec.vector.variables),))
+        self.picture = world.spec.vector.picture
+        self.frames: deque[NDArray[np.uint8]] = deque(maxlen=self.picture.frames if self.picture else 0)
+        shown = len(world.spec.vector.variables) + (self.picture.pixels if self.picture else 0)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (shown,))
         discrete = not world.spec.controls
         self.action_space = spaces.Discrete(len(world.spec.actions)) if discrete else self.inner.action_space
         self.render_mode = render_mode
         self.values: Mapping[str, Any] = {}
         self.seen: NDArray[np.float32] | None = None
+        self.said: dict[str, str] = {}
+        self.heard: list[tuple[int, str, str]] = []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -58,7 +81,9 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
             setattr(self.inner.unwrapped, self.world.adapter.exogenous[name].attribute, float(value))
         answer = self.guard("reset", lambda: self.inner.reset(seed=seed))
         raw, info = _parts(self.world.id, "reset", answer, 2)
-        return self._see(raw, 0.0), info
+        self.frames.clear()
+        self.said, self.heard, self._taken = {}, [], 0
+        return self._see(raw, 0.0, info), info
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Take one action."""
@@ -69,13 +94,18 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
             _number(self.world.id, what, value)
             for what, value in (("reward", reward), ("terminated", terminated), ("truncated", truncated))
         )
-        return self._see(raw, paid), paid, bool(over[0]), bool(over[1]), info
+        self._taken += 1
+        return self._see(raw, paid, info), paid, bool(over[0]), bool(over[1]), info
 
-    def _see(self, raw: Any, reward: float) -> NDArray[np.float32]:
+    def _see(self, raw: Any, reward: float, info: Any) -> NDArray[np.float32]:
         try:
             numbers = flat(self.inner.observation_space, raw)
+            image = image_in(self.inner.observation_space, raw)
+            said = said_in(self.inner.observation_space, raw)
         except WorldError as error:
             raise WorldError(f"{self.world.id}: {error}") from error
+        numbers += self._hear(said)
+        numbers += [self._told(name, read.source, info) for name, read in self.world.adapter.read.items()]
         exogenous = self.world.adapter.exogenous.values()
         numbers += [self._input(e.attribute) for e in exogenous]
         with np.errstate(over="ignore"):
@@ -84,9 +114,36 @@ class GymEnv(gymnasium.Env[NDArray[np.float32], Any]):
         for variable, number, value in zip(field.variables, numbers, seen, strict=True):
             if not np.isfinite(value):
                 raise WorldError(f"{self.world.id}: {variable.name} is {number}; it must be a finite number")
-        self.seen = seen
         self.values = field.values(seen.astype(np.float64), np.asarray(reward))
+        if self.picture and image is not None:
+            frame = resized(image, self.picture.size)
+            self.frames.extend([frame] * (1 if self.frames else self.picture.frames))
+            seen = self.picture.joined(seen, np.stack(self.frames))
+        self.seen = seen
         return seen
+
+    def _hear(self, said: list[str]) -> list[float]:
+        """Note what is said, and return its categories."""
+        sayings = self.world.spec.vector.sayings
+        for (name, _), text in zip(sayings, said, strict=True):
+            if self.said.get(name) != text:
+                self.heard.append((self._taken, name, text))
+        self.said = {name: text for (name, _), text in zip(sayings, said, strict=True)}
+        return [float(code_of(text, known)) for (_, known), text in zip(sayings, said, strict=True)]
+
+    @property
+    def saying(self) -> str:
+        """Return what was said last, between quotation marks; nothing where nothing is ever said."""
+        return " ".join(f'{name} says: "{text}".' for name, text in self.said.items())
+
+    def _told(self, name: str, source: str, info: Any) -> float:
+        value = told(source, info, self.inner.unwrapped)
+        if not isinstance(value, _NUMBERS):
+            raise WorldError(
+                f"{self.world.id}: {name} is read from {source}, where there is {value!r:.40}; let reset and every step"
+                " put a number there"
+            )
+        return float(value)
 
     def _input(self, attribute: str) -> float:
         value = getattr(self.inner.unwrapped, attribute, None)
@@ -147,10 +204,23 @@ class GymWorld:
         try:
             self.usual = {name: self._usual(env, name) for name in self.adapter.exogenous}
             variables, actions = variables_of(env.observation_space), actions_of(env.action_space)
-            self.spec = spec_of(self.id, self.adapter, variables, actions)
+            picture, texts = picture_of(env.observation_space) is not None, texts_of(env.observation_space)
+            self.spec = spec_of(self.id, self.adapter, variables, actions, picture=picture, texts=texts)
         finally:
             guard("close", env.close)
             guard.close()
+
+    @staticmethod
+    def speaking(adapter: Adapter, id: str) -> tuple[str, ...]:
+        """Name the parts of an environment's observations that are words, as the adapter does."""
+        guard = Guard(id, adapter.limit)
+        env = _make(guard, adapter, None, False)
+        try:
+            texts, numbers = texts_of(env.observation_space), len(variables_of(env.observation_space))
+        finally:
+            guard("close", env.close)
+            guard.close()
+        return adapter.names[numbers : numbers + len(texts)] or texts
 
     def _usual(self, env: gymnasium.Env[Any, Any], name: str) -> float:
         attribute = self.adapter.exogenous[name].attribute
@@ -192,7 +262,7 @@ class GymWorld:
         return GymEnv(self, render_mode, free=free)
 
     def observation(self, raw: Any) -> Observation:
-        """Return the numbers ``[variables]``."""
+        """Return the numbers ``[variables]``, and after them the pixels where there is a picture."""
         return np.asarray(raw, np.float32)
 
     def mission(self, raw: Any) -> str:
@@ -266,8 +336,11 @@ def describe(field: VectorField, observation: Observation, names: Sequence[str] 
     """Say the value of every variable ``[variables]`` and named expression, or of those named, with its unit."""
     units = {variable.name: variable.unit for variable in field.variables}
     values = field.values(np.asarray(observation, np.float64), np.asarray(0.0))
-    words = [f"{name} {float(values[name]):.4g} {units.get(name, '')}".strip() for name in names or field.names[:-1]]
-    return f"{', '.join(words)}."
+    words = [
+        f"{name} {field.spelled(name, values[name])} {units.get(name, '')}".strip()
+        for name in names or field.names[:-1]
+    ]
+    return f"{', '.join(words)}." if words else "A picture, of which nothing is told in numbers."
 
 
 def random_action(spec: WorldSpec, rng: np.random.Generator) -> Any:

@@ -327,6 +327,7 @@ class LogWorld(GymWorld):
 class _Shown(GymEnv):
     def __init__(self, world: LogWorld) -> None:
         self.world, self.render_mode, self.seen = world, None, None
+        self.said, self.heard = {}, []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -21,7 +21,7 @@ from gedanken.worlds.adapter import Adapter, Exogenous, read_adapter, said
 from gedanken.worlds.fields import VectorField
 from gedanken.worlds.logs import Log, Piece, Repairs, remember
 from gedanken.worlds.protocol import WorldError
-from gedanken.worlds.spaces import actions_of, coded, flat, spec_of, variables_of
+from gedanken.worlds.spaces import actions_of, coded, flat, picture_of, spec_of, texts_of, variables_of
 from gedanken.worlds.spec import SpecError, WorldSpec
 
 NAMED = "gedanken"
@@ -38,6 +38,10 @@ def open_dataset(path: Path, adapter: Path | None, id: str) -> Log:
         known = read_adapter(adapter) if adapter else Adapter.model_validate(metadata.get(NAMED, {"environment": id}))
     except ValidationError as error:
         raise SpecError(f"{path}: its metadata, {NAMED}, {said(error)}") from error
+    if (name := picture_of(storage.observation_space)) is not None:
+        raise SpecError(f"{name} is a picture; logs with pictures are not supported, only numbers")
+    if texts := texts_of(storage.observation_space):
+        raise SpecError(f"{texts[0]} is a Text space; logs with words are not supported, only numbers")
     shown = variables_of(storage.observation_space)
     own = len(shown) - len(known.exogenous)
     if own < 1:
@@ -119,6 +123,10 @@ def write_dataset(folder: Path, world: WorldSpec, lasts: str | None, pieces: Ite
     the folder where Minari looks (``~/.minari/datasets``) it is what `minari.load_dataset` finds by the folder's name.
     Raises SpecError for a folder that is there already or is no name of Minari's, and where there is nothing to write.
     """
+    if world.vector.picture:
+        raise SpecError(f"{world.name} shows a picture, and what it showed can't be exported, only numbers can")
+    if world.vector.sayings:
+        raise SpecError(f"{world.name} says something in words, and that can't be exported, only numbers can")
     kind, version = _minari("minari.dataset.minari_storage").MinariStorage, _minari("minari").__version__
     buffer = _minari("minari.data_collector.episode_buffer").EpisodeBuffer
     if not re.fullmatch(r"[A-Za-z0-9_][\w-]*-v\d+", folder.name):

@@ -223,7 +223,7 @@ class Avoid:
 def objective_of(spec: WorldSpec, step: Step) -> Reach | Keep | Optimize | Avoid:
     """Return what a step asks for. Raises SpecError for a step that is no objective of this world."""
     words = [str(phrase[0]) for phrase in spec.parse_step(str(step)).arguments]
-    names = spec.vector.names
+    names, own = spec.vector.names, spec.vector.words
     match step.skill:
         case "reach":
             (target, tolerance), (within,) = read_numbers("target", words[1]), read_numbers("within", words[2])
@@ -233,9 +233,9 @@ def objective_of(spec: WorldSpec, step: Step) -> Reach | Keep | Optimize | Avoid
             return Keep(words[0], low, high, int(duration))
         case "maximize" | "minimize":
             sign = 1 if step.skill == "maximize" else -1
-            return Optimize(parse(words[0], names), sign, int(read_numbers("for", words[1])[0]))
+            return Optimize(parse(words[0], names, own), sign, int(read_numbers("for", words[1])[0]))
         case "avoid":
-            return Avoid(parse(words[0], names))
+            return Avoid(parse(words[0], names, own))
     raise SpecError(f"{step} is no objective; they are {', '.join(skill.name for skill in OBJECTIVES)}")
 
 
@@ -258,4 +258,6 @@ def shortfall(field: VectorField, objective: Objective, standing: Sequence[Avoid
 def _said(field: VectorField, names: Sequence[str], values: Values) -> str:
     """Say values as ``room is 18.2 °C``."""
     units = {variable.name: variable.unit for variable in field.variables}
-    return " and ".join(f"{name} is {float(values[name]):.4g} {units.get(name, '')}".strip() for name in names)
+    return " and ".join(
+        f"{name} is {field.spelled(name, values[name])} {units.get(name, '')}".strip() for name in names
+    )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
-from gedanken.worlds.expressions import ExpressionError, parse
+from gedanken.worlds.expressions import NO_WORDS, ExpressionError, parse
 
 Form = Literal["variable", "target", "range", "within", "for", "expression", "condition"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -49,14 +49,17 @@ def read_numbers(form: Form, text: str) -> tuple[float, ...]:
     return (min(numbers), max(numbers)) if form == "range" else numbers
 
 
-def read(form: Form, text: str, names: Collection[str]) -> str:
-    """Return the canonical spelling of an argument over the variables `names`. Raises ExpressionError."""
+def read(form: Form, text: str, names: Collection[str], words: Mapping[str, Sequence[str]] = NO_WORDS) -> str:
+    """Return the canonical spelling of an argument over the variables `names`. Raises ExpressionError.
+
+    `words` are what variables may be compared with, see `expressions.parse`.
+    """
     if form == "variable":
         if text.strip() not in names:
             raise ExpressionError(f"no variable {text.strip()!r}; there are {', '.join(sorted(names))}")
         return text.strip()
     if form in ("expression", "condition"):
-        expression = parse(text, names)
+        expression = parse(text, names, words)
         if expression.condition is not (form == "condition"):
             example = "x > 2 or abs(y) > 1" if form == "condition" else "2 * x - abs(y)"
             raise ExpressionError(f"{text!r} is no {form}; write, for example, {example}")
@@ -65,9 +68,10 @@ def read(form: Form, text: str, names: Collection[str]) -> str:
     return {"target": " ± ".join(numbers), "range": "..".join(numbers)}.get(form) or f"{form} {numbers[0]}"
 
 
-def rules(names: Sequence[str]) -> list[str]:
+def rules(names: Sequence[str], words: Mapping[str, Sequence[str]] = NO_WORDS) -> list[str]:
     """Return Lark rules, one for each form, over the variables `names`; numbers and expressions are bounded."""
     quoted = " | ".join(f'"{name}"' for name in names)
+    said = [f'"{name}" (" == " | " != ") ({" | ".join(map(_quoted, own))})' for name, own in words.items()]
     return [
         f"variable: {quoted}",
         f"amount: /{LARK_AMOUNT}/",
@@ -80,6 +84,10 @@ def rules(names: Sequence[str]) -> list[str]:
         'factor: variable | "abs(" variable ")"',
         'term: "-"? (amount " * ")? factor',
         'expression: term ((" + " | " - ") (amount " * ")? factor){0,2}',
-        'comparison: factor (" < " | " <= " | " > " | " >= ") number',
+        " | ".join(['comparison: factor (" < " | " <= " | " > " | " >= ") number', *said]),
         'condition: comparison ((" and " | " or ") comparison){0,2}',
     ]
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'

@@ -14,10 +14,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from gedanken.worlds.adapter import Adapter, OwnSkill, said
+from gedanken.worlds.adapter import Adapter, OwnSkill, Sight, said
 from gedanken.worlds.fields import Axis, Variable, VectorField
 from gedanken.worlds.objectives import OBJECTIVES
+from gedanken.worlds.pictures import Picture
 from gedanken.worlds.protocol import WorldError
+from gedanken.worlds.sayings import short
 from gedanken.worlds.spec import Skill, SpecError, WorldSpec
 
 MOST_VARIABLES = 256
@@ -26,17 +28,31 @@ MOST_VARIABLES = 256
 MOST_CATEGORIES = 1024
 """Most categories of all its variables together: networks see each as a number of its own."""
 
+LARGEST = 4096
+"""Most pixels of a picture in height or width."""
+
 MOST_ACTIONS = 256
 """Most discrete actions; of several that are taken at once, most combinations."""
 
 Actions = tuple[str, ...] | tuple[Axis, ...]
 
 
-def spec_of(id: str, adapter: Adapter, variables: tuple[Variable, ...], actions: Actions) -> WorldSpec:
-    """Return the world of those variables and actions, named by an adapter, whose inputs come after them.
+def spec_of(
+    id: str,
+    adapter: Adapter,
+    variables: tuple[Variable, ...],
+    actions: Actions,
+    *,
+    picture: bool = False,
+    texts: tuple[str, ...] = (),
+) -> WorldSpec:
+    """Return the world of those variables and actions, and perhaps words and a picture, named by an adapter.
+
+    What is said, in the parts `texts`, comes after the variables, then what is read off the picture, then the inputs.
 
     Raises SpecError for an adapter that does not fit.
     """
+    variables = (*variables, *(Variable(name=name) for name in texts))
     for what, given, want in (
         ("names", adapter.names, len(variables)),
         ("units", adapter.units, len(variables)),
@@ -50,6 +66,20 @@ def spec_of(id: str, adapter: Adapter, variables: tuple[Variable, ...], actions:
         variable.model_copy(update={"name": name, "unit": unit})
         for variable, name, unit in zip(variables, names, units, strict=True)
     ]
+    speaking = tuple(variable.name for variable in named[len(named) - len(texts) :])
+    if unheard := [name for name in speaking if name not in adapter.says]:
+        raise SpecError(
+            f"{id}: {unheard[0]} is a Text space; name under [says] of the adapter what it may say, or add the world"
+            " with `gedanken worlds add`, which listens"
+        )
+    if mute := sorted(adapter.says.keys() - set(speaking)):
+        raise SpecError(f"{id}: the adapter's [says] has {mute[0]}, which is no Text space; leave it out")
+    for place, name in enumerate(speaking, len(named) - len(texts)):
+        named[place] = named[place].model_copy(update={"categories": len(adapter.says[name]) + 1})
+    if (adapter.picture or adapter.read) and not picture:
+        part = "picture" if adapter.picture else "read"
+        raise SpecError(f"{id}: the adapter has [{part}], and the environment shows no picture; leave it out")
+    named += [Variable(name=name, unit=r.unit, low=r.low, high=r.high) for name, r in adapter.read.items()]
     named += [
         Variable(name=name, unit=e.unit, low=e.low, high=e.high, exogenous=True)
         for name, e in adapter.exogenous.items()
@@ -65,7 +95,12 @@ def spec_of(id: str, adapter: Adapter, variables: tuple[Variable, ...], actions:
             )
         )
     try:
-        field = VectorField(name="state", variables=tuple(named), expressions=tuple(adapter.expressions.items()))
+        sight, expressions = adapter.picture or Sight(), tuple(adapter.expressions.items())
+        sayings = tuple((name, adapter.says[name]) for name in speaking)
+        seen = Picture(size=sight.size, frames=sight.frames, read=tuple(adapter.read)) if picture else None
+        field = VectorField(
+            name="state", variables=tuple(named), expressions=expressions, picture=seen, sayings=sayings
+        )
     except ValidationError as error:
         raise SpecError(f"{id}: {said(error)}") from error
     exogenous = tuple(adapter.exogenous)
@@ -89,12 +124,12 @@ def _own(spec: WorldSpec, name: str, own: OwnSkill) -> Skill:
 
 
 def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable, ...]:
-    """Name every number of an observation space: `obs[2]`, `arm.speed`, `obs[1].x`.
+    """Name every number of an observation space: `obs[2]`, `arm.speed`, `obs[1].x`; but for pixels and words.
 
     Raises SpecError that names the part which is not supported.
     """
     found = tuple(_variables(space, "" if isinstance(space, spaces.Dict) else name))
-    if not 1 <= len(found) <= MOST_VARIABLES:
+    if not (found or picture_of(space, name) or texts_of(space, name)) or len(found) > MOST_VARIABLES:
         raise SpecError(f"the observation holds {len(found):,} numbers; 1 to {MOST_VARIABLES} are supported")
     if (categories := sum(variable.categories or 0 for variable in found)) > MOST_CATEGORIES:
         raise SpecError(f"the observation holds {categories:,} categories; at most {MOST_CATEGORIES:,} are supported")
@@ -103,8 +138,8 @@ def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable,
 
 def _variables(space: spaces.Space[Any], name: str) -> Iterator[Variable]:
     match space:
-        case spaces.Box() if len(space.shape) >= 3 and space.dtype == np.uint8:
-            raise SpecError(f"{name} is an image, {space}; images are not supported yet, only numbers")
+        case spaces.Box() if _is_picture(space):
+            return
         case spaces.Box():
             for index in np.ndindex(space.shape):
                 low, high = (_bound(bounds[index]) for bounds in (space.low, space.high))
@@ -123,8 +158,103 @@ def _variables(space: spaces.Space[Any], name: str) -> Iterator[Variable]:
         case spaces.Tuple():
             for position, part in enumerate(space.spaces):
                 yield from _variables(part, f"{name}[{position}]")
+        case spaces.Text():
+            return
         case _:
             raise SpecError(f"{name} is a {type(space).__name__} space, which is not supported: {str(space):.80}")
+
+
+def picture_of(space: spaces.Space[Any], name: str = "obs") -> str | None:
+    """Return the name of the picture in an observation space, None where there is none.
+
+    Raises SpecError for two pictures, and for one that is not height × width × 3.
+    """
+    found = list(_pictures(space, "" if isinstance(space, spaces.Dict) else name))
+    if len(found) > 1:
+        raise SpecError(
+            f"{' and '.join(part for part, _ in found)} are pictures; one is supported, so join them into one"
+        )
+    for part, shape in found:
+        if len(shape) != 3 or shape[2] != 3:
+            raise SpecError(
+                f"{part} is a picture of shape {shape}; height × width × 3 is supported, so let a wrapper put its"
+                " colours last, and make three of them"
+            )
+        if not all(1 <= side <= LARGEST for side in shape):
+            raise SpecError(f"{part} is a picture of shape {shape}; its sides may have up to {LARGEST:,} pixels")
+        return part
+    return None
+
+
+def _pictures(space: spaces.Space[Any], name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    match space:
+        case spaces.Box() if _is_picture(space):
+            yield name, space.shape
+        case spaces.Dict():
+            for key, part in space.spaces.items():
+                yield from _pictures(part, f"{name}.{key}" if name else str(key))
+        case spaces.Tuple():
+            for position, part in enumerate(space.spaces):
+                yield from _pictures(part, f"{name}[{position}]")
+
+
+def _is_picture(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and len(space.shape) >= 3 and space.dtype == np.uint8
+
+
+def image_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> NDArray[np.uint8] | None:
+    """Return the picture in an observation that `flat` took, None where its space has none.
+
+    Raises WorldError for one whose shape or type is not the space's.
+    """
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        named = isinstance(space, spaces.Dict)
+        parts = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        inner = (image_in(part, value[key], f"{name}.{key}" if named else f"{name}[{key}]") for key, part in parts)
+        return next((image for image in inner if image is not None), None)
+    if not _is_picture(space):
+        return None
+    image = value if isinstance(value, np.ndarray) else np.asarray(None)
+    if image.shape != space.shape or image.dtype != np.uint8:
+        got = f"of shape {image.shape} and type {image.dtype}" if image.shape else str(value)[:80]
+        raise WorldError(f"{name}: the space's picture is of shape {space.shape} and type uint8, the value's is {got}")
+    return image
+
+
+def texts_of(space: spaces.Space[Any], name: str = "obs") -> tuple[str, ...]:
+    """Name the parts of an observation space that are words: `obs`, `obs[1]`, `radio.message`."""
+    return tuple(_texts(space, "" if isinstance(space, spaces.Dict) else name))
+
+
+def _texts(space: spaces.Space[Any], name: str) -> Iterator[str]:
+    match space:
+        case spaces.Text():
+            yield name
+        case spaces.Dict():
+            for key, part in space.spaces.items():
+                yield from _texts(part, f"{name}.{key}" if name else str(key))
+        case spaces.Tuple():
+            for position, part in enumerate(space.spaces):
+                yield from _texts(part, f"{name}[{position}]")
+
+
+def said_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[str]:
+    """Return what is said, `short`, in the order of `texts_of`, in an observation that `flat` took.
+
+    Raises WorldError for what is no text of its space's length; of which letters it is made is not held against it.
+    """
+    if isinstance(space, spaces.Dict):
+        return [text for key, part in space.spaces.items() for text in said_in(part, value[key], f"{name}.{key}")]
+    if isinstance(space, spaces.Tuple):
+        parts = enumerate(zip(space.spaces, value, strict=True))
+        return [text for at, (part, inner) in parts for text in said_in(part, inner, f"{name}[{at}]")]
+    if not isinstance(space, spaces.Text):
+        return []
+    if not isinstance(value, str):
+        raise WorldError(f"{name}: the space is words, the value is {short(repr(value)):.80}")
+    if len(value) > space.max_length:
+        raise WorldError(f"{name}: {len(value)} characters were said, and the space has at most {space.max_length}")
+    return [short(value)]
 
 
 def _indexed(name: str, index: tuple[int, ...]) -> str:
@@ -150,6 +280,10 @@ def flat(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[float]
             raise WorldError(f"{name}: the space has {len(space.spaces)} parts; the value is {str(value):.80}")
         parts = enumerate(zip(space.spaces, value, strict=True))
         return [number for i, (part, inner) in parts for number in flat(part, inner, f"{name}[{i}]")]
+    return [] if _is_picture(space) or isinstance(space, spaces.Text) else _numbers(space, value, name)
+
+
+def _numbers(space: spaces.Space[Any], value: Any, name: str) -> list[float]:
     try:
         numbers = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -220,7 +354,7 @@ def coded(space: spaces.Space[Any], taken: Any) -> int | NDArray[np.float32]:
 
     Controls beyond a bound by no more than rounding are at the bound. Raises WorldError for what is no such action.
     """
-    parts = np.array(flat(space, taken, "the action"))
+    parts = np.array(_numbers(space, taken, "the action"))
     if not isinstance(space, spaces.Box):
         return int(np.ravel_multi_index(tuple(parts.astype(int)), _choices(space) or ()))
     low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)

@@ -20,6 +20,7 @@ from pydantic import model_validator
 from gedanken.worlds import slots
 from gedanken.worlds.expressions import ExpressionError
 from gedanken.worlds.fields import Axis, Frozen, GridField, VectorField
+from gedanken.worlds.pictures import Picture
 
 MAX_STEPS = 6
 """Most steps a plan may hold; the grammar and the parser both refuse more."""
@@ -134,7 +135,10 @@ class WorldSpec(Frozen):
     @cached_property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that change when a trained model would no longer fit."""
-        words: Any = {"skills": {"__all__": {"doc", "means"}}, "observation": {"expressions", "bounds", "empty"}}
+        unseen = {"expressions", "bounds", "empty", "picture", "sayings"}
+        if isinstance(self.observation, VectorField):
+            unseen -= {part for part in ("picture", "sayings") if getattr(self.observation, part)}
+        words: Any = {"skills": {"__all__": {"doc", "means"}}, "observation": unseen}
         own = self.model_copy(update={"skills": tuple(skill for skill in self.skills if not skill.means)})
         text = json.dumps(own.model_dump(exclude=words), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -152,6 +156,11 @@ class WorldSpec(Frozen):
         if isinstance(self.observation, VectorField):
             return self.observation
         raise SpecError(f"world {self.name!r} shows a grid, and this needs named numbers")
+
+    @property
+    def picture(self) -> Picture | None:
+        """Return what is shown as a picture, None where nothing is."""
+        return self.observation.picture if isinstance(self.observation, VectorField) else None
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -210,7 +219,7 @@ class WorldSpec(Frozen):
         if isinstance(parameter, Parameter):
             return self._parse_phrase(text, parameter)
         try:
-            return (slots.read(parameter.form, text, self.vector.names),)
+            return (slots.read(parameter.form, text, self.vector.names, self.vector.words),)
         except ExpressionError as error:
             raise SpecError(f"{parameter.name}: {error}") from error
 
@@ -267,7 +276,7 @@ class WorldSpec(Frozen):
             phrases = ' ", " '.join(p.form if isinstance(p, Slot) else self._phrase_rule(p) for p in skill.parameters)
             rules.append(f'{skill.name}_call: "{skill.name}(" {phrases} ")"')
         if isinstance(self.observation, VectorField):
-            rules += slots.rules(self.observation.names)
+            rules += slots.rules(self.observation.names, self.observation.words)
         return "\n".join(rules) + "\n"
 
     def _nested(self, depth: int) -> str:

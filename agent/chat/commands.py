@@ -337,7 +337,7 @@ def quit(chat: Chat, rest: str) -> None:
 def show_world(chat: Chat) -> None:
     """Say where the agent is and what it knows of it; in a terminal, draw that."""
     world, known = chat.agent.world, chat.session.known()
-    scene = f"[bold]{world.id}[/], seed {chat.session.seed}. {escape(world.describe(*known))}"
+    scene = f"[bold]{world.id}[/], seed {chat.session.seed}. {escape(chat.session.scene())}"
     chat.console.print(scene, highlight=False)
     if chat.console.is_terminal:
         chat.console.print(Padding(draw_known(world.spec, *known), (0, 0, 0, 2)))

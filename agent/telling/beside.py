@@ -11,6 +11,9 @@ from rich.text import Text
 from gedanken.agent.beside import Beside
 from gedanken.agent.telling.draw import draw
 
+FILES = "gedanken.agent.telling.pictures"
+"""The module that draws it in files, and needs pillow for that."""
+
 RIGHT, WRONG = "green3", "dark_orange3"
 
 

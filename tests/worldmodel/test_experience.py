@@ -107,8 +107,27 @@ def test_columns_can_be_queried(path: Path, record: dict[str, Any], success: int
     row = db.execute("SELECT world, spec_hash, seed, source, goal, length, success, created > 1e9 FROM episode")
     assert row.fetchone() == ("BabyAI-GoToObj-v0", "abc", 3, "expert", "go to the red ball", 4, success, 1)
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert db.execute("PRAGMA user_version").fetchone() == (len(experience.MIGRATIONS),)
     db.close()
+
+
+def test_a_store_from_before_there_were_pictures_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, frames = experience.MIGRATIONS, np.arange(7 * 4 * 4 * 3, dtype=np.uint8).reshape(7, 4, 4, 3)
+    monkeypatch.setattr(experience, "MIGRATIONS", known[:1])
+    with ExperienceStore(path) as store:
+        store.append(make(1, length=5))
+        assert store._read("PRAGMA user_version") == [(1,)]
+    monkeypatch.setattr(experience, "MIGRATIONS", known)
+    with ExperienceStore(path, create=False) as store:
+        assert_same(store.recent(1)[0][1], make(1, length=5))
+        assert store.append_many([make(2, length=5, frames=frames), make(3, length=5)]) == [2, 3]
+        store.check()
+        (_, pictured), (_, plain) = store.recent(2)
+    assert pictured.frames is not None and np.array_equal(pictured.frames, frames) and plain.frames is None
+    assert_same(plain, make(3, length=5))
+    monkeypatch.setattr(experience, "MIGRATIONS", known[:1])
+    with pytest.raises(NewerStoreError, match="Upgrade Gedanken"):
+        ExperienceStore(path)
 
 
 def test_numpy_values_and_stray_bytes_do_not_lose_an_episode(path: Path) -> None:
@@ -147,15 +166,15 @@ def test_an_older_store_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch)
         db.execute("DROP TABLE episode")
         raise sqlite3.OperationalError("a bug")
 
-    old = ExperienceStore(path)
-    monkeypatch.setattr(experience, "MIGRATIONS", [*experience.MIGRATIONS, add_column, fail])
+    old, known = ExperienceStore(path), experience.MIGRATIONS
+    monkeypatch.setattr(experience, "MIGRATIONS", [*known, add_column, fail])
     with pytest.raises(StoreError, match="a bug"):
         ExperienceStore(path)
-    assert len(old) == 1 and old.append(make(2)) == 2  # all or nothing: it is still version 1
-    monkeypatch.setattr(experience, "MIGRATIONS", experience.MIGRATIONS[:2])
+    assert len(old) == 1 and old.append(make(2)) == 2  # all or nothing: it is still the old version
+    monkeypatch.setattr(experience, "MIGRATIONS", [*known, add_column])
     with ExperienceStore(path) as store:
-        assert store._read("PRAGMA user_version") == [(2,)]
+        assert store._read("PRAGMA user_version") == [(len(known) + 1,)]
         assert store._read("SELECT note FROM episode") == [("old",), ("old",)]
         assert_same(store.recent(1)[0][1], make(2))
-    with old, pytest.raises(NewerStoreError, match="version 2, this one knows 1"):
+    with old, pytest.raises(NewerStoreError, match=f"version {len(known) + 1}, this one knows {len(known)}"):
         old.append(make(3))  # opened by the old code, before the migration

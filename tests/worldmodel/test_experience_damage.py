@@ -26,7 +26,7 @@ def test_a_newer_store_is_refused_unchanged(path: Path) -> None:
         store.append(make())
         store._read("PRAGMA user_version = 9")
     before = path.read_bytes()
-    with pytest.raises(NewerStoreError, match="made by a newer Gedanken: version 9, this one knows 1.*Upgrade"):
+    with pytest.raises(NewerStoreError, match="made by a newer Gedanken: version 9, this one knows 2.*Upgrade"):
         ExperienceStore(path)
     assert path.read_bytes() == before
 

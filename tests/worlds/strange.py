@@ -58,7 +58,7 @@ class Everything(Drift):
 
 
 class Image(Drift):
-    observation_space = spaces.Dict({"eye": spaces.Box(0, 255, (8, 8, 3), np.uint8), "x": spaces.Discrete(2)})
+    observation_space = spaces.Dict({"eye": spaces.Box(0, 255, (8, 8, 4), np.uint8), "x": spaces.Discrete(2)})
 
 
 class Written(Drift):

@@ -156,8 +156,8 @@ def test_an_adapter_file_is_checked(tmp_path: Path, text: str, advice: str) -> N
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("Image", "eye is an image, .*images are not supported yet"),
-        ("Written", "note is a Text space, which is not supported"),
+        ("Image", r"eye is a picture of shape \(8, 8, 4\); height × width × 3 is supported"),
+        ("Written", r"note is a Text space; name under \[says\] of the adapter what it may say"),
         ("Wordy", "the actions are a Text space; Discrete, MultiDiscrete, MultiBinary and bounded Box are supported"),
         ("Myriad", r"the actions are MultiDiscrete.*, 2,500 in all; 1 to 256 are supported"),
         ("Crowded", "the observation holds 5,000 categories; at most 1,024 are supported"),

@@ -185,6 +185,16 @@ def test_rows_that_never_follow_each_other_are_no_log(tmp_path: Path, capsys: py
     assert "is every = '1 min' the time from row to row?" in error and load_added("plant") is None
 
 
+def test_pictures_are_refused_in_a_log(tmp_path: Path, spec: LogSpec) -> None:
+    for cell in ("frames/0001.png", "[[[0, 0, 0]]]"):
+        path = written(tmp_path, [*rows(2), rows(1, 2)[0] | {"t_room": cell}])
+        with pytest.raises(SpecError, match=r"row 3: t_room is '.*', and that is no number"):
+            list(read_log(path, spec, Repairs()))
+    (tmp_path / "spec.toml").write_text("[picture]\nsize = 64\n" + SPEC, encoding="utf-8")
+    with pytest.raises(SpecError, match="picture"):
+        read_log_spec(tmp_path / "spec.toml")
+
+
 def test_parquet_is_read_where_pyarrow_is_there(tmp_path: Path, spec: LogSpec) -> None:
     path = tmp_path / "plant.parquet"
     if importlib.util.find_spec("pyarrow") is None:
@@ -197,6 +207,11 @@ def test_parquet_is_read_where_pyarrow_is_there(tmp_path: Path, spec: LogSpec) -
     importlib.import_module("pyarrow.parquet").write_table(table, path)
     [piece] = read_log(path, spec, Repairs())
     assert piece.observations.tolist() == [[20 + i, 5] for i in range(5)]
+    for picture in (b"\x89PNG", [[0, 0, 0]], {"bytes": b"\x89PNG", "path": None}):
+        pictured = arrow.Table.from_pylist([row | {"t_room": picture} for row in rows(2)])
+        importlib.import_module("pyarrow.parquet").write_table(pictured, path)
+        with pytest.raises(SpecError, match="row 1: t_room is .*, and that is no number"):
+            list(read_log(path, spec, Repairs()))
     path.write_bytes(b"no parquet")
     with pytest.raises(SpecError, match="is no Parquet file that can be read"):
         list(read_log(path, spec, Repairs()))
