@@ -18,9 +18,9 @@ Size = Literal["debug", "small", "base"]
 SIZES: dict[Size, dict[str, int]] = {
     "debug": {"steps": 4, "tokens": 512, "rank": 2, "alpha": 4, "warmup": 1, "save_every": 2},
     "small": {},
-    "base": {"steps": 1600},
+    "base": {"steps": 3000},
 }
-"""Changes of `TuneConfig`."""
+"""Changes of `TuneConfig`. "base" is the whole recipe, with as many tokens as the planner that ships was taught."""
 
 FURTHER = {"steps": 500, "rate": 3e-4}
 """Changes where training begins from an adapter, whatever the size; "debug" keeps its own."""
