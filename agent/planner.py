@@ -12,6 +12,8 @@ from gedanken.agent.llm.fetch import HUB_NAME, fetch, weights_digest
 from gedanken.agent.llm.tune import TuneConfig, Tuner, TuningError, losses
 from gedanken.agent.plan_practice import CHANGES, DOUBTED, MISTAKEN, OWN, PROMPT, REVISED, SCHEMAS, UNMET, Practice
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worlds.babyai_wordings import OBSCURE
+from gedanken.worlds.schemas import MIXED
 from gedanken.worlds.spoken import SpeakingWorld
 
 Size = Literal["debug", "small", "base"]
@@ -83,9 +85,11 @@ def train_planner(
             **before,
             "base": HUB_NAME,
             "base_sha256": weights_digest(base),
-            "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings; the rest"
+            "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings, {MIXED:.0%} of"
+            f" these worlds' names mixed from all domains; the rest"
             f" missions of {len(levels)} levels with the plans that follow from the scene, of these {OWN:.0%} in the"
-            f" levels' own words, the others in training wordings, and {REVISED:.0%} with failed plans in the prompt;"
+            f" levels' own words, the others in training wordings, where {OBSCURE:.0%} of the colours' synonyms are no"
+            f" word or do not hold the colour's name, and {REVISED:.0%} with failed plans in the prompt;"
             f" {DOUBTED:.0%} with the right plan, failed by chance, {MISTAKEN:.0%} with a wrong key at a locked door;"
             f" {UNMET:.0%} of all are goals that no plan meets; besides, {CHANGES:.0%} are changes of inputs in words",
             "levels": list(levels),

@@ -23,8 +23,8 @@ Split = Literal["training", "test"]
 CHANCES = {"synonym": 0.35, "thing": 0.2, "polite": 0.3, "aside": 0.15, "negative": 0.15, "typo": 0.15}
 """How often a wording has a trait; synonyms and unusual ways to name a thing are drawn word by word."""
 
-OBSCURE, INVENTED = 0.5, 0.15
-"""Shares of colours' synonyms that do not hold the colour's name, and of those that are no word at all.
+OBSCURE, INVENTED = 0.65, 0.15
+"""Shares of colours' synonyms that do not hold the colour's name or are no word at all, and of the latter alone.
 
 For practice in a scene: what a word may mean is then told by what is in sight.
 """
@@ -176,7 +176,7 @@ class Speaker:
 
     def _shade(self, colour: str) -> str:
         values = self.words.colours[colour]
-        if self.obscure and (chance := self.rng.random()) < OBSCURE + INVENTED:
+        if self.obscure and (chance := self.rng.random()) < OBSCURE:
             if chance < INVENTED:
                 word = "".join(self._draw(_SYLLABLES) for _ in range(int(self.rng.integers(2, 4))))
                 return self._invented.setdefault(colour, word)
