@@ -25,10 +25,14 @@ from gedanken.agent.llm.relay import Relay, Settings
 from gedanken.agent.llm.tune import Examples, TuneConfig, Tuner
 from gedanken.agent.plan_practice import PROMPT, Practice, Tasks
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, refuse_evaluation_seeds
+from gedanken.worlds.protocol import Wording
 from gedanken.worlds.spoken import SpeakingWorld
 
 FIRST_SEED = FIRST_TRAINING_SEED + 800_000_000
 """Of the environments in which plans are tried; no other training uses these."""
+
+FIRST_TEST_SEED = 90_000_000
+"""Of those in which each round's adapter is measured; like all seeds below 2³⁰ no training uses them."""
 
 TRIES = "tries.jsonl"
 
@@ -42,6 +46,7 @@ class PlanLearning(BaseModel):
         candidates, temperature: of the plans proposed for each; more than in use, so that there is something to find.
         steps, rate: gradient steps of a round on all lessons so far, and their peak learning rate.
         practice: share of examples that are no lessons, but what the planner was taught in the beginning.
+        test: goals that every round's adapter and the first one are measured on, in words for testing; none is learned.
         seed: of goals and words.
     """
 
@@ -52,6 +57,7 @@ class PlanLearning(BaseModel):
     steps: int = Field(default=40, ge=1)
     rate: float = Field(default=1e-4, gt=0)
     practice: float = Field(default=0.3, ge=0, lt=1)
+    test: int = Field(default=0, ge=0, le=10_000)
     seed: int = Field(default=0, ge=0, lt=20)
 
 
@@ -116,19 +122,25 @@ class _Overheard(Relay):
 
 
 def try_goals(
-    agent: Agent, make_world: Callable[[str], SpeakingWorld], levels: Sequence[str], seeds: Sequence[int]
+    agent: Agent,
+    make_world: Callable[[str], SpeakingWorld],
+    levels: Sequence[str],
+    seeds: Sequence[int],
+    wording: Wording = "training",
 ) -> Iterator[Try]:
     """Let an agent pursue one goal per seed, the levels taking turns, and yield what really came of it.
 
-    A goal that can't be said, or has more words than the critic reads, is passed over. Raises ValueError for seeds that
-    are kept for evaluation.
+    A goal that can't be said, has more words than the critic reads, or is not the level's own mission (to put down what
+    is in hand), is passed over. Raises ValueError for seeds that are kept for evaluation, unless words for testing say
+    that nothing is learned.
     """
-    refuse_evaluation_seeds(seeds)
+    if wording == "training":
+        refuse_evaluation_seeds(seeds)
     tasks = Tasks(make_world)
     for seed in seeds:
         level = levels[seed % len(levels)]
-        task = tasks.task(level, seed, np.random.default_rng((seed, 23)), "training", look=False)
-        if task is None:
+        task = tasks.task(level, seed, np.random.default_rng((seed, 23)), wording, look=False)
+        if task is None or all(step.skill == "drop" for step in task.goal.plan.steps):
             continue
         here, heard = agent.elsewhere(tasks.world(level)), _Overheard(agent.llm)
         here.llm = heard
@@ -162,21 +174,34 @@ def learn_to_plan(
     `agent` makes one whose language model, `base` being its folder, has an adapter, and whose `LoopConfig` has changes.
     Raises LLMError where no plan at all came true.
     """
-    changes = {"candidates": learning.candidates, "temperature": learning.temperature, "learn_steps": 0}
-    adapter, lessons = begin, list[Lesson]()
-    for number in range(1, learning.rounds + 1):
-        work, path = folder / str(number), adapters_home() / f"{name}-{number}"
-        work.mkdir(parents=True, exist_ok=True)
-        first = FIRST_SEED + (learning.seed * 50 + number) * 10_000
-        tries = _read(work / TRIES)
-        left = range(first + _done(tries, first), first + learning.goals)
-        if left:
-            for tried in try_goals(agent(adapter, changes), make_world, levels, left):
-                with (work / TRIES).open("a", encoding="utf-8") as lines:
+    widely = {"candidates": learning.candidates, "temperature": learning.temperature}
+    adapter, lessons, tested, rounds = begin, list[Lesson](), list[dict[str, Any]](), list[dict[str, Any]]()
+
+    def tries_of(file: Path, seeds: range, wording: Wording, **changes: Any) -> list[Try]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tries = _read(file)
+        if left := range(seeds.start + _done(tries, seeds.start), seeds.stop):
+            for tried in try_goals(agent(adapter, {"learn_steps": 0, **changes}), make_world, levels, left, wording):
+                with file.open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps(asdict(tried)) + "\n")
                 tries.append(tried)
+        return tries
+
+    def measure(number: int) -> None:
+        seeds = range(FIRST_TEST_SEED, FIRST_TEST_SEED + learning.test)
+        if seeds:
+            tries = tries_of(folder / f"test-{number}.jsonl", seeds, "test")
+            tested.append(summary(tries))
+            say(told(f"{adapter.name}, test", tries))
+
+    measure(0)
+    for number in range(1, learning.rounds + 1):
+        work, path = folder / str(number), adapters_home() / f"{name}-{number}"
+        first = FIRST_SEED + (learning.seed * 50 + number) * 10_000
+        tries = tries_of(work / TRIES, range(first, first + learning.goals), "training", **widely)
         lessons += [lesson for tried in tries for lesson in tried.lessons]
-        say(told(number, tries))
+        rounds.append(summary(tries))
+        say(told(f"round {number}", tries) + f"; {sum(len(tried.lessons) for tried in tries)} lessons")
         if not lessons:
             raise LLMError("none of the plans met its goal, so there is nothing to learn from; --goals may be raised")
         if not path.exists():
@@ -189,7 +214,6 @@ def learn_to_plan(
             tuner = Tuner(base, Lessons(lessons, practice, learning.practice, number), how, work, begin=adapter)
             loss = [row["loss"] for row in tuner.train()]
             say(f"round {number}: {learning.steps} gradient steps on {len(lessons)} lessons, loss {_span(loss)}")
-            reached = sum(tried.reached for tried in tries)
             tuner.save(
                 path,
                 {
@@ -200,23 +224,35 @@ def learn_to_plan(
                     "base_sha256": weights_digest(base),
                     "begins_from": adapter.name,
                     "data": f"{len(lessons)} lessons of {number} rounds, plans of its own that met their goals"
-                    f" ({reached} of {len(tries)} in the last round); {learning.practice:.0%} of the examples are what"
-                    " a planner is taught in the beginning",
+                    f" ({rounds[-1]['reached']} of {len(tries)} in the last round); {learning.practice:.0%} of the"
+                    " examples are what a planner is taught in the beginning",
+                    "rounds": rounds,
+                    "tested_before": tested,
                     "levels": list(levels),
                     "learning": learning.model_dump(),
                 },
             )
         adapter = Adapter.open(path)
+        measure(number)
     return adapter.path
 
 
-def told(number: int, tries: Sequence[Try]) -> str:
-    """Say what came of a round's goals."""
-    n = max(1, len(tries))
+def summary(tries: Sequence[Try]) -> dict[str, Any]:
+    """Return how many goals were reached, how many with the first plan, and the different plans a goal."""
+    return {
+        "goals": len(tries),
+        "reached": sum(tried.reached for tried in tries),
+        "with the first plan": sum(tried.reached and tried.first for tried in tries),
+        "different plans": round(sum(tried.plans for tried in tries) / max(1, len(tries)), 2),
+    }
+
+
+def told(what: str, tries: Sequence[Try]) -> str:
+    """Say what came of some goals."""
+    about = summary(tries)
     return (
-        f"round {number}: {sum(t.reached for t in tries)} of {len(tries)} goals reached, with the first plan"
-        f" {sum(t.reached and t.first for t in tries)}; {sum(t.plans for t in tries) / n:.1f} different plans a goal;"
-        f" {sum(len(t.lessons) for t in tries)} lessons"
+        f"{what}: {about['reached']} of {about['goals']} goals reached, with the first plan"
+        f" {about['with the first plan']}; {about['different plans']:.1f} different plans a goal"
     )
 
 
@@ -241,4 +277,4 @@ def _done(tries: Sequence[Try], first: int) -> int:
     return tries[-1].seed + 1 - first if tries else 0
 
 
-__all__ = ["Lesson", "Lessons", "PlanLearning", "Try", "learn_to_plan", "told", "try_goals"]
+__all__ = ["Lesson", "Lessons", "PlanLearning", "Try", "learn_to_plan", "summary", "told", "try_goals"]

@@ -28,10 +28,10 @@ from gedanken.worlds.spec import NONE, Plan, WorldSpec
 from gedanken.worlds.spoken import SpeakingWorld, SpokenGoal
 
 PROMPT = "plan"
-SCHEMAS = 0.35
+SCHEMAS = 0.4
 """Share of goals for made-up worlds of numbers."""
 
-OWN, LOOKED, REVISED = 0.25, 0.6, 0.15
+OWN, LOOKED, REVISED = 0.2, 0.8, 0.15
 """Shares of the others: in the world's own words, after a look around; and of all that tell of a failed plan."""
 
 FUTURES = 16
@@ -46,7 +46,7 @@ OTHER_WORLDS = 0.25
 CHANGES = 0.08
 """Share of all that are no goals, but changes of an input in words, as `whatif` asks about them."""
 
-DOUBTED = 0.15
+DOUBTED = 0.1
 """Share of plans for grids that are right and were found wanting by chance; the answer is the same plan again."""
 
 REALITY = 0.3
@@ -120,7 +120,7 @@ class Practice:
             return whatif_prompt(change.inputs, change.text), f"{change.change}\n"
         unmet = bool(rng.random() < UNMET)
         if rng.random() < SCHEMAS:
-            asked = schema_goal("training", rng)
+            asked = schema_goal("training", rng, practice=True)
             if unmet:
                 text = self._unmet(self._level(rng), rng)
                 return render(PROMPT, scene=asked.schema.scene, goal=text), f"{NONE}\n"

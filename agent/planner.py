@@ -12,15 +12,17 @@ from gedanken.agent.llm.fetch import HUB_NAME, fetch, weights_digest
 from gedanken.agent.llm.tune import TuneConfig, Tuner, TuningError, losses
 from gedanken.agent.plan_practice import CHANGES, DOUBTED, MISTAKEN, OWN, PROMPT, REVISED, SCHEMAS, UNMET, Practice
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
+from gedanken.worlds.babyai_wordings import OBSCURE
+from gedanken.worlds.schemas import MIXED
 from gedanken.worlds.spoken import SpeakingWorld
 
 Size = Literal["debug", "small", "base"]
 SIZES: dict[Size, dict[str, int]] = {
     "debug": {"steps": 4, "tokens": 512, "rank": 2, "alpha": 4, "warmup": 1, "save_every": 2},
     "small": {},
-    "base": {"steps": 1600},
+    "base": {"steps": 3000},
 }
-"""Changes of `TuneConfig`."""
+"""Changes of `TuneConfig`. "base" is the whole recipe, with as many tokens as the planner that ships was taught."""
 
 FURTHER = {"steps": 500, "rate": 3e-4}
 """Changes where training begins from an adapter, whatever the size; "debug" keeps its own."""
@@ -83,9 +85,11 @@ def train_planner(
             **before,
             "base": HUB_NAME,
             "base_sha256": weights_digest(base),
-            "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings; the rest"
+            "data": f"{SCHEMAS:.0%} goals for made-up worlds of numbers, in training names and wordings, {MIXED:.0%} of"
+            f" these worlds' names mixed from all domains; the rest"
             f" missions of {len(levels)} levels with the plans that follow from the scene, of these {OWN:.0%} in the"
-            f" levels' own words, the others in training wordings, and {REVISED:.0%} with failed plans in the prompt;"
+            f" levels' own words, the others in training wordings, where {OBSCURE:.0%} of the colours' synonyms are no"
+            f" word or do not hold the colour's name, and {REVISED:.0%} with failed plans in the prompt;"
             f" {DOUBTED:.0%} with the right plan, failed by chance, {MISTAKEN:.0%} with a wrong key at a locked door;"
             f" {UNMET:.0%} of all are goals that no plan meets; besides, {CHANGES:.0%} are changes of inputs in words",
             "levels": list(levels),

@@ -129,10 +129,11 @@ def learn_command(
     useful where actions do something else than it learned, as in BabyAI-GoToLocal-v0+swapped-turns. Only --steps,
     --size, --seed and --test count there.
 
-    With --planner BabyAI's goals are pursued in rounds, and the language model is trained on the plans that met them.
+    With --planner BabyAI's goals are pursued in rounds, and the language model is trained on the plans that met them;
+    --test goals in other words are pursued with every round's adapter, to measure it.
     """
     if planner:
-        return _learn_to_plan(llm, name, {"rounds": rounds, "goals": goals, "seed": seed})
+        return _learn_to_plan(llm, name, {"rounds": rounds, "goals": goals, "seed": seed, "test": test})
     if world_id is None:
         raise click.UsageError("say which WORLD to learn, or --planner")
     if world_id.startswith("BabyAI-"):

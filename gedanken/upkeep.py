@@ -73,7 +73,7 @@ def train_command(
     With --planner the embedded language model learns to write plans; `--llm embedded:planner` then uses the adapter.
     """
     if planner:
-        return _train_planner(name or "planner", folder, size or "small", seed, begins_from, steps)
+        return _train_planner(name or "planner", folder, size or "base", seed, begins_from, steps)
     if begins_from or steps:
         raise click.UsageError("--begins-from and --steps are a planner's; say --planner as well")
     name = name or recipe_name

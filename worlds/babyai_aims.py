@@ -304,7 +304,7 @@ class Spoken:
 def spoken_mission(env: BabyAIEnv, rng: np.random.Generator, wording: Wording) -> Spoken | None:
     """Say the level's mission in one list's words, or in its own; None where the skills cannot say its steps.
 
-    In a list's words it may be said to drop what is in hand instead.
+    In a list's words it may be said to drop what is in hand instead; those for training are obscure now and then.
     """
     aim = mission_aim(env)
     if wording != "own" and env.unwrapped.carrying and rng.random() < DROPS:  # type: ignore[attr-defined]
@@ -315,4 +315,5 @@ def spoken_mission(env: BabyAIEnv, rng: np.random.Generator, wording: Wording) -
         return None
     if wording == "own":
         return Spoken(Said(str(env.unwrapped.mission), ()), plan, key)  # type: ignore[attr-defined]
-    return Spoken(Speaker(wording, rng).say(aim.halves, aim.order, key.others()), plan, key)
+    speaker = Speaker(wording, rng, obscure=wording == "training")
+    return Spoken(speaker.say(aim.halves, aim.order, key.others()), plan, key)

@@ -23,6 +23,14 @@ Split = Literal["training", "test"]
 CHANCES = {"synonym": 0.35, "thing": 0.2, "polite": 0.3, "aside": 0.15, "negative": 0.15, "typo": 0.15}
 """How often a wording has a trait; synonyms and unusual ways to name a thing are drawn word by word."""
 
+OBSCURE, INVENTED = 0.65, 0.15
+"""Shares of colours' synonyms that do not hold the colour's name or are no word at all, and of the latter alone.
+
+For practice in a scene: what a word may mean is then told by what is in sight.
+"""
+
+_SYLLABLES = ("va", "ri", "mo", "lu", "ke", "sha", "ti", "ora", "zen", "pel", "du", "qui", "bra", "ny", "fos", "cel")
+
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
@@ -90,11 +98,15 @@ class Said:
 
 
 class Speaker:
-    """Says goals in the wordings of one list; the same generator gives the same words."""
+    """Says goals in the wordings of one list; the same generator gives the same words.
 
-    def __init__(self, split: Split, rng: np.random.Generator) -> None:
-        self.split, self.words, self.rng = split, wordings(split), rng
+    An `obscure` one calls colours more often by words that do not say which colour it is.
+    """
+
+    def __init__(self, split: Split, rng: np.random.Generator, *, obscure: bool = False) -> None:
+        self.split, self.words, self.rng, self.obscure = split, wordings(split), rng, obscure
         self._traits: set[str] = set()
+        self._invented: dict[str, str] = {}
 
     def say(self, halves: Sequence[Clause], order: str, others: Sequence[Phrase] = ()) -> Said:
         """Say steps that hang together by `order` ("then", "after", "and"); `others` may be named in passing."""
@@ -155,12 +167,21 @@ class Speaker:
         colour, kind, place = phrase
         assert kind is not None
         if colour and self._has("synonym"):
-            colour = self._draw(self.words.colours[colour])
+            colour = self._shade(colour)
         if self._has("synonym"):
             kind = self._draw(self.words.kinds[kind])
         name = self._draw(self.words.thing).format(c=colour, k=kind) if colour and self._has("thing") else ""
         name = name or self._plain(colour, kind).removeprefix("the ")
         return " ".join(["the", name, *([self._draw(self.words.places[place])] if place else [])])
+
+    def _shade(self, colour: str) -> str:
+        values = self.words.colours[colour]
+        if self.obscure and (chance := self.rng.random()) < OBSCURE:
+            if chance < INVENTED:
+                word = "".join(self._draw(_SYLLABLES) for _ in range(int(self.rng.integers(2, 4))))
+                return self._invented.setdefault(colour, word)
+            values = [value for value in values if colour not in value and value != "gray"]
+        return self._draw(values)
 
     def _plain(self, colour: str | None, kind: str) -> str:
         return " ".join(["the", *([colour] if colour else []), kind])

@@ -32,6 +32,9 @@ COMMAS = 0.2
 """Share of large numbers that are written as 1,000."""
 
 SHAPES = {"one": 0.45, "then": 0.2, "beside": 0.25, "rule": 0.06, "thrice": 0.04}
+TURNED = 0.3
+"""Share of two steps that are said in the other order, beside those that are by chance."""
+
 EXAMPLES = 6
 """Goals that a language model is shown that was not trained."""
 
@@ -99,10 +102,10 @@ def schema_change(split: Split, rng: np.random.Generator) -> SchemaChange:
     return _Speaker(made_up(split, rng), rng).change()
 
 
-def schema_goal(split: Split, rng: np.random.Generator) -> SchemaGoal:
-    """Draw a world and a goal for it."""
-    schema = made_up(split, rng)
-    return _Speaker(schema, rng).goal()
+def schema_goal(split: Split, rng: np.random.Generator, *, practice: bool = False) -> SchemaGoal:
+    """Draw a world and a goal for it; for practice names are mixed, and what comes first is more often said last."""
+    schema = made_up(split, rng, mix=practice)
+    return _Speaker(schema, rng, turned=TURNED if practice else 0.0).goal()
 
 
 @functools.cache
@@ -133,8 +136,8 @@ def in_words(number: float) -> str | None:
 class _Speaker:
     """Draws what is asked and says it."""
 
-    def __init__(self, schema: Schema, rng: np.random.Generator) -> None:
-        self.schema, self.rng, self.words = schema, rng, vocabulary(schema.split)
+    def __init__(self, schema: Schema, rng: np.random.Generator, turned: float = 0.0) -> None:
+        self.schema, self.rng, self.words, self.turned = schema, rng, vocabulary(schema.split), turned
         self.traits: set[str] = set()
         self._called: list[str] = []
 
@@ -159,7 +162,10 @@ class _Speaker:
             text = parts[0][1]
             if count > 1:
                 texts = dict(zip("abc", (said for _, said in parts), strict=False))
-                text = draw(self.rng, self.words[shape]).format(**texts)
+                patterns = self.words[shape]
+                if shape == "then" and self.turned and self.rng.random() < self.turned:
+                    patterns = [p for p in patterns if p.index("{b}") < p.index("{a}")]
+                text = draw(self.rng, patterns).format(**texts)
                 self.traits.add("order")
         for trait in ("polite", "aside"):
             if self._has(trait):

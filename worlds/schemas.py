@@ -24,6 +24,9 @@ Split = Literal["training", "test"]
 MEANINGLESS, BARE, NUMBERED, DOTTED = 0.15, 0.2, 0.1, 0.12
 """Shares of schemas whose names mean nothing or have dots, and of names that name no thing or the second pump."""
 
+MIXED = 0.4
+"""Share of schemas for practice whose names are from all domains: what they say is then to be read, not guessed."""
+
 SYNONYM, EXACT, ALONE = 0.25, 0.3, 0.2
 """How often a variable is called by another word, as it is spelled, or by one part of its name where that is enough."""
 
@@ -99,18 +102,31 @@ def draw(rng: np.random.Generator, values: Sequence[Any]) -> Any:
     return values[int(rng.integers(len(values)))]
 
 
-def made_up(split: Split, rng: np.random.Generator) -> Schema:
-    """Draw a world of 2 to 8 variables."""
+def made_up(split: Split, rng: np.random.Generator, *, mix: bool = False) -> Schema:
+    """Draw a world of 2 to 8 variables; with `mix` some are named after things and quantities of all domains."""
     words = vocabulary(split)
-    domain = draw(rng, sorted(words["domains"]))
+    mixes = mix and rng.random() < MIXED
+    domain = "all domains" if mixes else draw(rng, sorted(words["domains"]))
     size = int(rng.choice([2, 3, 4, 5, 6, 7, 8], p=[0.1, 0.2, 0.25, 0.2, 0.12, 0.08, 0.05]))
     if rng.random() < MEANINGLESS:
         found = _meaningless(words["letters"], size, rng)
     else:
-        found = _named(words["domains"][domain], size, rng)
+        found = _named(_mixture(split, rng) if mixes else words["domains"][domain], size, rng)
     field = VectorField(name="state", variables=tuple(named.variable for named in found))
     spec = WorldSpec(name=f"made up: {domain}", observation=field, actions=("wait",), attributes=(), skills=OBJECTIVES)
     return Schema(split, spec, tuple(found))
+
+
+def _mixture(split: Split, rng: np.random.Generator) -> Mapping[str, Any]:
+    """Draw things and quantities of any domain, half of the time such as begin alike; they have no other names."""
+    found: dict[str, Any] = {}
+    for key in ("things", "quantities"):
+        named = {n: about for domain in vocabulary(split)["domains"].values() for n, about in domain[key].items()}
+        names = [sorted(named)[i] for i in rng.permutation(len(named))]
+        if rng.random() < 0.5:
+            names = sorted(names, key=lambda name: name[:2] != names[0][:2])
+        found[key] = {n: [] if key == "things" else {**named[n], "aliases": []} for n in names[:8]}
+    return found
 
 
 def _meaningless(letters: Sequence[str], size: int, rng: np.random.Generator) -> list[Named]:

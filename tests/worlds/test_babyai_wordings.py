@@ -115,3 +115,25 @@ def test_the_same_seed_says_the_same() -> None:
 def test_goals_that_cannot_be_met_are_many() -> None:
     speaker = Speaker("test", np.random.default_rng(0))
     assert len({speaker.foreign() for _ in range(500)}) > 250
+
+
+def test_obscure_words_do_not_say_their_colour_and_invented_ones_mean_one_thing_in_a_goal() -> None:
+    halves = (Clause((SPEC.parse_step("put_next_to(red box, red ball)"),)),)
+
+    def texts(obscure: bool) -> list[str]:
+        speakers = [Speaker("training", np.random.default_rng(seed), obscure=obscure) for seed in range(400)]
+        return [speaker.say(halves, "then").text for speaker in speakers]
+
+    plain, obscure = texts(False), texts(True)
+    said = {colour for values in wordings("training").colours.values() for colour in values} | {"red"}
+
+    def invented(texts: list[str]) -> list[str]:
+        return [text for text in texts if not any(colour in text for colour in said)]
+
+    assert sum("red" in text for text in obscure) < sum("red" in text for text in plain)
+    assert len(invented(obscure)) > len(invented(plain))
+    speaker = Speaker("training", np.random.default_rng(0), obscure=True)
+    shades = [speaker._shade("red") for _ in range(300)]
+    new = {shade for shade in shades if shade not in wordings("training").colours["red"]}
+    assert len(new) == 1, "one word for one colour"
+    assert sum("red" in shade for shade in shades) < 100

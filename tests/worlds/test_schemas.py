@@ -35,7 +35,12 @@ def test_an_overlap_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_name_of_a_test_world_occurs_in_training() -> None:
     names = {
-        split: {named.name for seed in range(300) for named in made_up(split, np.random.default_rng(seed)).variables}
+        split: {
+            named.name
+            for mix in {False, split == "training"}
+            for seed in range(300)
+            for named in made_up(split, np.random.default_rng(seed), mix=mix).variables
+        }
         for split in ("training", "test")
     }
     assert len(names["training"]) > 300 and not names["training"] & names["test"]
@@ -85,3 +90,15 @@ def test_words_for_a_variable_fit_no_other_one() -> None:
 def test_the_same_seed_makes_the_same_world() -> None:
     first, again, other = (made_up("test", np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_mixed_names_are_of_many_domains_and_many_begin_alike() -> None:
+    found = [made_up("training", np.random.default_rng(seed), mix=True) for seed in range(200)]
+    mixed = [schema for schema in found if schema.spec.name == "made up: all domains"]
+    assert len(mixed) == pytest.approx(200 * schemas.MIXED, abs=25)
+    named = [[n for n in schema.variables if n.thing] for schema in mixed]
+    assert all(n.others == ((), ()) for variables in named for n in variables), "a synonym could mean two things"
+    things = [{n.thing for n in variables} for variables in named]
+    assert sum(len(some) > len({thing[:2] for thing in some}) for some in things) > len(mixed) / 4
+    plain = [made_up("training", np.random.default_rng(seed)) for seed in range(50)]
+    assert all(schema.spec.name != "made up: all domains" for schema in plain)

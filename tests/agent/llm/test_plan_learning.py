@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,30 @@ from gedanken.agent.llm.fetch import _write_manifest
 from gedanken.agent.llm.protocol import LLMError, training_of
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.llm.tune import TuneConfig, Tuner
-from gedanken.agent.plan_learning import FIRST_SEED, TRIES, Lesson, Lessons, PlanLearning, learn_to_plan, try_goals
+from gedanken.agent.plan_learning import (
+    FIRST_SEED,
+    FIRST_TEST_SEED,
+    TRIES,
+    Lesson,
+    Lessons,
+    PlanLearning,
+    learn_to_plan,
+    try_goals,
+)
 from gedanken.agent.plan_practice import Tasks
 from gedanken.cli import run
+from gedanken.worlds.protocol import Wording
+from gedanken.worlds.spec import Plan, Step
 
 WRONG = "go_to(door)\n"
 TINY = TuneConfig(steps=2, tokens=512, rank=2, alpha=4, first_layer=1, warmup=1, save_every=2)
 
 
-def right_plans(first: int, n: int) -> dict[str, str]:
+def right_plans(first: int, n: int, wording: Wording = "training") -> dict[str, str]:
     """The plan that is right for each goal, by its words."""
     tasks, found = Tasks(Stage), {}
     for seed in range(first, first + n):
-        task = tasks.task(LEVEL, seed, np.random.default_rng((seed, 23)), "training", look=False)
+        task = tasks.task(LEVEL, seed, np.random.default_rng((seed, 23)), wording, look=False)
         if task:
             found[task.goal.text] = f"{task.goal.plan}\n"
     return found
@@ -132,6 +144,43 @@ def test_rounds_go_on_where_they_were_cut_off_and_every_adapter_begins_from_the_
         path.rename(tmp_path / "gone")
         (tmp_path / "f" / "2" / "state.pt").unlink()
         assert learn() == path and tries.read_text() == whole and asked[2:] == ["mine-1"]
+
+
+def test_every_rounds_adapter_is_measured_on_the_same_goals_and_none_is_learned(
+    begin: Adapter, tiny_folder: Path, tmp_path: Path
+) -> None:
+    learning, said, asked = PlanLearning(rounds=2, goals=1, steps=1, test=2), list[str](), list[tuple[str, bool]]()
+    right = {**right_plans(FIRST_SEED + 10_000, 1), **right_plans(FIRST_SEED + 20_000, 1)}
+    tested = right_plans(FIRST_TEST_SEED, 2, "test")
+    assert len(tested) == 2 and not tested.keys() & right.keys()
+    unlucky = next(iter(tested))
+    with agent_in(tmp_path, answering({**right, **tested, unlucky: WRONG})) as agent:
+
+        def made(adapter: Adapter, changes: dict[str, Any]) -> Any:
+            asked.append((adapter.name, "candidates" in changes))
+            return agent
+
+        make: Any = lambda _: agent.world  # noqa: E731
+        path = learn_to_plan(
+            made, make, [LEVEL], begin, tiny_folder, learning, name="mine", folder=tmp_path / "f", say=said.append
+        )
+    assert asked == [("begin", False), ("begin", True), ("mine-1", False), ("mine-1", True), ("mine-2", False)]
+    measured = [line for line in said if "test: 1 of 2 goals reached, with the first plan 1;" in line]
+    assert [line.split(",")[0] for line in measured] == ["begin", "mine-1", "mine-2"]
+    card = json.loads((path / CARD).read_text())
+    assert card["data"].startswith("2 lessons") and [row["reached"] for row in card["rounds"]] == [1, 1]
+    assert [row["reached"] for row in card["tested_before"]] == [1, 1]
+
+
+def test_to_put_down_what_is_in_hand_is_no_mission_and_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(steps=(Step(skill="drop"),))
+    monkeypatch.setattr(
+        Tasks, "task", lambda *_, **__: SimpleNamespace(goal=SimpleNamespace(text="drop it", plan=plan))
+    )
+    with agent_in(tmp_path, lambda _: [WRONG]) as agent:
+        assert not list(try_goals(agent, lambda _: agent.world, [LEVEL], [FIRST_SEED]))  # type: ignore[arg-type,return-value]
 
 
 def test_nothing_comes_true(begin: Adapter, tiny_folder: Path, tmp_path: Path) -> None:
