@@ -19,7 +19,7 @@ from gedanken.worlds.fields import Axis, Variable, VectorField
 from gedanken.worlds.objectives import OBJECTIVES
 from gedanken.worlds.pictures import Picture
 from gedanken.worlds.protocol import WorldError
-from gedanken.worlds.sayings import short
+from gedanken.worlds.sayings import MOST_SAYINGS, short
 from gedanken.worlds.spec import Skill, SpecError, WorldSpec
 
 MOST_VARIABLES = 256
@@ -129,9 +129,12 @@ def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable,
     Raises SpecError that names the part which is not supported.
     """
     found = tuple(_variables(space, "" if isinstance(space, spaces.Dict) else name))
-    if not (found or picture_of(space, name) or texts_of(space, name)) or len(found) > MOST_VARIABLES:
-        raise SpecError(f"the observation holds {len(found):,} numbers; 1 to {MOST_VARIABLES} are supported")
-    if (categories := sum(variable.categories or 0 for variable in found)) > MOST_CATEGORIES:
+    texts = texts_of(space, name)
+    count = len(found) + len(texts)
+    if not (count or picture_of(space, name)) or count > MOST_VARIABLES:
+        raise SpecError(f"the observation holds {count:,} numbers; 1 to {MOST_VARIABLES} are supported")
+    categories = sum(variable.categories or 0 for variable in found) + len(texts) * (MOST_SAYINGS + 1)
+    if categories > MOST_CATEGORIES:
         raise SpecError(f"the observation holds {categories:,} categories; at most {MOST_CATEGORIES:,} are supported")
     return found
 
