@@ -6,6 +6,7 @@ Every stage leaves its result in the folder and is skipped when that is there, s
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import platform
@@ -29,7 +30,7 @@ from gedanken.agent.propose import Request, propose, propose_request
 from gedanken.agent.recipes import Correction, RecipeConfig
 from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, first_beliefs, situations
 from gedanken.worldmodel import checkpoint
-from gedanken.worldmodel.adapt import copied
+from gedanken.worldmodel.adapt import copied, startling
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise, refuse_evaluation_seeds
@@ -48,6 +49,9 @@ BLOCK = 10_000_000
 
 STAGES = "stages.jsonl"
 """Seconds that each stage took."""
+
+SURPRISED = 300
+"""Episodes by which it is known how much surprise is usual."""
 
 
 def reproduce(
@@ -91,6 +95,7 @@ def reproduce(
                 to_mean(trained, after[correction.mean_with])
             if number in means:
                 after[number] = copied(trained)
+        limit = startling(trained, [episode for _, episode in itertools.islice(store.episodes(), SURPRISED)])
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
     with _timed(folder, "critic"):
@@ -117,6 +122,7 @@ def reproduce(
         "levels": [name for name, _ in config.levels],
         "horizon": config.horizon,
         "patience": config.acting_patience,
+        "surprise": round(limit, 1),
         "licence": "Apache-2.0",
     }
     path = checkpoint.save(Trained(trained.model, trained.controller, name, None, card), folder / name)

@@ -70,7 +70,7 @@ def test_a_run_again_is_the_same_to_the_last_digit(
 def test_every_arm_again_is_the_same(make_parts: Callable[..., Parts], tmp_path: Path) -> None:
     first = run_suite("babyai-local", limit=2, tasks=[TASK], runs=tmp_path, parts=make_parts())
     again = run_suite(rerun=first["run"], runs=tmp_path, parts=make_parts())
-    assert again["rerun"]["same"] and again["rerun"]["samples"] == 10
+    assert again["rerun"]["same"] and again["rerun"]["samples"] == 14
     assert timeless(first["arms"]) == timeless(again["arms"])
     with pytest.raises(RunError, match="loop.samples was 4, is 5"):
         run_suite(rerun=first["run"], runs=tmp_path, parts=make_parts(samples=5))
