@@ -131,12 +131,25 @@ class StoreFile:
                 time.sleep(0.02)
         self._db.execute("PRAGMA synchronous = FULL")
 
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Read the file as it is at one moment, whatever another process commits meanwhile."""
+        if self._db.in_transaction:
+            yield self._db
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield self._db
+        finally:
+            self._db.execute("COMMIT")
+
     def _version(self) -> int:
         """The schema version, when the file is ours and not newer than this code."""
-        application, version, tables = (
-            int(self._db.execute(query).fetchone()[0])
-            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-        )
+        with self._snapshot() as db:
+            application, version, tables = (
+                int(db.execute(query).fetchone()[0])
+                for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+            )
         if application != APPLICATION_ID and (application or version or tables):
             raise ForeignStoreError(
                 f"{self.path} is a SQLite database, but not a store of Gedanken. Nothing was changed. "
