@@ -50,8 +50,8 @@ BLOCK = 10_000_000
 STAGES = "stages.jsonl"
 """Seconds that each stage took."""
 
-SURPRISED = 300
-"""Episodes by which it is known how much surprise is usual."""
+SURPRISED, STARTLED = 300, 1.1
+"""Episodes by which it is known how much surprise is usual, and how many times the most of it is not."""
 
 
 def reproduce(
@@ -95,7 +95,8 @@ def reproduce(
                 to_mean(trained, after[correction.mean_with])
             if number in means:
                 after[number] = copied(trained)
-        limit = startling(trained, [episode for _, episode in itertools.islice(store.episodes(), SURPRISED)])
+        usual = [episode for _, episode in itertools.islice(store.episodes(), SURPRISED)]
+        limit = startling(trained, usual, STARTLED)
         frames = sum(len(episode) + 1 for _, episode in store.episodes())
         agents = sum(n for (_, source), n in store.counts().items() if source != EXPERT)
     with _timed(folder, "critic"):

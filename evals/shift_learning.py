@@ -17,7 +17,7 @@ from gedanken.evals.control_learning import alone
 from gedanken.evals.errors import EvalError
 from gedanken.evals.suite import Parts
 from gedanken.worldmodel import checkpoint
-from gedanken.worldmodel.adapt import AdaptConfig, adapt, own_episodes, startling
+from gedanken.worldmodel.adapt import LATEST, AdaptConfig, adapt, own_episodes, startling
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED
 from gedanken.worldmodel.episode import Episode
@@ -28,9 +28,6 @@ APART = 10_000
 """Training seeds for each training seed's episodes, from FIRST on."""
 
 FIRST = FIRST_TRAINING_SEED + 60_000_000
-
-STARTLING = 50
-"""Episodes, the latest ones, that say how much surprise is usual."""
 
 
 class ShiftSetting(BaseModel):
@@ -80,7 +77,7 @@ def learned(parts: Parts, task: str, setting: ShiftSetting, seed: int, budget: i
                 episodes = _first(store, spec, budget)
             pupil = adapt(begun, episodes, setting.config(seed, imagined))
             card = {"episodes": len(episodes), "from": begun.name, "setting": setting.plain()}
-            card |= {"surprise": startling(pupil, episodes[-STARTLING:])}
+            card |= {"surprise": startling(pupil, episodes[-LATEST:])}
             kept = Trained(pupil.model, pupil.controller, path.name, path, {**begun.card, **card})
             checkpoint.save(kept, path)
     trained = checkpoint.load(path, spec)

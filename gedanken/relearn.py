@@ -21,9 +21,6 @@ TOGETHER = 32
 MOST_EPISODES = 1000
 """Episodes that are learned from, the latest ones."""
 
-STARTLING = 50
-"""Episodes, the latest ones, that say how much surprise is usual."""
-
 FIRST = (1 << 30) + 900_000_000
 """Training seeds of the episodes that are played for it, from here on."""
 
@@ -35,7 +32,7 @@ def relearn(world_id: str, steps: int, size: str, seed: int, test: int, as_json:
     """
     from gedanken.agent.loading import load_practice, load_trained, places
     from gedanken.worldmodel import checkpoint
-    from gedanken.worldmodel.adapt import SIZES, adapt, own_episodes, startling
+    from gedanken.worldmodel.adapt import LATEST, SIZES, adapt, own_episodes, startling
     from gedanken.worldmodel.checkpoint import CheckpointError, Trained
     from gedanken.worldmodel.episode import AGENT
     from gedanken.worldmodel.experience import ExperienceStore
@@ -71,7 +68,7 @@ def relearn(world_id: str, steps: int, size: str, seed: int, test: int, as_json:
     path = checkpoint.next_path(checkpoint.stem_of(trained.name))
     learnt = f"{len(mine)} episodes of the agent's in {world.id}, from {trained.name}"
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, mine)}
-    card |= {"surprise": startling(pupil, mine[-STARTLING:])}
+    card |= {"surprise": startling(pupil, mine[-LATEST:])}
     kept = Trained(pupil.model, pupil.controller, path.name, path, card)
     checkpoint.save(kept, path, beside=trained.path)
     after = _success(load_practice, world, kept, tests)

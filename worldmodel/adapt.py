@@ -80,6 +80,9 @@ class AdaptConfig(BaseModel):
 SURPRISE = 120.0
 """Nats of surprise in one action that are never called startling."""
 
+LATEST = 50
+"""Episodes, the latest ones, that say how much surprise is usual where a model learned anew."""
+
 SIZES = {
     "debug": AdaptConfig(steps=2, dreams=1, batch=2, time=8, imagination=ImaginationConfig(futures=4, horizon=2)),
     "small": AdaptConfig(),
@@ -166,10 +169,10 @@ def adapt(
     return pupil
 
 
-def startling(trained: Trained, episodes: Sequence[Episode]) -> float:
-    """Return the nats of surprise from which an action is like none in episodes: twice the most there was.
+def startling(trained: Trained, episodes: Sequence[Episode], times: float = 2.0) -> float:
+    """Return the nats of surprise from which an action is like none in episodes: so many times the most there was.
 
-    What was learned from few episodes is surprised by much that is as it should be.
+    Twice where episodes are few: what was learned from them is surprised by much that is as it should be.
     """
     model, most = trained.model, 0.0
     with torch.no_grad():
@@ -179,7 +182,7 @@ def startling(trained: Trained, episodes: Sequence[Episode]) -> float:
             for action, view in zip(actions[:, None], views[1:, None], strict=True):
                 most = max(most, float(model.surprise(belief, action, view)))
                 belief = model.observe(belief, action, view, torch.tensor([False]))
-    return max(SURPRISE, 2 * most)
+    return max(SURPRISE, times * most)
 
 
-__all__ = ["SIZES", "AdaptConfig", "adapt", "copied", "own_episodes", "startling"]
+__all__ = ["LATEST", "SIZES", "AdaptConfig", "adapt", "copied", "own_episodes", "startling"]

@@ -56,7 +56,7 @@ def aggregate(
 ) -> Iterator[Episode]:
     """Yield one episode per seed, played by the controller in parallel processes, `batch` at a time in lockstep.
 
-    It acts as it does in earnest: what it did before in the same state it does less (`tried`).
+    As in earnest, it does less what it did before in the same state (`tried`); ahead it does not look.
 
     Raises ValueError for seeds that are kept for evaluation.
     """

@@ -128,7 +128,8 @@ def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable,
 
     Raises SpecError that names the part which is not supported.
     """
-    found = tuple(_variables(space, "" if isinstance(space, spaces.Dict) else name))
+    shown = [(part, inner) for part, inner in _parts(space, name) if _is_number(inner)]
+    found = tuple(variable for part, inner in shown for variable in _variables(inner, part))
     texts = texts_of(space, name)
     count = len(found) + len(texts)
     if not (count or picture_of(space, name)) or count > MOST_VARIABLES:
@@ -141,8 +142,6 @@ def variables_of(space: spaces.Space[Any], name: str = "obs") -> tuple[Variable,
 
 def _variables(space: spaces.Space[Any], name: str) -> Iterator[Variable]:
     match space:
-        case spaces.Box() if _is_picture(space):
-            return
         case spaces.Box():
             for index in np.ndindex(space.shape):
                 low, high = (_bound(bounds[index]) for bounds in (space.low, space.high))
@@ -155,14 +154,6 @@ def _variables(space: spaces.Space[Any], name: str) -> Iterator[Variable]:
         case spaces.MultiBinary():
             for index in np.ndindex(space.shape):
                 yield Variable(name=_indexed(name, index), categories=2)
-        case spaces.Dict():
-            for key, part in space.spaces.items():
-                yield from _variables(part, f"{name}.{key}" if name else str(key))
-        case spaces.Tuple():
-            for position, part in enumerate(space.spaces):
-                yield from _variables(part, f"{name}[{position}]")
-        case spaces.Text():
-            return
         case _:
             raise SpecError(f"{name} is a {type(space).__name__} space, which is not supported: {str(space):.80}")
 
@@ -172,7 +163,7 @@ def picture_of(space: spaces.Space[Any], name: str = "obs") -> str | None:
 
     Raises SpecError for two pictures, and for one that is not height × width × 3.
     """
-    found = list(_pictures(space, "" if isinstance(space, spaces.Dict) else name))
+    found = [(part, inner.shape or ()) for part, inner in _parts(space, name) if _is_picture(inner)]
     if len(found) > 1:
         raise SpecError(
             f"{' and '.join(part for part, _ in found)} are pictures; one is supported, so join them into one"
@@ -189,20 +180,47 @@ def picture_of(space: spaces.Space[Any], name: str = "obs") -> str | None:
     return None
 
 
-def _pictures(space: spaces.Space[Any], name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    match space:
-        case spaces.Box() if _is_picture(space):
-            yield name, space.shape
-        case spaces.Dict():
-            for key, part in space.spaces.items():
-                yield from _pictures(part, f"{name}.{key}" if name else str(key))
-        case spaces.Tuple():
-            for position, part in enumerate(space.spaces):
-                yield from _pictures(part, f"{name}[{position}]")
-
-
 def _is_picture(space: spaces.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and len(space.shape) >= 3 and space.dtype == np.uint8
+
+
+def _is_number(space: spaces.Space[Any]) -> bool:
+    return not _is_picture(space) and not isinstance(space, spaces.Text)
+
+
+def _parts(space: spaces.Space[Any], name: str) -> Iterator[tuple[str, spaces.Space[Any]]]:
+    """Name what an observation space is made of: `obs`, `obs[1]`, `radio.message`."""
+
+    def within(space: spaces.Space[Any], name: str) -> Iterator[tuple[str, spaces.Space[Any]]]:
+        match space:
+            case spaces.Dict():
+                for key, part in space.spaces.items():
+                    yield from within(part, f"{name}.{key}" if name else str(key))
+            case spaces.Tuple():
+                for position, part in enumerate(space.spaces):
+                    yield from within(part, f"{name}[{position}]")
+            case _:
+                yield name, space
+
+    return within(space, "" if isinstance(space, spaces.Dict) else name)
+
+
+def _values(space: spaces.Space[Any], value: Any, name: str) -> Iterator[tuple[str, spaces.Space[Any], Any]]:
+    """Take an observation apart as `_parts` does its space. Raises WorldError for other keys or another length."""
+    match space:
+        case spaces.Dict():
+            if not isinstance(value, Mapping) or value.keys() != space.spaces.keys():
+                keys = ", ".join(space.spaces)
+                raise WorldError(f"{name}: the space has the keys {keys}; the value is {str(value):.80}")
+            for key, part in space.spaces.items():
+                yield from _values(part, value[key], f"{name}.{key}")
+        case spaces.Tuple():
+            if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
+                raise WorldError(f"{name}: the space has {len(space.spaces)} parts; the value is {str(value):.80}")
+            for position, (part, inner) in enumerate(zip(space.spaces, value, strict=True)):
+                yield from _values(part, inner, f"{name}[{position}]")
+        case _:
+            yield name, space, value
 
 
 def image_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> NDArray[np.uint8] | None:
@@ -210,35 +228,20 @@ def image_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> NDArray
 
     Raises WorldError for one whose shape or type is not the space's.
     """
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        named = isinstance(space, spaces.Dict)
-        parts = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
-        inner = (image_in(part, value[key], f"{name}.{key}" if named else f"{name}[{key}]") for key, part in parts)
-        return next((image for image in inner if image is not None), None)
-    if not _is_picture(space):
-        return None
-    image = value if isinstance(value, np.ndarray) else np.asarray(None)
-    if image.shape != space.shape or image.dtype != np.uint8:
-        got = f"of shape {image.shape} and type {image.dtype}" if image.shape else str(value)[:80]
-        raise WorldError(f"{name}: the space's picture is of shape {space.shape} and type uint8, the value's is {got}")
-    return image
+    for part, inner, shown in _values(space, value, name):
+        if _is_picture(inner):
+            image = shown if isinstance(shown, np.ndarray) else np.asarray(None)
+            if image.shape != inner.shape or image.dtype != np.uint8:
+                got = f"of shape {image.shape} and type {image.dtype}" if image.shape else str(shown)[:80]
+                want = f"of shape {inner.shape} and type uint8"
+                raise WorldError(f"{part}: the space's picture is {want}, the value's is {got}")
+            return image
+    return None
 
 
 def texts_of(space: spaces.Space[Any], name: str = "obs") -> tuple[str, ...]:
     """Name the parts of an observation space that are words: `obs`, `obs[1]`, `radio.message`."""
-    return tuple(_texts(space, "" if isinstance(space, spaces.Dict) else name))
-
-
-def _texts(space: spaces.Space[Any], name: str) -> Iterator[str]:
-    match space:
-        case spaces.Text():
-            yield name
-        case spaces.Dict():
-            for key, part in space.spaces.items():
-                yield from _texts(part, f"{name}.{key}" if name else str(key))
-        case spaces.Tuple():
-            for position, part in enumerate(space.spaces):
-                yield from _texts(part, f"{name}[{position}]")
+    return tuple(part for part, inner in _parts(space, name) if isinstance(inner, spaces.Text))
 
 
 def said_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[str]:
@@ -246,18 +249,16 @@ def said_in(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[str
 
     Raises WorldError for what is no text of its space's length; of which letters it is made is not held against it.
     """
-    if isinstance(space, spaces.Dict):
-        return [text for key, part in space.spaces.items() for text in said_in(part, value[key], f"{name}.{key}")]
-    if isinstance(space, spaces.Tuple):
-        parts = enumerate(zip(space.spaces, value, strict=True))
-        return [text for at, (part, inner) in parts for text in said_in(part, inner, f"{name}[{at}]")]
-    if not isinstance(space, spaces.Text):
-        return []
-    if not isinstance(value, str):
-        raise WorldError(f"{name}: the space is words, the value is {short(repr(value)):.80}")
-    if len(value) > space.max_length:
-        raise WorldError(f"{name}: {len(value)} characters were said, and the space has at most {space.max_length}")
-    return [short(value)]
+    found = []
+    for part, inner, text in _values(space, value, name):
+        if isinstance(inner, spaces.Text):
+            if not isinstance(text, str):
+                raise WorldError(f"{part}: the space is words, the value is {short(repr(text)):.80}")
+            if len(text) > inner.max_length:
+                most = f"the space has at most {inner.max_length}"
+                raise WorldError(f"{part}: {len(text)} characters were said, and {most}")
+            found.append(short(text))
+    return found
 
 
 def _indexed(name: str, index: tuple[int, ...]) -> str:
@@ -274,16 +275,8 @@ def flat(space: spaces.Space[Any], value: Any, name: str = "obs") -> list[float]
 
     Raises WorldError for a value whose shape, keys or categories are not those of the space.
     """
-    if isinstance(space, spaces.Dict):
-        if not isinstance(value, Mapping) or value.keys() != space.spaces.keys():
-            raise WorldError(f"{name}: the space has the keys {', '.join(space.spaces)}; the value is {str(value):.80}")
-        return [number for key, part in space.spaces.items() for number in flat(part, value[key], f"{name}.{key}")]
-    if isinstance(space, spaces.Tuple):
-        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
-            raise WorldError(f"{name}: the space has {len(space.spaces)} parts; the value is {str(value):.80}")
-        parts = enumerate(zip(space.spaces, value, strict=True))
-        return [number for i, (part, inner) in parts for number in flat(part, inner, f"{name}[{i}]")]
-    return [] if _is_picture(space) or isinstance(space, spaces.Text) else _numbers(space, value, name)
+    parts = _values(space, value, name)
+    return [number for part, inner, shown in parts if _is_number(inner) for number in _numbers(inner, shown, part)]
 
 
 def _numbers(space: spaces.Space[Any], value: Any, name: str) -> list[float]:

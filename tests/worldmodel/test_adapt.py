@@ -112,3 +112,13 @@ def test_what_was_learned_from_few_episodes_says_how_much_surprise_is_usual(ship
     shifted = list(own_episodes(ShiftedWorld, SWAPPED, seeds, shipped.controller))
     assert SURPRISE <= startling(shipped, usual) < startling(shipped, shifted)
     assert startling(shipped, []) == SURPRISE
+
+
+def test_what_ships_is_startled_by_exchanged_turns_and_not_by_rooms_full_of_things(shipped: Trained) -> None:
+    seeds = range(FIRST_TRAINING_SEED + 920_000_000, FIRST_TRAINING_SEED + 920_000_012)
+    limit = shipped.card["surprise"]
+    full = "BabyAI-GoToLocal-v0"
+    for make, level, fewest, most in ((BabyAIWorld, full, 0, 0), (ShiftedWorld, f"{full}+swapped-turns", 6, 12)):
+        episodes = own_episodes(make, level, seeds, shipped.controller)
+        startled = sum(startling(shipped, [episode], 1.0) > limit for episode in episodes)
+        assert fewest <= startled <= most
