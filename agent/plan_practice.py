@@ -18,6 +18,7 @@ from gedanken.agent.act import not_achieved, stood_still, surprised
 from gedanken.agent.critic import reasons
 from gedanken.agent.goals import LONGEST_GOAL
 from gedanken.agent.propose import Attempt
+from gedanken.agent.shades import explained
 from gedanken.agent.verdict import Verdict
 from gedanken.agent.whatif import whatif_prompt
 from gedanken.prompts import render
@@ -134,23 +135,24 @@ class Practice:
             task = self._tasks.task(level, self.env_seed(index, turn), rng, wording, look=bool(rng.random() < LOOKED))
             if task is None:
                 continue
+            spec = self._tasks.world(level).spec
             if unmet:
                 foreign = rng.random() < OTHER_WORLDS
                 text = schema_goal("training", rng).text if foreign else self._unmet(level, rng)
-                return render(PROMPT, scene=task.scene, goal=text), f"{NONE}\n"
+                return render(PROMPT, scene=task.scene, goal=explained(text, spec)), f"{NONE}\n"
             attempts, goal = failed(task, rng) if revised else ([], task.goal)
             if revised and not attempts and turn < TRIES // 2:  # nothing can go wrong with it: another goal
                 continue
             attempts = [in_reality(attempt) if rng.random() < REALITY else attempt for attempt in attempts]
             scene = task.scene
             if mistake:
-                tried = mistaken(attempts, goal.plan, scene, self._tasks.world(level).spec, rng)
+                tried = mistaken(attempts, goal.plan, scene, spec, rng)
                 if tried is None and turn < TRIES // 2:
                     continue
                 attempts, scene = tried or (attempts, scene)
             if doubted:
                 attempts = [*attempts, by_chance(goal.plan, scene, rng)]
-            prompt = render(PROMPT, scene=scene, goal=goal.text, attempts=attempts)
+            prompt = render(PROMPT, scene=scene, goal=explained(goal.text, spec), attempts=attempts)
             return prompt, f"{goal.plan}\n"
         raise RuntimeError(f"none of {TRIES} seeds gave a goal; are the levels right? {', '.join(self._levels)}")
 

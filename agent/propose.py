@@ -14,6 +14,7 @@ from gedanken.agent.config import LoopConfig
 from gedanken.agent.events import Candidate, Proposed
 from gedanken.agent.llm.protocol import Completion, LanguageModel, PromptTooLong, Training, training_of
 from gedanken.agent.llm.relay import Settings
+from gedanken.agent.shades import explained
 from gedanken.prompts import LONGEST_LINE, STOP, baseline, render, shorter
 from gedanken.worlds.spec import NONE, Plan, SpecError, WorldSpec
 
@@ -67,7 +68,11 @@ def propose_prompt(
 def _words(
     world: Promptable, scene: str, goal: str, attempts: Sequence[Attempt], training: Training | None
 ) -> tuple[str, dict[str, Any]]:
-    """Return the name of a prompt and its values; a model that was trained on a prompt gets that one."""
+    """Return the name of a prompt and its values; a model that was trained on a prompt gets that one.
+
+    Shades of the world's colours are explained in the goal.
+    """
+    goal = explained(goal, world.spec)
     if training:
         return training.prompt, {"scene": scene, "goal": goal, "attempts": list(attempts)[-MOST_ATTEMPTS:]}
     words: dict[str, Any] = {
