@@ -68,7 +68,7 @@ def test_words_that_the_world_lacks_are_asked_about(words: str, things: list[str
 
 
 def test_a_reading_is_a_plan_to_go_there_and_nothing_more() -> None:
-    answers = {"the crimson sphere": ["go_to(red ball)\n"], "the coffee": [], "the tea": ["go_to(box)\ndrop()\n"]}
+    answers = {"the crimson red sphere": ["go_to(red ball)\n"], "the coffee": [], "the tea": ["go_to(box)\ndrop()\n"]}
     answers["the gate"] = ["open(door)\n"]
     read = reading(Stage(LEVEL), lambda: ScriptedModel(answers))
     assert [read(words.removeprefix("the ")) for words in answers] == ["red ball", None, None, None]
