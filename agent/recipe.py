@@ -21,27 +21,23 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from gedanken.agent.config import LoopConfig
-from gedanken.agent.critic import Critic, Evidence
+from gedanken.agent.calibrate import calibrate
+from gedanken.agent.critic import Critic
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig, train_goal_match
 from gedanken.agent.goal_practice import Heard, listen
-from gedanken.agent.llm.protocol import Encoder, LanguageModel, training_of
-from gedanken.agent.propose import Request, propose, propose_request
+from gedanken.agent.llm.protocol import Encoder, LanguageModel
 from gedanken.agent.recipes import Correction, RecipeConfig
-from gedanken.agent.situations import WRITTEN, Job, Situation, execute_many, first_beliefs, situations
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.adapt import copied, startling
 from gedanken.worldmodel.aggregate import aggregate
 from gedanken.worldmodel.checkpoint import Trained
-from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise, refuse_evaluation_seeds
-from gedanken.worldmodel.controller import Controller
+from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, Practice, practise
 from gedanken.worldmodel.data import Replay
 from gedanken.worldmodel.episode import EXPERT, Episode
 from gedanken.worldmodel.experience import ExperienceStore
-from gedanken.worldmodel.rehearse import rehearse
 from gedanken.worldmodel.train import TrainConfig, train
 from gedanken.worlds.protocol import PracticeWorld
-from gedanken.worlds.spec import Plan, WorldSpec
+from gedanken.worlds.spec import WorldSpec
 
 Say = Callable[[str], None]
 BLOCK = 10_000_000
@@ -252,10 +248,15 @@ def _critic(
         save_file(match.state_dict(), kept.with_suffix(".tmp"))
         kept.with_suffix(".tmp").replace(kept)
     critic = Critic(match, encoder)
-    seeds = range(first_seed + BLOCK, first_seed + BLOCK + config.situations)
     writer = encoder if isinstance(encoder, LanguageModel) else None
-    calibrate(critic, trained.controller, make_world, config, seeds, writer, say)
+    calibrate(critic, trained.controller, make_world, config, calibration_seeds(config), writer, say)
     return critic
+
+
+def calibration_seeds(config: RecipeConfig) -> range:
+    """Return the training seeds of the situations that the critic is calibrated on."""
+    first = FIRST_TRAINING_SEED + (4 * config.seed + 3) * BLOCK
+    return range(first, first + config.situations)
 
 
 def fit_match(
@@ -269,58 +270,4 @@ def fit_match(
     return match
 
 
-def calibrate(
-    critic: Critic,
-    controller: Controller,
-    make_world: Callable[[str], PracticeWorld],
-    config: RecipeConfig,
-    seeds: range,
-    writer: LanguageModel | None = None,
-    say: Say = lambda _: None,
-) -> None:
-    """Rehearse and carry out plan sets from training seeds; fit the critic's calibration to what happened.
-
-    The plans of a `writer` are among them: they go wrong in other ways than made ones.
-    """
-    refuse_evaluation_seeds(seeds)
-    sets = list(situations(make_world, config.suite, seeds))
-    if writer is not None:
-        known: dict[Request, list[Plan]] = {}
-        sets = [_with_written(situation, make_world(situation.world), writer, known) for situation in sets]
-        say(f"{sum(kind == WRITTEN for s in sets for kind in s.kinds)} plans of {writer.name} among them")
-    jobs = [Job(s.world, s.seed, plan) for s in sets for plan in s.plans]
-    executed = execute_many(make_world, jobs, controller, patience=config.acting_patience)
-    happened = torch.tensor([float(e.success) for e in executed])
-    found: list[Evidence] = []
-    for number, situation in enumerate(sets):
-        belief = first_beliefs(controller.model, [situation.observation])
-        rehearsal = rehearse(
-            controller,
-            belief,
-            situation.plans,
-            samples=config.futures,
-            horizon=config.horizon,
-            seed=situation.seed % 1000,
-        )
-        found.append(critic.evidence(situation.goal, rehearsal))
-        if (number + 1) % 50 == 0:
-            say(f"{number + 1} of {len(sets)} plan sets rehearsed")
-    features = torch.cat([evidence.features() for evidence in found])
-    loss = critic.calibration.fit(features, happened)
-    critic.fit = {"plans": len(happened), "share_reached": float(happened.mean()), "log_loss": loss}
-    say(f"calibrated: {json.dumps(critic.fit)}")
-
-
-def _with_written(
-    situation: Situation, world: PracticeWorld, writer: LanguageModel, known: dict[Request, list[Plan]]
-) -> Situation:
-    """Add the plans that a language model proposes at first sight; `known` keeps them for the same question."""
-    scene, config = world.describe(situation.observation, world.spec.grid.agent), LoopConfig.preset()
-    request = propose_request(world, scene, situation.goal, config, training=training_of(writer))
-    if request not in known:
-        candidates = propose(world, writer, scene, situation.goal, config).candidates
-        known[request] = [world.spec.parse_plan(candidate.plan) for candidate in candidates]
-    return situation.with_plans(known[request], WRITTEN)
-
-
-__all__ = ["calibrate", "fill", "fit_match", "reproduce"]
+__all__ = ["calibration_seeds", "fill", "fit_match", "reproduce"]

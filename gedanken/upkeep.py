@@ -56,6 +56,7 @@ def collect_command(world: str, episodes: int, workers: int, as_json: bool) -> i
 @click.option("--steps", type=click.IntRange(1), help="With --planner: gradient steps.  [default: the size's own]")
 @click.option("--begins-from", metavar="ADAPTER", help="With --planner: go on with a planner there is.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that practise.")
+@click.option("--calibrate", metavar="CHECKPOINT", help="Only calibrate the critic of a checkpoint anew, in a copy.")
 def train_command(
     planner: bool,
     name: str | None,
@@ -67,31 +68,43 @@ def train_command(
     steps: int | None,
     begins_from: str | None,
     workers: int,
+    calibrate: str | None,
 ) -> int:
     """Make a checkpoint from nothing: practise, train, correct, learn what goals mean, calibrate. Takes hours.
 
     With --planner the embedded language model learns to write plans; `--llm embedded:planner` then uses the adapter.
+    With --calibrate a critic learns from plans really carried out what its evidence is worth, minutes: after another
+    planner, or another world model.
     """
+    if planner and calibrate:
+        raise click.UsageError("--planner and --calibrate are two trainings; say one of them")
     if planner:
         return _train_planner(name or "planner", folder, size or "base", seed, begins_from, steps)
     if begins_from or steps:
         raise click.UsageError("--begins-from and --steps are a planner's; say --planner as well")
-    name = name or recipe_name
+    name = name or (f"{Path(calibrate).name}-calibrated" if calibrate else recipe_name)
     from gedanken.agent import llm, recipe
+    from gedanken.agent.calibrate import recalibrate
     from gedanken.agent.llm.protocol import Encoder
     from gedanken.agent.loading import load_practice
     from gedanken.agent.recipes import RECIPES, debug
-    from gedanken.worldmodel.checkpoint import home
+    from gedanken.worldmodel.checkpoint import home, resolve
 
     def encoder() -> Encoder:
-        model = llm.load("embedded")
+        model = llm.load("embedded:planner")
         assert isinstance(model, Encoder)
         return model
 
     make = partial(debug, RECIPES[recipe_name]) if size == "debug" else RECIPES[recipe_name]
     config = make(family=family, seed=seed, workers=workers, **({"size": size} if size else {}))
+    say = partial(click.echo, err=True)
+    if calibrate:
+        seeds, target = recipe.calibration_seeds(config), home() / "checkpoints" / name
+        writer = llm.load("embedded:planner")
+        click.echo(str(recalibrate(resolve(calibrate), target, load_practice, config, seeds, writer, say)))
+        return REACHED
     where = folder or home() / "training" / f"{name}-{family}-{config.size}-{seed}"
-    path = recipe.reproduce(config, load_practice, encoder, where, name, say=lambda line: click.echo(line, err=True))
+    path = recipe.reproduce(config, load_practice, encoder, where, name, say=say)
     click.echo(str(path))
     return REACHED
 

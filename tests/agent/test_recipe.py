@@ -12,8 +12,9 @@ import torch
 from click.testing import CliRunner
 
 from gedanken.agent import recipe
+from gedanken.agent.calibrate import calibrate
 from gedanken.agent.critic import Critic
-from gedanken.agent.recipe import calibrate, reproduce
+from gedanken.agent.recipe import reproduce
 from gedanken.agent.recipes import RECIPES, RecipeConfig, babyai, debug
 from gedanken.upkeep import train_command
 from gedanken.worldmodel.checkpoint import CheckpointError, load
