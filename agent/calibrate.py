@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gedanken.agent.config import LoopConfig
-from gedanken.agent.critic import Critic, Evidence
+from gedanken.agent.critic import Calibration, Critic, Evidence
 from gedanken.agent.events import Candidate
 from gedanken.agent.llm.protocol import Encoder, LanguageModel, training_of
 from gedanken.agent.propose import Request, propose, propose_request
@@ -94,6 +94,7 @@ def recalibrate(
     assert isinstance(writer, Encoder)
     spec = make_world(config.suite[0]).spec
     trained, critic = load(source, spec), Critic.load(source, spec, writer)
+    critic.calibration = Calibration()
     calibrate(critic, trained.controller, make_world, config, seeds, writer, say)
     card = json.loads((source / "critic.json").read_text(encoding="utf-8")).get("card", {})
     target.parent.mkdir(parents=True, exist_ok=True)

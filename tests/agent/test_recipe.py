@@ -12,11 +12,13 @@ import torch
 from click.testing import CliRunner
 
 from gedanken.agent import recipe
-from gedanken.agent.calibrate import calibrate
+from gedanken.agent.calibrate import calibrate, recalibrate
 from gedanken.agent.critic import Critic
-from gedanken.agent.recipe import reproduce
+from gedanken.agent.llm.scripted import ScriptedModel
+from gedanken.agent.recipe import calibration_seeds, reproduce
 from gedanken.agent.recipes import RECIPES, RecipeConfig, babyai, debug
 from gedanken.upkeep import train_command
+from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import CheckpointError, load
 from gedanken.worldmodel.collect import FIRST_TRAINING_SEED, practise
 from gedanken.worldmodel.episode import EXPERT, Episode
@@ -142,3 +144,34 @@ def test_a_round_on_its_own_episodes_and_the_mean_with_what_was_before(
         if value.is_floating_point():
             assert torch.allclose(value, (kept[1][name] + kept[2][name]) / 2, atol=2e-3), name
     assert "correction 2 ends with the mean of its weights and those after correction 1" in trained.card["training"]
+
+
+class Writer(ScriptedModel):
+    """Says one plan, and reads letters."""
+
+    embed = Letters.embed
+
+
+def test_a_critic_is_calibrated_anew_in_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[int, int]] = []
+    evidence = Critic.evidence
+
+    def watched(critic: Critic, goal: str, rehearsal: Any, readings: Sequence[Any] = ()) -> Any:
+        heard.append((len(rehearsal.plans), len(readings)))
+        return evidence(critic, goal, rehearsal, readings)
+
+    monkeypatch.setattr(Critic, "evidence", watched)
+    source, target = checkpoint.resolve("babyai"), tmp_path / "again"
+    config = babyai(situations=2, futures=2, horizon=8, suite=("BabyAI-GoToObj-v0",))
+    writer = Writer(lambda prompt: ["go_to(red ball)\n"])
+    seeds, said = calibration_seeds(config), list[str]()
+    assert recalibrate(source, target, BabyAIWorld, config, seeds, writer, said.append) == target
+    about = [json.loads((folder / "critic.json").read_text()) for folder in (source, target)]
+    assert about[0]["card"]["pairs"] == about[1]["card"]["pairs"]
+    assert about[1]["card"]["fit"]["plans"] == sum(plans for plans, _ in heard)
+    assert {path.name for path in source.iterdir()} == {path.name for path in target.iterdir()}
+    assert (source / "model.safetensors").read_bytes() == (target / "model.safetensors").read_bytes()
+    before, after = (Critic.load(folder, SPEC, writer).calibration.state_dict() for folder in (source, target))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(CheckpointError, match="never overwritten, choose another --name"):
+        recalibrate(source, target, BabyAIWorld, config, seeds, writer)
