@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import time
 import zlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
+from torch import Tensor
 
 from gedanken.agent.session import known_to
 from gedanken.worldmodel.controller import Controller
@@ -167,7 +168,7 @@ class _Run:
     def repeats(self) -> bool:
         return len(self.taken) < len(self.before)
 
-    def act(self, belief: Belief, state: Hashable, chances: np.ndarray) -> None:
+    def act(self, belief: Belief, state: Tensor, chances: Tensor) -> None:
         """Take the next action that is to be repeated, or else decide from a belief of one row; see `Foresight`."""
         repeated = self.repeats
         if repeated:
@@ -235,7 +236,7 @@ def _lockstep(
         fresh, keep = [False] * len(runs), [True] * len(runs)
         for row, (_, run) in enumerate(runs):
             began, repeats = time.perf_counter(), run.repeats
-            run.act(belief[row : row + 1], states[row], chances[row].double().cpu().numpy())
+            run.act(belief[row : row + 1], states[row : row + 1], chances[row : row + 1])
             run.seconds += 0.0 if repeats else share + time.perf_counter() - began
             if run.over:
                 if look and not run.ended:

@@ -112,8 +112,8 @@ class _ClonedPursuit:
         self.foresight = Foresight(controller, codes)
 
     def decide(self, belief: Belief, generator: torch.Generator, *, greedy: bool) -> int:
-        [state] = states_of(self.controller.model, belief, 1)
-        said = self.controller.act(belief, self.codes).exp()[0].double().cpu().numpy()
+        state = states_of(self.controller.model, belief, 1)
+        said = self.controller.act(belief, self.codes).exp()
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
         return self.foresight.decide(belief, state, said, np.random.default_rng(int(seed)), greedy=greedy)
 

@@ -30,7 +30,6 @@ class _Row:
         self.turn: Turn | None = None
         self.episode: Episode | None = None
         self.action, self.fresh = 0, True
-        self.tried: Tried
 
     def advance(self, action: int | None) -> None:
         """Send an action (None to begin) and keep the next turn, or the episode when it ends."""
@@ -96,7 +95,7 @@ def _lockstep(
     model, pool, waiting = controller.model, Levels(make, levels, practice), iter(seeds)
     chance = np.random.default_rng(seeds[0] if seeds else 0)
     rows: list[_Row] = []
-    belief = model.initial(batch)
+    belief, tried = model.initial(batch), Tried(batch, len(model.spec.actions))
     while True:
         for index in range(batch):
             while index >= len(rows) or rows[index].turn is None:
@@ -112,8 +111,8 @@ def _lockstep(
         if not live:
             return
         if len(live) < len(rows):  # the last ones: no seeds are waiting
-            belief = belief[torch.tensor([i for i, row in enumerate(rows) if row.turn is not None])]
-            rows = live
+            left = torch.tensor([i for i, row in enumerate(rows) if row.turn is not None])
+            belief, tried, rows = belief[left], tried[left], live
         turns = [row.turn for row in rows if row.turn is not None]
         belief = model.observe(
             belief[: len(rows)],
@@ -122,17 +121,19 @@ def _lockstep(
             torch.tensor([row.fresh for row in rows]),
         )
         belief = model.begin_goal(belief, torch.tensor([turn.goal_begins for turn in turns]))
-        belief = model.begin_step(belief, torch.tensor([turn.step_begins for turn in turns]))
+        begins = torch.tensor([turn.step_begins for turn in turns])
+        belief, tried = model.begin_step(belief, begins), tried[torch.arange(len(rows))]
+        tried.forget(begins)
         steps = torch.tensor(model.spec.plan_codes([turn.step for turn in turns]))
-        chances = controller.act(belief, steps).exp().double().cpu().numpy()
         states = states_of(model, belief, len(rows))
-        for row, turn, state, said in zip(rows, turns, states, chances, strict=True):
-            if turn.step_begins:
-                row.tried = Tried(len(said))
-            action = int(chance.choice(len(said), p=row.tried.chances(state, said)))
-            if row.rng.random() < row.noise:
-                action = int(row.rng.integers(len(said)))
-            row.tried.note(state, action)
+        chances = tried.chances(states, controller.act(belief, steps).exp().double()).numpy()
+        actions = []
+        for row, said in zip(rows, chances, strict=True):
+            wanted = int(chance.choice(len(said), p=said))
+            jostled = row.rng.random() < row.noise
+            actions.append(int(row.rng.integers(len(said))) if jostled else wanted)
+        tried.note(states, torch.tensor(actions))
+        for row, action in zip(rows, actions, strict=True):
             row.advance(action)
             if row.episode is not None:
                 pool.back(*row.taken)

@@ -7,11 +7,11 @@ which does less and less what it did before, one may get there (rollouts of a po
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.protocol import Belief
@@ -20,8 +20,8 @@ from gedanken.worldmodel.tried import Tried, states_of
 SAMPLES, HORIZON = 32, 48
 """Futures that are imagined at a time, and the most actions of each."""
 
-PAUSE = 16
-"""Actions between the first look ahead in a step and the second; twice as many before each that follows."""
+FIRST, PAUSE = 48, 16
+"""Actions of a step before the first look ahead, and between it and the second; twice as many before each later one."""
 
 
 class Foresight:
@@ -33,31 +33,26 @@ class Foresight:
 
     def __init__(self, controller: Controller, codes: Sequence[int]) -> None:
         self.controller, self.codes = controller, codes
-        self.tried = Tried(len(controller.model.spec.actions))
+        self.tried = Tried(1, len(controller.model.spec.actions))
         self.looks = 0
-        self._way: dict[Hashable, int] = {}
-        self._rest, self._pause = 0, PAUSE
+        self._way: dict[int, int] = {}
+        self._rest, self._pause = FIRST, PAUSE
 
     def decide(
-        self,
-        belief: Belief,
-        state: Hashable,
-        chances: NDArray[np.float64],
-        rng: np.random.Generator,
-        *,
-        greedy: bool = False,
+        self, belief: Belief, state: Tensor, chances: Tensor, rng: np.random.Generator, *, greedy: bool = False
     ) -> int:
-        """Return the next action from a belief of one row, its state's name and what the controller says of it [A]."""
-        chances = self.tried.chances(state, chances)
+        """Return the next action from a belief of one row, its state [1] and what the controller says of it [1, A]."""
+        state, here = state.cpu(), int(state)
+        chances = self.tried.chances(state, chances.double().cpu())
         self._rest -= 1
-        if self.tried.before(state) and state not in self._way and self._rest < 0:
+        if self._rest < 0 and here not in self._way and self.tried.before(state):
             self._way = foresee(self.controller, belief, self.codes, int(rng.integers(2**31)))
             self.looks += 1
             self._rest, self._pause = self._pause, 2 * self._pause
-        action = self._way.pop(state, None)
+        action = self._way.pop(here, None)
         if action is None:
-            action = int(chances.argmax() if greedy else rng.choice(len(chances), p=chances))
-        self.tried.note(state, action)
+            action = int(chances.argmax()) if greedy else int(rng.choice(chances.shape[1], p=chances[0].numpy()))
+        self.tried.note(state, torch.tensor([action]))
         return action
 
 
@@ -70,32 +65,29 @@ def foresee(
     *,
     samples: int = SAMPLES,
     horizon: int = HORIZON,
-) -> dict[Hashable, int]:
+) -> dict[int, int]:
     """Imagine futures of a step from a belief of one row until one achieves it; return what that does in each state.
 
     Where it is in a state again, what it does last counts: its detours are left out. Empty where no future gets there.
     """
     model, device = controller.model, next(controller.parameters()).device
     steps = torch.tensor([codes], device=device).expand(samples, -1)
-    rng, tried = np.random.default_rng(seed), [Tried(len(model.spec.actions)) for _ in range(samples)]
-    track: list[tuple[Sequence[Hashable], list[int]]] = []
+    tried, track = Tried(samples, len(model.spec.actions), device), list[tuple[Tensor, Tensor]]()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         future = model.suppose(belief.repeat(samples), steps[:, None])
         for _ in range(horizon):
             states = states_of(model, future, samples)
-            said = controller.act(future, steps).exp().double().cpu().numpy()
-            actions = []
-            for memory, state, chances in zip(tried, states, said, strict=True):
-                actions.append(int(rng.choice(len(chances), p=memory.chances(state, chances))))
-                memory.note(state, actions[-1])
+            chances = tried.chances(states, controller.act(future, steps).exp())
+            actions = torch.multinomial(chances, 1).squeeze(1)
+            tried.note(states, actions)
             track.append((states, actions))
-            future = model.imagine(future, torch.tensor(actions, device=device))
+            future = model.imagine(future, actions)
             achieved = controller.achieved(future, steps)
             if achieved.max() > 0.5:
                 row = int(achieved.argmax())
-                return {states[row]: actions[row] for states, actions in track}
+                return {int(states[row]): int(actions[row]) for states, actions in track}
     return {}
 
 
-__all__ = ["HORIZON", "PAUSE", "SAMPLES", "Foresight", "foresee"]
+__all__ = ["FIRST", "HORIZON", "PAUSE", "SAMPLES", "Foresight", "foresee"]

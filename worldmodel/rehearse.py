@@ -11,6 +11,7 @@ from torch import Tensor
 from gedanken.worldmodel.controller import Controller
 from gedanken.worldmodel.episode import STANDSTILL
 from gedanken.worldmodel.protocol import Belief
+from gedanken.worldmodel.tried import Tried, states_of
 from gedanken.worlds.spec import Plan
 
 
@@ -64,9 +65,10 @@ def rehearse(
 ) -> Rehearsal:
     """Imagine every plan `samples` times from a belief of one row.
 
-    Each future supposes its own world out of sight, acts on its own step and goes on to the next when the model says
-    that it is achieved; it ends with its plan, after `horizon` actions a step, or after `standstill` in a row that
-    change nothing. With `views`, `watch` is shown the first futures' ``[N, height, width, C]`` after every action.
+    Each future supposes its own world out of sight, acts on its own step, doing less what it did before in the same
+    state, and goes on to the next when the model says that it is achieved; it ends with its plan, after `horizon`
+    actions a step, or after `standstill` in a row that change nothing. With `views`, `watch` is shown the first
+    futures' ``[N, height, width, C]`` after every action.
     Raises ValueError for no plans, and for an intervention on what the world does not name as exogenous.
     """
     model = controller.model
@@ -88,6 +90,7 @@ def rehearse(
         state = model.begin_step(state, torch.ones(rows, dtype=torch.bool, device=device))
         current = torch.zeros(rows, dtype=torch.long, device=device)
         spent, still = torch.zeros_like(current), torch.zeros_like(current)
+        tried = Tried(rows, len(model.spec.actions), device)
         reached = torch.full((rows, longest), -1, device=device)
         tracks: list[tuple[Tensor, ...]] = []
         frames = [model.readout(state[::samples]).observation] if views else []
@@ -95,7 +98,9 @@ def rehearse(
         alive = torch.arange(rows, device=device)
         for now in range(1, horizon * longest + 1):
             step = steps[alive, current[alive]]
-            action = torch.multinomial(controller.act(state, step).exp(), 1).squeeze(1)
+            states = states_of(model, state, len(alive))
+            action = torch.multinomial(tried.chances(states, controller.act(state, step).exp()), 1).squeeze(1)
+            tried.note(states, action)
             doubt = model.disagreement(state, action)
             before, state = state, model.imagine(state, action)
             chance = controller.achieved(state, step)
@@ -111,6 +116,7 @@ def rehearse(
             reached[alive[done], current[alive[done]]] = now
             current[alive[done]] += 1
             state = model.begin_step(state, done)
+            tried.forget(done)
             spent[alive] = torch.where(done, 0, spent[alive] + 1)
             still[alive] = torch.where(done | ~model.same(before, state), 0, still[alive] + 1)
             if views:
@@ -120,7 +126,7 @@ def rehearse(
             going = (current[alive] < lengths[alive]) & (spent[alive] < horizon) & (still[alive] < standstill)
             if not going.all():
                 ends[alive[~going]] = model.readout(state[~going]).observation
-                state, alive = state[going], alive[going]
+                state, tried, alive = state[going], tried[going], alive[going]
             if not len(alive):
                 break
         else:

@@ -8,7 +8,6 @@ learned from observations alone; built in are only the rigid motions of a grid, 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +80,9 @@ class SpatialModel(nn.Module):
         self.outcome_codes = Codes(grid, config.embed)
         self.usual: Tensor  # [V + 1] how often each code is in sight, a moving average
         self.register_buffer("usual", torch.full((grid.codes + 1,), 1.0 / grid.codes))
+        self.factors: Tensor
+        factors = torch.randint(2**62, (grid.cells + 1,), generator=torch.Generator().manual_seed(0)) | 1
+        self.register_buffer("factors", factors, persistent=False)
         self.embed_size = config.hidden
         arguments = spec.max_arguments
         self.outcome_size = 2 * (25 + 1) * (config.embed + arguments) + actions + skills
@@ -214,10 +216,12 @@ class SpatialModel(nn.Module):
         """Tell in which rows [B] the supposed worlds around the agent and its hand are the same."""
         return (belief.world == other.world).all(1) & (belief.hand == other.hand)
 
-    def states(self, belief: SpatialBelief) -> list[Hashable]:
-        """Return a name for what each row's agent knows of the map, seen from where it is, and of its hand."""
-        maps = torch.cat([belief.seen, belief.hand[:, None]], 1).cpu().numpy()
-        return [row.tobytes() for row in maps]
+    def states(self, belief: SpatialBelief) -> Tensor:
+        """Return a number [B] for what each row's agent knows of the map, seen from where it is, and of its hand.
+
+        Others have it by chance alone: every cell has a random factor, modulo 2⁶⁴.
+        """
+        return (torch.cat([belief.seen, belief.hand[:, None]], 1) * self.factors).sum(1)
 
     @torch.no_grad()
     def readout(self, belief: SpatialBelief) -> Readout:

@@ -1,17 +1,22 @@
-from collections.abc import Hashable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from gedanken.worldmodel.foresight import PAUSE, Foresight, foresee
+from gedanken.worldmodel.foresight import FIRST, PAUSE, Foresight, foresee
 from gedanken.worldmodel.protocol import Belief
 
 BACK, ON = 0, 1
 GOAL = 6
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gedanken.worldmodel.foresight.FIRST", 0)
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Line:
     def imagine(self, belief: Place, action: Tensor) -> Place:
         return Place((belief.at + torch.where(action == ON, 1, -1)).clamp(0, self.last))
 
-    def states(self, belief: Place) -> list[Hashable]:
-        return list(belief.at.tolist())
+    def states(self, belief: Place) -> Tensor:
+        return belief.at
 
 
 class Dithering:
@@ -56,15 +61,16 @@ class Dithering:
 
 def carried_out(controller: Any, foresight: Foresight | None, most: int) -> int:
     """Act from the first place; return the number of actions until the goal, `most` if it is not reached."""
+    torch.manual_seed(0)
     rng, model, belief = np.random.default_rng(0), controller.model, Place(torch.tensor([0]))
     for number in range(most):
         if belief.at == GOAL:
             return number
-        said = controller.act(belief, torch.zeros(1, 1)).exp()[0].double().numpy()
+        said = controller.act(belief, torch.zeros(1, 1)).exp()
         if foresight is None:
-            action = int(rng.choice(2, p=said / said.sum()))
+            action = int(torch.multinomial(said, 1))
         else:
-            action = foresight.decide(belief, int(belief.at), said, rng)
+            action = foresight.decide(belief, belief.at, said, rng)
         belief = model.imagine(belief, torch.tensor([action]))
     return most
 
@@ -92,12 +98,23 @@ def test_where_no_future_gets_there_it_goes_on_and_looks_again_later() -> None:
     assert foresight.looks == 3, "at once, after PAUSE actions, and after 2 · PAUSE more"
 
 
+def test_many_circles_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    controller: Any = Dithering(Line())
+    foresight = Foresight(controller, (0,))
+    assert carried_out(controller, foresight, 400) < FIRST and foresight.looks == 0
+
+
 def test_what_happens_otherwise_than_foreseen_is_left_to_the_controller() -> None:
     controller: Any = Dithering(Line())
     foresight, rng = Foresight(controller, (0,)), np.random.default_rng(0)
-    said = np.array([0.5, 0.5])
-    for state in (0, 1, 0):  # back again: it looks
-        foresight.decide(Place(torch.tensor([state])), state, said, rng)
+
+    def decided(at: int, name: int, back: float) -> int:
+        said = torch.tensor([[back, 1 - back]])
+        return foresight.decide(Place(torch.tensor([at])), torch.tensor([name]), said, rng)
+
+    for at in (0, 1, 0):  # back again: it looks
+        decided(at, at, 0.5)
     assert foresight.looks == 1
-    assert foresight.decide(Place(torch.tensor([1])), "elsewhere", np.array([1.0, 0.0]), rng) == BACK
-    assert foresight.decide(Place(torch.tensor([1])), 1, np.array([1.0, 0.0]), rng) == ON, "as foreseen from here"
+    assert decided(1, 99, 1.0) == BACK
+    assert decided(1, 1, 1.0) == ON, "as foreseen from here"
