@@ -16,24 +16,22 @@ from numpy.typing import NDArray
 from gedanken.worlds.spec import WorldSpec
 
 BASIC = ("black", "blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow")
-NEIGHBOURS, MOST = 5, 3
-"""Shades next to one that are asked, and how many of them have to agree."""
+NEIGHBOURS, MOST, NEAR = 5, 3, 18.0
+"""Shades next to one that are asked, how many of them have to agree, and how far off they may lie in CIELAB."""
 
 
 def explained(text: str, spec: WorldSpec) -> str:
-    """Return a text with its shades of the world's colours called by these, too: "the viridian green key".
+    """Return a text with its shades called by their basic colours, too: "the viridian green key".
 
-    Shades of colours that the world has no word for, and words that are the world's own, stay as they are.
+    Words that are the world's own stay as they are, and so do all where the world has no colours.
     """
     own = {value for attribute in spec.attributes for value in attribute.values}
-    colours = own & set(BASIC)
-    if not colours:
+    if not own & set(BASIC):
         return text
 
     def name(match: re.Match[str]) -> str:
         said = match.group()
-        basic = shades()[said.lower()]
-        return f"{said} {basic}" if basic in colours and said.lower() not in own else said
+        return said if said.lower() in own else f"{said} {shades()[said.lower()]}"
 
     return _names().sub(name, text)
 
@@ -48,9 +46,10 @@ def shades() -> dict[str, str]:
     for name, place in zip(names, places, strict=True):
         if any(word in name for word in BASIC):
             continue
-        near = basic[told[np.linalg.norm(places[told] - place, axis=1).argsort(kind="stable")[:NEIGHBOURS]]]
-        said, votes = np.unique(near, return_counts=True)
-        if votes.max() >= MOST:
+        far = np.linalg.norm(places[told] - place, axis=1)
+        nearest = far.argsort(kind="stable")[:NEIGHBOURS]
+        said, votes = np.unique(basic[told[nearest[far[nearest] <= NEAR]]], return_counts=True)
+        if votes.max(initial=0) >= MOST:
             found[name] = str(said[votes.argmax()])
     return found
 
