@@ -29,6 +29,9 @@ from gedanken.worldmodel.rehearse import Rehearsal
 from gedanken.worlds.protocol import DemonstratedWorld
 
 LEVELS = ("BabyAI-PutNextLocal-v0", "BabyAI-UnlockLocalDist-v0")
+LOCKED = tuple(f"BabyAI-{name}-v0" for name in ("Unlock", "KeyCorridor", "UnlockToUnlock", "BlockedUnlockPickup"))
+"""Levels of more rooms in which a goal lacks its steps, for a checkpoint that knows rooms."""
+
 OTHER_WORDS = ", other words"
 SHIFTED = "BabyAI-GoToLocal-v0+swapped-turns"
 LEARNING, LESSONS = "+learning", 50
@@ -100,7 +103,7 @@ class LoopAblation(EpisodeSuite):
     name = "loop-ablation"
     default_limit = 100
     levels = TASKS
-    more_tasks = (LEVELS[0],)
+    more_tasks = (LEVELS[0], *LOCKED)
     players = {
         "loop": loop,
         **dict(reversed(BUILT.items())),
@@ -108,7 +111,7 @@ class LoopAblation(EpisodeSuite):
     }
     default_arms = tuple(players)
     arms_share = True
-    worlds: Mapping[str, str] = {task: task.removesuffix(OTHER_WORDS) for task in (*LEVELS, *TASKS)}
+    worlds: Mapping[str, str] = {task: task.removesuffix(OTHER_WORDS) for task in (*LEVELS, *LOCKED, *TASKS)}
     about = ABOUT | {
         "llm": "the first plan that can be read of those that the language model writes without a grammar",
         "+grammar": "the language model's first plan under the grammar",

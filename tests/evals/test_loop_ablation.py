@@ -15,6 +15,7 @@ from gedanken.evals.loop_ablation import (
     BUILT,
     LEARNING,
     LEVELS,
+    LOCKED,
     OTHER_WORDS,
     SETTING,
     SHIFTED,
@@ -23,6 +24,7 @@ from gedanken.evals.loop_ablation import (
 )
 from gedanken.evals.main import load_suite, run_suite
 from gedanken.evals.suite import Options, Parts, keys
+from gedanken.worlds.protocol import DemonstratedWorld
 
 PUT_NEXT = LEVELS[0]
 
@@ -154,6 +156,14 @@ def test_other_words_are_another_task(parts: Parts) -> None:
     assert missions[0] != missions[1] and other.spec.hash == own.spec.hash
     played = list(LoopAblation.players["oracle-plan"](parts, f"{PUT_NEXT}{OTHER_WORDS}", [3]))
     assert played[0].goal == missions[1] and played[0].plan is not None
+
+
+@pytest.mark.parametrize("level", LOCKED)
+def test_levels_of_more_rooms_are_played_where_they_are_named(level: str) -> None:
+    suite = LoopAblation()
+    assert level in suite.more_tasks and level not in suite.levels
+    assert isinstance(suite.make_world(level), DemonstratedWorld)
+    assert suite.plays(level, "loop") and not suite.plays(level, LEARNING)
 
 
 def test_rehearsal_alone_judges_no_meaning(parts: Parts) -> None:
