@@ -310,8 +310,9 @@ def debug(make: Callable[..., RecipeConfig] = babyai, **changes: Any) -> RecipeC
     small = {
         "size": "debug",
         "begins_from": None,
-        "episodes": 40,
+        "episodes": 24,
         "steps": 8,
+        "rows": (8, 32),
         "heard": 20,
         "epochs": 1,
         "situations": 7,
