@@ -38,7 +38,7 @@ OWN, LOOKED, REVISED = 0.2, 0.8, 0.15
 FUTURES = 16
 """Of a rehearsal that a failed plan is said to have had."""
 
-UNMET = 0.16
+UNMET = 0.12
 """Share of all whose goal no plan meets, among them goals of other worlds; the answer is `NONE`."""
 
 OTHER_WORLDS = 0.25
