@@ -320,8 +320,16 @@ def _schedule(step: int, config: TuneConfig) -> float:
 
 
 def _card_text(name: str, card: dict[str, Any]) -> str:
+    parts = [card]
+    while before := parts[-1].get("begins_from"):
+        parts.append(before)
+    told = ("command", "steps", "examples", "tokens", "seconds", "data")
     lines = [f"# {name}", "", "A low-rank adapter for a language model, in PEFT's format.", ""]
-    lines += [f"- **{key}**: {value}" for key, value in card.items()]
+    lines += [f"- **{key}**: {value}" for key, value in card.items() if key not in (*told, "begins_from")]
+    lines += ["", "How it was trained, every part going on from the one before:", ""]
+    for part in parts[::-1]:
+        amounts = ", ".join(f"{part[key]} {key}" for key in told[1:5] if key in part)
+        lines.append(f"1. `{part.get('command', part.get('name'))}`: {amounts}. {part.get('data', '')}".rstrip())
     return "\n".join(lines) + "\n"
 
 

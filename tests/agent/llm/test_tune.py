@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gedanken.agent.llm.adapter import CARD, CONFIG, SHIPPED, WEIGHTS, Adapter, AdapterError, resolve
 from gedanken.agent.llm.embedded import EmbeddedModel
 from gedanken.agent.llm.protocol import Training
-from gedanken.agent.llm.tune import Packer, TuneConfig, Tuner, TuningError, losses
+from gedanken.agent.llm.tune import Packer, TuneConfig, Tuner, TuningError, _card_text, losses
 
 PAIRS = [
     ("Goal: open the red door\nPlan:\n", "open(red door)\n"),
@@ -209,3 +209,10 @@ def test_training_begins_from_an_adapter(tuner: Callable[..., Tuner], tiny_folde
     assert row["loss"] < 2 * losses_before[-1] < losses_before[0] / 4
     with pytest.raises(TuningError, match="other layers or ranks"):
         Tuner(tiny_folder, pairs, config(rank=2), tmp_path / "other", begin=adapter)
+
+
+def test_the_card_tells_every_part_of_a_training_first_to_last() -> None:
+    first = {"command": "gedanken train --planner --seed 0", "steps": 800, "data": "missions"}
+    text = _card_text("again", {"format": 1, "command": "… --seed 1", "steps": 20, "begins_from": first})
+    assert "1. `gedanken train --planner --seed 0`: 800 steps. missions\n1. `… --seed 1`: 20 steps.\n" in text
+    assert "begins_from" not in text and "- **format**: 1\n" in text
