@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,11 +131,15 @@ def read_adapter(path: Path) -> Adapter:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"adapter {path} is no TOML: {error}") from error
     except ValidationError as error:
-        raise SpecError(f"adapter {path}: {said(error)}") from error
+        raise SpecError(f"adapter {path}: {said(error, Adapter.model_fields)}") from error
 
 
-def said(error: ValidationError) -> str:
-    """Say the first thing that is wrong, where, and what to do."""
+def said(error: ValidationError, keys: Iterable[str] = ()) -> str:
+    """Say the first thing that is wrong, where, and what to do; `keys` are those that there may be at the top."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(where, keys, n=1)
+        return f"there is no key {where!r}; " + (f"did you mean {close[0]!r}?" if close else "check its spelling")
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
