@@ -54,7 +54,7 @@ class Read(BaseModel):
 
 
 class OwnSkill(BaseModel):
-    """A name for a step, ``keep(angle, -0.1..0.1, for 100)``, and what the language model is told of it."""
+    """A name for a step, ``keep(angle, -0.1..0.1, for 100)``, and a line for language models that were not trained to plan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,7 +86,7 @@ class Adapter(BaseModel):
         exogenous: inputs of the world that no plan controls, by name.
         skills: names for steps that plans may use, beside the objectives.
         told: names of numbers and expressions that scenes tell of, where all would be too many; plans may use all.
-        examples: goals and plans for the language model.
+        examples: goals and plans for language models that were not trained to plan.
         lasts: how long an action takes, ``30 min``; then goals may speak of time.
         learning: how it is best learned, where not as usual: `steps`, `ways` and what `TryConfig` has.
         limit: seconds that making, resetting or one action may take.
