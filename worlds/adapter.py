@@ -54,7 +54,7 @@ class Read(BaseModel):
 
 
 class OwnSkill(BaseModel):
-    """A name for a step, ``keep(angle, -0.1..0.1, for 100)``, and a line for language models that were not trained to plan."""
+    """A name for a step, ``keep(angle, -0.1..0.1, for 100)``, and a line for language models not trained to plan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
