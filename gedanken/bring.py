@@ -164,8 +164,8 @@ def learn_command(
     given = {name for name in ("steps", "random", "explored") if _said(name)}
     usual = {name: value for name, value in world.adapter.learning.items() if name not in given}
     known = TryConfig.model_fields.keys() - {"acting", "search", "seed"} | {"ways"}
-    if unknown := sorted(usual.keys() - known):
-        raise SpecError(f"the adapter of {world_id} has under [learning] what nobody knows: {', '.join(unknown)}")
+    if strange := sorted(usual.keys() - known):
+        raise SpecError(f"the adapter of {world_id} has under [learning] what nobody knows: {', '.join(strange)}")
     ways, policy, steps = usual.pop("ways", 1), usual.pop("policy", {}), usual.get("steps", steps)
     how = {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds}
     offline = isinstance(world, LogWorld)
