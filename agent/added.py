@@ -5,6 +5,7 @@ Those that ship need not be added; a user's own of the same id goes before.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,18 @@ def added() -> dict[str, WorldSpec]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def alike(id: str) -> list[str]:
+    """Return the worlds of numbers whose names are most like one that is not there."""
+    return difflib.get_close_matches(id, [*added(), *shipped_adapters()], n=2)
+
+
+def unknown(id: str) -> SpecError:
+    """Return the error for a world that is not there."""
+    close = alike(id)
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    return SpecError(f"unknown world {id!r}; {meant}`gedanken worlds` lists them, `gedanken worlds add` adds one")
 
 
 def load_added(id: str) -> GymWorld | None:

@@ -246,7 +246,7 @@ def wants_revision(judged: Sequence[Option], config: LoopConfig) -> str | None:
         best = max((option.verdict.success for option in judged), default=0.0)
     if best >= config.accept:
         return None
-    return f"the best plan so far succeeds in {best:.0%} of what was imagined; {config.accept:.0%} are wanted"
+    return f"the best plan so far has a chance of {best:.0%}; {config.accept:.0%} are wanted"
 
 
 def nothing_new(proposed: Proposed, llm: LanguageModel) -> bool:

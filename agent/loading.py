@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gedanken.agent import llm as language
-from gedanken.agent.added import load_added, slug
+from gedanken.agent.added import alike, load_added, slug, unknown
 from gedanken.agent.agent import Agent
 from gedanken.agent.config import LoopConfig
 from gedanken.agent.critic import Critic
@@ -21,7 +21,7 @@ from gedanken.agent.objective_critic import Calibration, ObjectiveCritic
 from gedanken.worldmodel import checkpoint
 from gedanken.worldmodel.checkpoint import CheckpointError, Trained, TrainedDynamics
 from gedanken.worldmodel.experience import ExperienceStore
-from gedanken.worlds.babyai import BabyAIWorld
+from gedanken.worlds.babyai import BabyAIWorld, level_ids
 from gedanken.worlds.babyai_shifts import SHIFTED, ShiftedWorld
 from gedanken.worlds.fields import GridField
 from gedanken.worlds.protocol import PracticeWorld, World
@@ -45,7 +45,13 @@ def places() -> Places:
 
 def load_world(id: str) -> World:
     """Return a world by its id. Raises SpecError for one that does not exist, WorldError for one that can't be made."""
-    return load_added(id) or (ShiftedWorld(id) if SHIFTED in id else BabyAIWorld(id))
+    if world := load_added(id):
+        return world
+    if SHIFTED in id:
+        return ShiftedWorld(id)
+    if id not in level_ids() and alike(id):
+        raise unknown(id)
+    return BabyAIWorld(id)
 
 
 def load_practice(id: str) -> PracticeWorld:

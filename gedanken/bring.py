@@ -143,9 +143,11 @@ def learn_command(
     import numpy as np
     import torch
     from pydantic import ValidationError
+    from rich.console import Console
 
-    from gedanken.agent.added import keep_learned, load_added, slug
+    from gedanken.agent.added import keep_learned, load_added, slug, unknown
     from gedanken.agent.loading import places
+    from gedanken.agent.telling.window import Stages
     from gedanken.worldmodel import checkpoint
     from gedanken.worldmodel.ensemble import SIZES, EnsembleConfig
     from gedanken.worldmodel.experience import ExperienceStore
@@ -157,13 +159,13 @@ def learn_command(
 
     world = load_added(world_id)
     if world is None:
-        raise SpecError(f"no world {world_id!r} was added; `gedanken worlds add {world_id}` does that")
+        raise unknown(world_id)
     plan = world.spec.parse_plan(text.replace(";", "\n"))
     given = {name for name in ("steps", "random", "explored") if _said(name)}
     usual = {name: value for name, value in world.adapter.learning.items() if name not in given}
     known = TryConfig.model_fields.keys() - {"acting", "search", "seed"} | {"ways"}
-    if unknown := sorted(usual.keys() - known):
-        raise SpecError(f"the adapter of {world_id} has under [learning] what nobody knows: {', '.join(unknown)}")
+    if strange := sorted(usual.keys() - known):
+        raise SpecError(f"the adapter of {world_id} has under [learning] what nobody knows: {', '.join(strange)}")
     ways, policy, steps = usual.pop("ways", 1), usual.pop("policy", {}), usual.get("steps", steps)
     how = {"method": method, "horizon": horizon, "candidates": candidates, "rounds": rounds}
     offline = isinstance(world, LogWorld)
@@ -179,31 +181,38 @@ def learn_command(
         raise SpecError(f"the adapter of {world_id}, [learning], {said(error)}") from error
     torch.manual_seed(seed)
     model, began = untrained(world.spec, size, sizes), time.perf_counter()
-    apprentice = Apprentice(model, plan, config, lambda what: click.echo(f"{what} …", err=True))
-    with ExperienceStore(places().store) as store:
-        past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
-        taken, rewards = sum(map(len, past)), list[float]()
-        what = "logged transitions" if offline else "real actions"
-        if offline:
-            apprentice.learn(past, seed, steps=steps, last=True)
-        for tried in () if offline else try_out(world, apprentice, past):
-            store.append(tried.episode)
-            taken, rewards = taken + len(tried.episode), [*rewards, tried.reward]
-            source = tried.episode.source
-            click.echo(f"{taken:>7} steps  {source:<6}  {tried.ending:<8}  reward {tried.reward:.1f}", err=True)
-        lived = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
-        path = checkpoint.next_path(slug(world.id))
-        trained = keep_learned(apprentice, lived, path, {"data": f"{taken} {what}"})
-    answer = {"world": world.id, "steps": taken, "checkpoint": str(path), "seconds": time.perf_counter() - began}
-    answer["rewards"] = rewards
     ends = []
-    for number in range(0 if offline else test):
-        env = world.make()
-        ends.append(pursue(world, env, plan, number, trained.objective_actor, np.random.default_rng(number)))
-        env.close()
-        click.echo(f"test seed {number}: {ends[-1].ending}, reward {ends[-1].reward:.1f}", err=True)
+    with Stages(Console(stderr=True, highlight=False)) as stages:
+        apprentice = Apprentice(model, plan, config, stages.begin)
+        with ExperienceStore(places().store) as store:
+            past = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
+            taken, rewards = sum(map(len, past)), list[float]()
+            what = "logged transitions" if offline else "real actions"
+            if offline:
+                apprentice.learn(past, seed, steps=steps, last=True)
+            else:
+                stages.begin("acting")
+            for tried in () if offline else try_out(world, apprentice, past):
+                store.append(tried.episode)
+                taken, rewards = taken + len(tried.episode), [*rewards, tried.reward]
+                source = tried.episode.source
+                stages.note(f"{taken:>7} steps  {source:<6}  {tried.ending:<8}  reward {tried.reward:.1f}")
+            stages.begin("keeping what was learned")
+            lived = [episode for _, episode in store.episodes(spec_hash=world.spec.hash)]
+            path = checkpoint.next_path(slug(world.id))
+            trained = keep_learned(apprentice, lived, path, {"data": f"{taken} {what}"})
+        answer = {"world": world.id, "steps": taken, "checkpoint": str(path), "seconds": time.perf_counter() - began}
+        answer["rewards"] = rewards
+        if tests := 0 if offline else test:
+            stages.begin(f"trying the plan in {tests} unseen episode{'s' if tests > 1 else ''}")
+        for number in range(tests):
+            env = world.make()
+            ends.append(pursue(world, env, plan, number, trained.objective_actor, np.random.default_rng(number)))
+            env.close()
+            stages.note(f"test seed {number}: {ends[-1].ending}, reward {ends[-1].reward:.1f}")
     answer["test"] = [{"seed": e.episode.seed, "ending": e.ending, "reward": e.reward} for e in ends]
-    click.echo(json.dumps(answer) if as_json else f"{world.id}: {taken} {what}, checkpoint {path}")
+    told = f"{world.id}: {taken} {what}, checkpoint {path}. Next: gedanken chat --world {world.id}"
+    click.echo(json.dumps(answer) if as_json else told)
     return NOT_REACHED if any(e.ending == "failed" for e in ends) else REACHED
 
 

@@ -6,6 +6,7 @@ yielded as they happen.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -125,6 +126,11 @@ class Apprentice:
         """Return the policies of the tasks, in order; none before the first fit."""
         return tuple(practice.policy for practice in self._practices)
 
+    @property
+    def fits(self) -> int:
+        """Return how many times the model is fitted at most: after the random actions, every so many, at the end."""
+        return 1 + math.ceil(max(0, self.config.steps - self.config.random) / self.config.every)
+
     def learn(self, episodes: Sequence[Episode], seed: int, steps: int | None = None, *, last: bool = False) -> None:
         """Fit the model to all episodes, by the config's gradient steps or so many, and practise in it.
 
@@ -134,11 +140,17 @@ class Apprentice:
         nothing was known to pay, would go on doing nothing.
         """
         c, taken = self.config, sum(map(len, episodes))
-        self.say(f"fitting the model to {taken} steps")
+        which = "" if steps else f", time {self._fitted + 1} of about {self.fits}"
+        self.say(f"fitting the model to {taken} steps{which}")
         fit(self._model, episodes, steps=steps or (c.then if self._fitted else c.first), seed=seed)
         self._fitted += 1
-        if not self.tasks:
-            return
+        if self.tasks:
+            self._practise(taken, last)
+        if not last:
+            self.say("acting")
+
+    def _practise(self, taken: int, last: bool) -> None:
+        c = self.config
         if self._explores(taken):
             self.say("practising in imagination to explore")
             curious, self._curious = bool(self._curious), self._curious or self._practice(self.tasks[0], curiosity=1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +54,7 @@ class Read(BaseModel):
 
 
 class OwnSkill(BaseModel):
-    """A name for a step, ``keep(angle, -0.1..0.1, for 100)``, and what the language model is told of it."""
+    """A name for a step, ``keep(angle, -0.1..0.1, for 100)``, and a line for language models not trained to plan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,7 +86,7 @@ class Adapter(BaseModel):
         exogenous: inputs of the world that no plan controls, by name.
         skills: names for steps that plans may use, beside the objectives.
         told: names of numbers and expressions that scenes tell of, where all would be too many; plans may use all.
-        examples: goals and plans for the language model.
+        examples: goals and plans for language models that were not trained to plan.
         lasts: how long an action takes, ``30 min``; then goals may speak of time.
         learning: how it is best learned, where not as usual: `steps`, `ways` and what `TryConfig` has.
         limit: seconds that making, resetting or one action may take.
@@ -129,11 +131,15 @@ def read_adapter(path: Path) -> Adapter:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"adapter {path} is no TOML: {error}") from error
     except ValidationError as error:
-        raise SpecError(f"adapter {path}: {said(error)}") from error
+        raise SpecError(f"adapter {path}: {said(error, Adapter.model_fields)}") from error
 
 
-def said(error: ValidationError) -> str:
-    """Say the first thing that is wrong, where, and what to do."""
+def said(error: ValidationError, keys: Iterable[str] = ()) -> str:
+    """Say the first thing that is wrong, where, and what to do; `keys` are those that there may be at the top."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(where, keys, n=1)
+        return f"there is no key {where!r}; " + (f"did you mean {close[0]!r}?" if close else "check its spelling")
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what

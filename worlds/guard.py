@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import queue
 import sys
+import sysconfig
 import threading
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gedanken.worlds.protocol import WorldError
 
 Result = TypeVar("Result")
+
+_INSTALLED = (*(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")), Path(__file__).parent)
+"""Where nothing is a person's own: Python's library, what is installed in it, and these modules."""
 
 
 class Guard:
@@ -41,13 +47,23 @@ class Guard:
             self.stuck = what
             raise WorldError(f"{self.name}: {what} took more than {self.limit:g} s; it may hang") from None
         if not fine:
-            raise WorldError(f"{self.name}: {what} failed with {type(answer).__name__}: {answer}") from answer
+            where = _line(answer)
+            raise WorldError(f"{self.name}: {what} failed with {type(answer).__name__}: {answer}{where}") from answer
         result: Result = answer
         return result
 
     def close(self) -> None:
         """Let the thread end."""
         self._calls.put(None)
+
+
+def _line(error: BaseException) -> str:
+    """Name the last line of somebody's own file that led to an error; nothing where only installed code did."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and not any(folder in path.parents for folder in _INSTALLED):
+            return f" ({path.name}, line {frame.lineno})"
+    return ""
 
 
 def _serve(calls: queue.SimpleQueue[Callable[[], Any] | None], answers: queue.SimpleQueue[tuple[bool, Any]]) -> None:

@@ -373,7 +373,7 @@ def _make(guard: Guard, adapter: Adapter, render_mode: str | None, free: bool) -
 def _parts(id: str, what: str, answer: Any, want: int) -> tuple[Any, ...]:
     if not isinstance(answer, tuple) or len(answer) != want:
         got = f"{len(answer)} values" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
-        raise WorldError(f"{id}: {what} returned {got}; Gymnasium's interface has {want}")
+        raise WorldError(f"{id}: {what} returned {got}; in Gymnasium's interface it returns {want} values")
     return answer
 
 

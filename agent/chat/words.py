@@ -66,8 +66,8 @@ def counted(number: int, thing: str) -> str:
 
 
 def _sureness(verdict: Verdict) -> str:
-    """Say how sure a prediction is; quite sure only where the interval says so, too."""
-    if verdict.low >= LIKELY:
+    """Say how sure a prediction is; quite sure only where the interval and the world model are, too."""
+    if verdict.low >= LIKELY and verdict.disagreement <= UNSURE:
         return "I am quite sure of it"
     if verdict.success >= LIKELY:
         return "I expect it to work"

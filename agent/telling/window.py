@@ -19,14 +19,18 @@ class Waiting:
     """What is waited for, with a spinner."""
 
     def __init__(self, what: str) -> None:
-        self._what, self._began = what, time.monotonic()
+        self.what, self._began = what, time.monotonic()
         self._spinner = Spinner("dots", style="cyan")
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it has lasted."""
+        return time.monotonic() - self._began
 
     def __rich__(self) -> Spinner:
         """Say how long it has lasted, too, where that is long."""
-        seconds = time.monotonic() - self._began
-        lasted = f" {seconds:.0f} s" if seconds >= PATIENT else ""
-        self._spinner.update(text=Text(f"{self._what}…{lasted}", style="dim"))
+        lasted = f" {self.seconds:.0f} s" if self.seconds >= PATIENT else ""
+        self._spinner.update(text=Text(f"{self.what}…{lasted}", style="dim"))
         return self._spinner
 
 
@@ -71,3 +75,40 @@ def waiting(console: Console, what: str) -> Iterator[Callable[[str], None]]:
         yield say
     finally:
         window.close()
+
+
+class Stages:
+    """Work that takes long, told stage by stage: in a terminal with how long each takes, in a pipe as lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._window = console, Window(console)
+        self._waiting: Waiting | None = None
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def begin(self, what: str) -> None:
+        """End the stage under way and begin another."""
+        self._end()
+        if self._console.is_terminal:
+            self._waiting = Waiting(what)
+            self._window.show(self._waiting)
+        else:
+            self._console.print(Text(f"{what} …"), soft_wrap=True)
+
+    def note(self, line: str) -> None:
+        """Say something that the stage under way has brought."""
+        self._window.close()
+        self._console.print(Text(line), soft_wrap=True)
+        if self._waiting:
+            self._window.show(self._waiting)
+
+    def _end(self) -> None:
+        self._window.close()
+        if self._waiting:
+            done = f"{self._waiting.what}: {self._waiting.seconds:.0f} s"
+            self._console.print(Text(done, style="dim"), soft_wrap=True)
+        self._waiting = None

@@ -17,7 +17,7 @@ def test_an_added_world_is_found_by_its_id() -> None:
     again = load_world("MountainCar-v0")
     assert isinstance(again, GymWorld) and again.spec == world.spec and added() == {"MountainCar-v0": world.spec}
     assert isinstance(load_world("BabyAI-GoToLocal-v0"), BabyAIWorld)
-    with pytest.raises(SpecError, match="unknown world 'CartPole-v2'.*`gedanken worlds add`"):
+    with pytest.raises(SpecError, match="unknown world 'CartPole-v2'; did you mean CartPole-v1.*`gedanken worlds add`"):
         load_world("CartPole-v2")
 
 

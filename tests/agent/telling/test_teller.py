@@ -10,7 +10,7 @@ from rich.text import Text
 from gedanken.agent.chat.brief import Brief
 from gedanken.agent.events import Candidate, Imagining, Perceived, Proposed
 from gedanken.agent.telling.story import Story
-from gedanken.agent.telling.window import Window
+from gedanken.agent.telling.window import Stages, Window
 from gedanken.worlds.babyai import SPEC
 
 
@@ -55,3 +55,16 @@ def test_what_is_higher_than_the_terminal_leaves_nothing_behind() -> None:
         window.close(keep=keep)
         file: Any = console.file
         assert ("line 11" in file.getvalue()) is keep, "what scrolls out above can't be taken back"
+
+
+def test_stages_say_what_is_waited_for_and_for_how_long_it_was() -> None:
+    for terminal in (False, True):
+        console = Console(file=io.StringIO(), width=60, force_terminal=terminal)
+        with Stages(console) as stages:
+            stages.begin("fitting")
+            stages.note("one fit")
+            stages.begin("practising")
+        file: Any = console.file
+        said = file.getvalue()
+        assert ("fitting: 0 s" in said and "practising: 0 s" in said) is terminal and "one fit" in said
+        assert (said == "fitting …\none fit\npractising …\n") is not terminal
