@@ -12,6 +12,7 @@ from gedanken.worldmodel.policy import Policy, PolicyConfig
 from gedanken.worldmodel.policy_practice import Practice
 from gedanken.worldmodel.protocol import Belief, VectorDynamics
 from gedanken.worldmodel.tasks import Found, Task
+from gedanken.worlds.objectives import attainable
 
 ENOUGH = 0.98
 """Share of the most that a task can pay, and of the futures that last, from which a policy that is there serves it."""
@@ -20,8 +21,8 @@ ENOUGH = 0.98
 class Repertoire:
     """The policies that there are, `known` ones to begin with; a new one is practised, which takes seconds.
 
-    A task that one of the first policies does already, as the model has it, is not practised. The same seed makes the
-    same policy of a task, whatever was asked before.
+    A task that one of the first policies does already, as the model has it, is not practised, nor is one that acting
+    can't bring about. The same seed makes the same policy of a task, whatever was asked before.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Repertoire:
         """Return a task's policy."""
         if task not in self.policies:
             practice = Practice(self.model, task, self.config, seed=self.seed)
-            if not self._does(practice):
+            if attainable(task.objective, self.model.spec.vector) and not self._does(practice):
                 practice.practise_well(self.config.rounds)
             self.policies[task] = practice.policy
         return self.policies[task]

@@ -163,6 +163,25 @@ class Keep:
         return (outside + abs(outside)) / 2 + 0.1 * (brink + abs(brink)) / 2
 
 
+def attainable(objective: Objective, field: VectorField) -> bool:
+    """Tell whether acting can bring an objective about.
+
+    A target or range beyond a variable's bounds is never met, and an input that no plan controls is met or not.
+    """
+    variable = next((v for v in field.variables if v.name == getattr(objective, "variable", None)), None)
+    if variable is None:
+        return True
+    if variable.exogenous:
+        return False
+    low, high = variable.low, variable.high
+    if isinstance(objective, Reach):
+        least, most = objective.target - objective.tolerance, objective.target + objective.tolerance
+    else:
+        assert isinstance(objective, Keep)
+        least, most = objective.low, objective.high
+    return (low is None or most >= low) and (high is None or least <= high)
+
+
 @dataclass(frozen=True)
 class Optimize:
     """Make an expression large (`sign` 1) or small (-1) during `duration` actions; it holds whatever happens."""

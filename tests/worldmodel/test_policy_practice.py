@@ -208,6 +208,18 @@ def test_what_a_first_policy_does_already_is_not_practised() -> None:
     assert repertoire(beyond) is not kept and repertoire(there) is not kept
 
 
+def test_what_acting_can_not_bring_about_is_not_practised() -> None:
+    spec = numbers.CONTROLS
+    bounded = tuple(variable.model_copy(update={"low": -2.0, "high": 2.0}) for variable in spec.vector.variables)
+    model: Any = Truth(spec.model_copy(update={"observation": spec.vector.model_copy(update={"variables": bounded})}))
+    repertoire = Repertoire(model, BRIEF.model_copy(update={"rounds": 1}))
+    for text, practises in (("reach(x, 3 ± 0.5, within 9)", False), ("reach(x, 1.5 ± 0.5, within 9)", True)):
+        [task] = practised_for(model.spec, model.spec.parse_plan(text))
+        begun, now = Practice(model, task, repertoire.config, seed=0).policy, repertoire(task)
+        same = [torch.equal(a, b) for a, b in zip(begun.parameters(), now.parameters(), strict=True)]
+        assert all(same) is not practises, text
+
+
 @CARTS
 def test_policies_are_kept_with_the_model_that_they_were_practised_in(spec: WorldSpec, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -10,7 +10,17 @@ from pydantic import ValidationError
 from gedanken.agent.llm.grammar import matches
 from gedanken.worlds.babyai import SPEC as BABYAI
 from gedanken.worlds.fields import Variable, VectorField
-from gedanken.worlds.objectives import OBJECTIVES, Avoid, Keep, Optimize, Reach, objective_of, outcome, standing
+from gedanken.worlds.objectives import (
+    OBJECTIVES,
+    Avoid,
+    Keep,
+    Optimize,
+    Reach,
+    attainable,
+    objective_of,
+    outcome,
+    standing,
+)
 from gedanken.worlds.spec import Plan, SpecError, Step, WorldSpec
 
 NAMES = ("x", "obs[0]", "arm.speed", "height", "reward")
@@ -233,3 +243,24 @@ def test_new_expressions_need_no_new_model_but_new_variables_do() -> None:
     ]
     assert len({SPEC.hash, *(other.hash for other in others)}) == 3
     assert WorldSpec.model_validate_json(SPEC.model_dump_json()) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("text", "possible"),
+    [
+        ("reach(x, 5 ± 1, within 9)", True),
+        ("reach(x, 5.5 ± 0.4, within 9)", False),
+        ("reach(x, -0.5 ± 0.6, within 9)", True),
+        ("keep(x, 4..9, for 9)", True),
+        ("keep(x, -9..-1, for 9)", False),
+        ("keep(obs[0], -9..-1, for 9)", True),  # no bounds
+        ("reach(arm.speed, 1 ± 1, within 9)", False),  # an input of the world
+        ("maximize(arm.speed, for 9)", True),
+        ("avoid(x > 9)", True),
+        ("reach(height, 99 ± 1, within 9)", True),  # nobody says where an expression ends
+    ],
+)
+def test_what_acting_can_bring_about(text: str, possible: bool) -> None:
+    bounds = Variable(name="x", low=0, high=5), Variable(name="obs[0]"), Variable(name="arm.speed", exogenous=True)
+    world = spec(variables=bounds)
+    assert attainable(objective_of(world, world.parse_step(text)), world.vector) is possible
