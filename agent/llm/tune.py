@@ -321,11 +321,11 @@ def _schedule(step: int, config: TuneConfig) -> float:
 
 def _card_text(name: str, card: dict[str, Any]) -> str:
     parts = [card]
-    while before := parts[-1].get("begins_from"):
+    while isinstance(before := parts[-1].get("begins_from"), dict):
         parts.append(before)
     told = ("command", "steps", "examples", "tokens", "seconds", "data")
     lines = [f"# {name}", "", "A low-rank adapter for a language model, in PEFT's format.", ""]
-    lines += [f"- **{key}**: {value}" for key, value in card.items() if key not in (*told, "begins_from")]
+    lines += [f"- **{key}**: {value}" for key, value in card.items() if key not in told and not isinstance(value, dict)]
     lines += ["", "How it was trained, every part going on from the one before:", ""]
     for part in parts[::-1]:
         amounts = ", ".join(f"{part[key]} {key}" for key in told[1:5] if key in part)

@@ -153,7 +153,7 @@ def test_where_meaning_is_not_judged_the_language_models_belief_counts_beside_su
     assert choose(many, 0.02) is many[0], "what is close does not depend on how many there are"
     config = exact.LoopConfig.preset("debug")
     assert wants_revision([sure_but_odd, meant], config) is None  # 80 % of 75 %
-    assert "succeeds in 10%" in str(wants_revision([sure_but_odd, Option(verdict(0.1, KEEP), 0, 0.0)], config))
+    assert "a chance of 10%" in str(wants_revision([sure_but_odd, Option(verdict(0.1, KEEP), 0, 0.0)], config))
 
 
 def test_what_is_hardly_meant_is_not_rehearsed_where_that_is_known() -> None:

@@ -10,6 +10,7 @@ import pytest
 from gedanken.agent.llm.protocol import Training
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.plan_practice import Tasks
+from gedanken.agent.shades import explained
 from gedanken.evals.errors import EvalError
 from gedanken.evals.failures import worst
 from gedanken.evals.main import run_suite
@@ -145,7 +146,9 @@ def test_goals_for_made_up_worlds_are_right_number_for_number(parts: Parts) -> N
 
 def test_who_is_told_what_failed_can_do_better(parts: Parts) -> None:
     suite, limit = PlannerSuite([REVISED], levels=FEW), 6
-    asked = {q.goal: q for q in (suite.asked(Tasks(BabyAIWorld), REVISED, seed) for seed in range(limit))}
+    asked = {
+        explained(q.goal, SPEC): q for q in (suite.asked(Tasks(BabyAIWorld), REVISED, seed) for seed in range(limit))
+    }
     for question in asked.values():
         spec, right = question.world.spec, question.task.goal.right
         assert question.attempts and right(question.task.goal.plan)

@@ -27,7 +27,9 @@ from gedanken.agent.plan_learning import (
     try_goals,
 )
 from gedanken.agent.plan_practice import Tasks
+from gedanken.agent.shades import explained
 from gedanken.cli import run
+from gedanken.worlds.babyai import SPEC
 from gedanken.worlds.protocol import Wording
 from gedanken.worlds.spec import Plan, Step
 
@@ -47,7 +49,7 @@ def right_plans(first: int, n: int, wording: Wording = "training") -> dict[str, 
 
 def answering(right: dict[str, str], *, only_when: str = "") -> Callable[[str], list[str]]:
     def answer(prompt: str) -> list[str]:
-        plan = next(plan for goal, plan in right.items() if f"Goal: {goal}\n" in f"{prompt}\n")
+        plan = next(plan for goal, plan in right.items() if f"Goal: {explained(goal, SPEC)}\n" in f"{prompt}\n")
         return [plan, WRONG] if only_when in prompt else [WRONG]
 
     return answer
