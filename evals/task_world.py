@@ -116,6 +116,10 @@ class TaskWorld:
         """See `WaryWorld.barred`; a world that is not wary sees nothing."""
         return self.world.barred(step, seen) if isinstance(self.world, WaryWorld) else None
 
+    def aim(self, plan: Plan) -> Plan:
+        """See `SayingWorld.aim`; all of a plan where the world has no words for it."""
+        return self.world.aim(plan) if isinstance(self.world, SayingWorld) else plan
+
     def say(self, plan: Plan) -> str:
         """See `SayingWorld.say`; a plan's own text where the world has no words for it."""
         return self.world.say(plan) if isinstance(self.world, SayingWorld) else plan.line()

@@ -214,6 +214,12 @@ class BabyAIWorld:
         """Say which locked door is in view that a step means to open, where the hand has no key for it."""
         return locked_out(step, seen) if step.skill == "open" else None
 
+    def aim(self, plan: Plan) -> Plan:
+        """Return a plan without the keys that are fetched for the door opened next."""
+        from gedanken.worlds.babyai_goals import aim_of
+
+        return aim_of(plan)
+
     def say(self, plan: Plan) -> str:
         """Say a plan as a mission in minigrid's words."""
         from gedanken.worlds.babyai_goals import as_mission

@@ -165,14 +165,15 @@ def _about_else(step: Step, pool: Sequence[Step], rng: np.random.Generator) -> S
     return Step(skill=step.skill, arguments=tuple(arguments))
 
 
-def as_mission(plan: Plan) -> str:
-    """Say a plan's steps in minigrid's words, one after the other: "open the red door, then go to the ball".
-
-    A key that is fetched for the door that is opened next is left out: that is how it is done, and not what for.
-    """
+def aim_of(plan: Plan) -> Plan:
+    """Return a plan without the keys that are fetched for the door opened next: that is how, and not what for."""
     steps = plan.steps
-    said = [step for step, then in zip(steps, (*steps[1:], None), strict=True) if not _is_its_key(step, then)]
-    return ", then ".join(_in_own_words(step) for step in said)
+    return Plan(steps=tuple(s for s, then in zip(steps, (*steps[1:], None), strict=True) if not _is_its_key(s, then)))
+
+
+def as_mission(plan: Plan) -> str:
+    """Say what a plan is for in minigrid's words, step by step: "open the red door, then go to the ball"."""
+    return ", then ".join(_in_own_words(step) for step in aim_of(plan).steps)
 
 
 def _is_its_key(step: Step, then: Step | None) -> bool:

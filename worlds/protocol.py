@@ -162,8 +162,12 @@ def in_the_way(step: object, bar: str) -> str:
 class SayingWorld(World, Protocol):
     """A world that says plans in its own words, as goals that they would meet."""
 
+    def aim(self, plan: Plan) -> Plan:
+        """Return a plan without the steps that only prepare the next one: what it is for."""
+        ...
+
     def say(self, plan: Plan) -> str:
-        """Say a plan's steps as a goal."""
+        """Say what a plan is for as a goal."""
         ...
 
 

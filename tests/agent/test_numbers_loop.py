@@ -161,7 +161,7 @@ def test_what_is_hardly_meant_is_not_rehearsed_where_that_is_known() -> None:
     written = [Candidate(plan=text, log_probability=log, round=0) for text, log in ((KEEP, -0.1), (IDLE, -6.0))]
     plans = [spec.parse_plan(candidate.plan) for candidate in written]
     readings = [
-        Reading(plan, "", 0, float(candidate.log_probability or 0))
+        Reading(plan, plan, "", 0, float(candidate.log_probability or 0))
         for plan, candidate in zip(plans, written, strict=True)
     ]
     critic = ObjectiveCritic(spec, 50)

@@ -12,7 +12,7 @@ from gedanken.agent.events import Candidate
 from gedanken.agent.goal_match import GoalMatch, GoalMatchConfig
 from gedanken.agent.llm.protocol import Training
 from gedanken.agent.llm.scripted import ScriptedModel
-from gedanken.agent.readings import BELIEF, Reading, kept_to, readings_of, understood
+from gedanken.agent.readings import BELIEF, OTHER_THING, Reading, kept_to, readings_of, understood
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
 from gedanken.worlds.gym_world import GymWorld
 
@@ -45,7 +45,10 @@ def written(*plans: tuple[Any, float | None], round: int = 0) -> list[Candidate]
 
 def test_readings_are_a_trained_models_plans_in_the_worlds_words() -> None:
     readings = readings_of(WORLD, Planner(), written((BALL, -0.1), (BOX, -2.0), (KEY, None)))
-    assert readings == (Reading(BALL, "go to the red ball", 0, -0.1), Reading(BOX, "go to the red box", 0, -2.0))
+    assert readings == (
+        Reading(BALL, BALL, "go to the red ball", 0, -0.1),
+        Reading(BOX, BOX, "go to the red box", 0, -2.0),
+    )
     assert readings_of(WORLD, ScriptedModel(lambda _: []), written((BALL, -0.1))) == ()
     silent: Any = SimpleNamespace(spec=SPEC)
     assert readings_of(silent, Planner(), written((BALL, -0.1))) == ()
@@ -58,14 +61,40 @@ def test_a_plan_is_meant_as_much_as_the_model_believes_in_what_it_meets() -> Non
     assert meant.tolist() == pytest.approx([float(share[0]), float(share[1]) * 0.1353**BELIEF, 0.0], abs=1e-3)
 
 
-def test_a_plan_meets_its_own_reading_whatever_the_head_says() -> None:
-    class Deaf(Literal):
-        def probability(self, encoder: Any, goal: str, plans: Any) -> Tensor:
-            return torch.full((len(plans),), 0.3)
+class Trusting(Literal):
+    """Finds every plan likely enough."""
 
+    def probability(self, encoder: Any, goal: str, plans: Any) -> Tensor:
+        return torch.full((len(plans),), 0.7)
+
+
+def test_a_plan_meets_its_own_reading_whatever_the_head_says() -> None:
     readings = readings_of(WORLD, Planner(), written((BALL, 0.0)))
-    meant = understood(Deaf(), Any, [BALL, BOX], readings)  # type: ignore[arg-type]
-    assert meant.tolist() == pytest.approx([1.0, 0.3])
+    meant = understood(Trusting(), Any, [BALL, SPEC.parse_plan("pick_up(red ball)")], readings)  # type: ignore[arg-type]
+    assert meant.tolist() == pytest.approx([1.0, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("aim", "plan", "other"),
+    [
+        ("go_to(red ball)", "go_to(red box)", True),
+        ("go_to(red ball)", "go_to(blue ball)", True),
+        ("go_to(red ball)", "go_to(ball)", False),  # it may be the red one
+        ("go_to(red ball)", "go_to(red object)", False),
+        ("go_to(red ball on your left)", "go_to(red ball behind you)", False),  # it may be both
+        ("go_to(red ball)", "pick_up(blue ball)", False),  # the head knows what else a skill brings about
+        ("go_to(red ball)", "go_to(box)\ngo_to(red ball)", False),
+        ("go_to(red ball)\ngo_to(box)", "go_to(red ball)", True),
+        ("put_next_to(red ball, blue box)", "put_next_to(red ball, blue key)", True),
+        ("pick_up(blue key)\nopen(door)", "pick_up(red key)\nopen(door)", False),  # which key is not what it is for
+        ("pick_up(blue key)\nopen(door)", "pick_up(red key)\nopen(red door)", False),
+        ("pick_up(blue key)\ngo_to(door)", "pick_up(red key)\ngo_to(door)", True),
+    ],
+)
+def test_what_is_done_to_another_thing_is_meant_by_accident_at_most(aim: str, plan: str, other: bool) -> None:
+    readings = readings_of(WORLD, Planner(), written((aim, 0.0)))
+    [meant] = understood(Trusting(), Any, [SPEC.parse_plan(plan)], readings).tolist()  # type: ignore[arg-type]
+    assert meant == pytest.approx(OTHER_THING if other else 0.7)
 
 
 def test_revisions_change_nothing_of_what_is_meant_and_are_believed_in_as_told_in_their_own_round() -> None:

@@ -24,7 +24,7 @@ def found() -> list[Found]:
 
 def test_the_goal_is_never_changed(found: list[Found]) -> None:
     for goal, _, plan in found:
-        reading = Reading(goal.plan, goal.text, 1, 0.0)
+        reading = Reading(goal.plan, goal.plan, goal.text, 1, 0.0)
         assert kept_to([plan], [reading]) == [1.0]
 
 
