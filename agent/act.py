@@ -94,7 +94,7 @@ def _pursue(mind: Mind, plan: Plan, index: int, scene: str) -> Carried | None:
         if objective and objective.failed:
             ended("failed", spent)
             return Carried("broken" if objective.broken else "failed", index, f"{step}: {objective.why()}")
-        if why := news_of(mind.world, step, now.observation, scene):
+        if why := news_of(mind.world, step, now.observation, scene, prepared=index > 0):
             ended("barred", spent)
             return Carried("barred", index, why)
         if now.surprise > config.surprise:

@@ -192,7 +192,8 @@ class _Run:
             self.spent = self.still = 0
         done = self.current == len(self.codes)
         if not done and self.planned_in is not None:
-            self.why = news_of(self.world, self.plan.steps[self.current], self.observation, self.planned_in)
+            step, prepared = self.plan.steps[self.current], self.current > 0
+            self.why = news_of(self.world, step, self.observation, self.planned_in, prepared=prepared)
         failed = self.spent >= self.patience or self.still >= self.standstill or self.why is not None
         self.over = self.success or self.ended or done or failed
         if not self.over and self.spent == 0:

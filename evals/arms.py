@@ -128,12 +128,14 @@ class _Try:
     over: bool = False
     success: bool = False
     attempts: list[Attempt] = field(default_factory=list)
+    barred: set[str] = field(default_factory=set)  # plans given up for what came in their way
     proposed: list[Proposed] = field(default_factory=list)
     acting_seconds: float = 0.0
 
     def propose(self, world: World, llm: LanguageModel, config: LoopConfig, round: int) -> None:
-        """Have a plan written that was not tried yet."""
-        known = [attempt.plan for attempt in self.attempts]
+        """Have a plan written that was not tried yet, or was given up once for what came in its way."""
+        tried = [attempt.plan for attempt in self.attempts]
+        known = [plan for plan in tried if plan not in self.barred or tried.count(plan) > 1]
         self.proposed.append(
             propose(world, llm, self.scene, self.goal, config, round=round, attempts=self.attempts, known=known)
         )
@@ -149,6 +151,7 @@ class _Try:
         failed = next((step for step, at in zip(self.plan.steps, done.reached, strict=True) if at < 0), None)
         why = f"{failed} was not achieved" if failed else "the plan was carried out, but the goal was not met"
         why = done.why or why
+        self.barred |= {str(self.plan)} if done.why else set()
         self.attempts.append(Attempt(str(self.plan), why))
 
     def sample(self, task: str, arm: str) -> Sample:

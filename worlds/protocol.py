@@ -147,10 +147,13 @@ class WaryWorld(World, Protocol):
         ...
 
 
-def news_of(world: object, step: Step, seen: Observation, scene: str) -> str | None:
-    """Say what bars a step that whoever planned it in `scene` could not know; None for nothing."""
+def news_of(world: object, step: Step, seen: Observation, scene: str, *, prepared: bool = False) -> str | None:
+    """Say what bars a step that whoever planned it in `scene` could not know; None for nothing.
+
+    Where steps before it have `prepared` it, nothing was to bar it any more: what was fetched for it may be gone.
+    """
     bar = world.barred(step, seen) if isinstance(world, WaryWorld) else None
-    return in_the_way(step, bar) if bar and bar not in scene else None
+    return in_the_way(step, bar) if bar and (prepared or bar not in scene) else None
 
 
 def in_the_way(step: object, bar: str) -> str:

@@ -281,7 +281,9 @@ def test_a_locked_door_in_view_bars_who_has_no_key(
     parsed, view = SPEC.parse_step(step), view_of(*things, held=held)
     assert world.barred(parsed, view) == bar
     assert bool(news_of(world, parsed, view, "You see no objects.")) == bool(bar)
-    assert news_of(world, parsed, view, "You see a locked red door left. You carry nothing.") is None
+    known = "You see a locked red door left. You carry nothing."
+    assert news_of(world, parsed, view, known) is None
+    assert bool(news_of(world, parsed, view, known, prepared=True)) == bool(bar), "the key that was fetched is gone"
     assert news_of(object(), parsed, view, "") is None
 
 
