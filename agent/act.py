@@ -12,7 +12,7 @@ from gedanken.agent.mind import Mind, view_of
 from gedanken.agent.session import Session, spell
 from gedanken.agent.verdict import Verdict
 from gedanken.worlds.gym_world import ObjectiveWatch
-from gedanken.worlds.protocol import news_of
+from gedanken.worlds.protocol import News
 from gedanken.worlds.spec import Plan
 
 Ending = Literal["done", "reached", "over", "timeout", "standstill", "surprise", "barred", "failed", "broken"]
@@ -66,6 +66,7 @@ def _pursue(mind: Mind, plan: Plan, index: int, scene: str) -> Carried | None:
     def ended(result: Result, spent: int) -> None:
         mind.emit(StepEnded(index=index, step=str(step), result=result, actions=spent))
 
+    news = News(mind.world, step, scene, prepared=index > 0)
     still, before = 0, session.view
     most = objective.most if objective else config.patience
     for spent in range(1, most + 1):
@@ -94,7 +95,7 @@ def _pursue(mind: Mind, plan: Plan, index: int, scene: str) -> Carried | None:
         if objective and objective.failed:
             ended("failed", spent)
             return Carried("broken" if objective.broken else "failed", index, f"{step}: {objective.why()}")
-        if why := news_of(mind.world, step, now.observation, scene, prepared=index > 0):
+        if why := news.of(now.observation):
             ended("barred", spent)
             return Carried("barred", index, why)
         if now.surprise > config.surprise:

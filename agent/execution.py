@@ -23,7 +23,7 @@ from gedanken.worldmodel.episode import STANDSTILL
 from gedanken.worldmodel.foresight import Foresight
 from gedanken.worldmodel.protocol import Belief
 from gedanken.worldmodel.tried import states_of
-from gedanken.worlds.protocol import DemonstratedWorld, news_of
+from gedanken.worlds.protocol import DemonstratedWorld, News
 from gedanken.worlds.spec import Plan
 
 PATIENCE = 48
@@ -191,9 +191,8 @@ class _Run:
             self.current += 1
             self.spent = self.still = 0
         done = self.current == len(self.codes)
-        if not done and self.planned_in is not None:
-            step, prepared = self.plan.steps[self.current], self.current > 0
-            self.why = news_of(self.world, step, self.observation, self.planned_in, prepared=prepared)
+        if not done and self.spent and self.planned_in is not None:
+            self.why = self.news.of(self.observation)
         failed = self.spent >= self.patience or self.still >= self.standstill or self.why is not None
         self.over = self.success or self.ended or done or failed
         if not self.over and self.spent == 0:
@@ -212,7 +211,9 @@ class _Run:
         )
 
     def _watch(self) -> None:
-        (self.watch,) = self.world.watch(self.env, [self.plan.steps[self.current]])
+        step = self.plan.steps[self.current]
+        (self.watch,) = self.world.watch(self.env, [step])
+        self.news = News(self.world, step, self.planned_in or "", prepared=self.current > 0)
         self.foresight = Foresight(self.controller, self.code)
 
 

@@ -147,13 +147,33 @@ class WaryWorld(World, Protocol):
         ...
 
 
-def news_of(world: object, step: Step, seen: Observation, scene: str, *, prepared: bool = False) -> str | None:
-    """Say what bars a step that whoever planned it in `scene` could not know; None for nothing.
+LOST = 12
+"""Moments at which something bars a step that the plan had prepared, before that is news."""
 
-    Where steps before it have `prepared` it, nothing was to bar it any more: what was fetched for it may be gone.
+
+class News:
+    """Watches one step for what bars it that whoever planned it in `scene` could not know.
+
+    Where steps before it have `prepared` it, what the scene told of was not to bar it any more: what was fetched for it
+    may have been put down. Who does that may take it up again soon, so that is news after `LOST` such moments only.
     """
-    bar = world.barred(step, seen) if isinstance(world, WaryWorld) else None
-    return in_the_way(step, bar) if bar and (prepared or bar not in scene) else None
+
+    def __init__(self, world: object, step: Step, scene: str, *, prepared: bool) -> None:
+        self.world, self.step, self.scene = world, step, scene
+        self.left = LOST if prepared else None
+
+    def of(self, seen: Observation) -> str | None:
+        """Say what bars the step, as seen now; None for nothing new."""
+        bar = self.world.barred(self.step, seen) if isinstance(self.world, WaryWorld) else None
+        if not bar:
+            return None
+        if bar in self.scene:
+            if self.left is None:
+                return None
+            self.left -= 1
+            if self.left > 0:
+                return None
+        return in_the_way(self.step, bar)
 
 
 def in_the_way(step: object, bar: str) -> str:

@@ -8,7 +8,7 @@ from minigrid.core.world_object import Ball, Box, Door, Key
 
 from gedanken.worlds.babyai import SPEC, BabyAIWorld, level_ids
 from gedanken.worlds.babyai_env import PLACES, BabyAIEnv
-from gedanken.worlds.protocol import news_of
+from gedanken.worlds.protocol import LOST, News
 from gedanken.worlds.spec import SpecError
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE = range(6)
@@ -280,11 +280,13 @@ def test_a_locked_door_in_view_bars_who_has_no_key(
     world = BabyAIWorld("BabyAI-GoToLocal-v0")
     parsed, view = SPEC.parse_step(step), view_of(*things, held=held)
     assert world.barred(parsed, view) == bar
-    assert bool(news_of(world, parsed, view, "You see no objects.")) == bool(bar)
     known = "You see a locked red door left. You carry nothing."
-    assert news_of(world, parsed, view, known) is None
-    assert bool(news_of(world, parsed, view, known, prepared=True)) == bool(bar), "the key that was fetched is gone"
-    assert news_of(object(), parsed, view, "") is None
+    assert bool(News(world, parsed, "You see no objects.", prepared=False).of(view)) == bool(bar)
+    assert News(world, parsed, known, prepared=False).of(view) is None
+    lost = News(world, parsed, known, prepared=True)
+    said = [bool(lost.of(view)) for _ in range(LOST)]
+    assert said == [False] * (LOST - 1) + [bool(bar)], "the key that was fetched is gone for good"
+    assert News(object(), parsed, "", prepared=True).of(view) is None
 
 
 def test_a_level_in_which_the_agent_has_no_place_is_drawn_anew() -> None:
