@@ -70,7 +70,7 @@ def _words(
 ) -> tuple[str, dict[str, Any]]:
     """Return the name of a prompt and its values; a model that was trained on a prompt gets that one.
 
-    Shades of the world's colours are explained in the goal.
+    Shades are explained in the goal.
     """
     goal = explained(goal, world.spec)
     if training:

@@ -56,7 +56,7 @@ def shades() -> dict[str, str]:
 
 def _basic(name: str) -> str:
     """Return the colour that a name ends in ("dark sea green"), or nothing."""
-    last = name.replace("gray", "grey").split()[-1]
+    last = name.split()[-1]
     return last if last in BASIC else ""
 
 

@@ -88,7 +88,7 @@ def llm_replan(parts: Parts, task: str, seeds: Sequence[int]) -> Iterator[Sample
 def _without_rehearsal(
     parts: Parts, task: str, seeds: Sequence[int], arm: str, candidates: int, replans: int, *, grammar: bool = True
 ) -> Iterator[Sample]:
-    """Carry out what the language model writes first; a new plan is for what is known by then, and no repetition."""
+    """Carry out what the language model writes first; a new plan is for what is known by then, see `_Try.propose`."""
     config = parts.config.model_copy(update={"candidates": candidates, "grammar": grammar})
     world = parts.make_world(task)
     tries = []

@@ -76,8 +76,8 @@ def train_command(
     With --calibrate a critic learns from plans really carried out what its evidence is worth, minutes: after another
     planner, or another world model.
     """
-    if planner and calibrate:
-        raise click.UsageError("--planner and --calibrate are two trainings; say one of them")
+    if calibrate and (planner or folder):
+        raise click.UsageError("--calibrate makes a checkpoint by --name; it takes no --planner and no --folder")
     if planner:
         return _train_planner(name or "planner", folder, size or "base", seed, begins_from, steps)
     if begins_from or steps:
@@ -99,12 +99,11 @@ def train_command(
     config = make(family=family, seed=seed, workers=workers, **({"size": size} if size else {}))
     say = partial(click.echo, err=True)
     if calibrate:
-        seeds, target = recipe.calibration_seeds(config), home() / "checkpoints" / name
-        writer = llm.load("embedded:planner")
-        click.echo(str(recalibrate(resolve(calibrate), target, load_practice, config, seeds, writer, say)))
-        return REACHED
-    where = folder or home() / "training" / f"{name}-{family}-{config.size}-{seed}"
-    path = recipe.reproduce(config, load_practice, encoder, where, name, say=say)
+        seeds, writer = recipe.calibration_seeds(config), llm.load("embedded:planner")
+        path = recalibrate(resolve(calibrate), home() / "checkpoints" / name, load_practice, config, seeds, writer, say)
+    else:
+        where = folder or home() / "training" / f"{name}-{family}-{config.size}-{seed}"
+        path = recipe.reproduce(config, load_practice, encoder, where, name, say=say)
     click.echo(str(path))
     return REACHED
 

@@ -159,21 +159,17 @@ class News:
     """
 
     def __init__(self, world: object, step: Step, scene: str, *, prepared: bool) -> None:
-        self.world, self.step, self.scene = world, step, scene
-        self.left = LOST if prepared else None
+        self.world, self.step, self.scene, self.prepared = world, step, scene, prepared
+        self.moments = 0
 
     def of(self, seen: Observation) -> str | None:
         """Say what bars the step, as seen now; None for nothing new."""
         bar = self.world.barred(self.step, seen) if isinstance(self.world, WaryWorld) else None
-        if not bar:
-            return None
-        if bar in self.scene:
-            if self.left is None:
+        if bar and bar in self.scene:
+            self.moments += 1
+            if not self.prepared or self.moments < LOST:
                 return None
-            self.left -= 1
-            if self.left > 0:
-                return None
-        return in_the_way(self.step, bar)
+        return in_the_way(self.step, bar) if bar else None
 
 
 def in_the_way(step: object, bar: str) -> str:

@@ -175,3 +175,9 @@ def test_a_critic_is_calibrated_anew_in_a_copy(tmp_path: Path, monkeypatch: pyte
     assert any(not torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(CheckpointError, match="never overwritten, choose another --name"):
         recalibrate(source, target, BabyAIWorld, config, seeds, writer)
+
+
+@pytest.mark.parametrize("more", [["--planner"], ["--folder", "elsewhere"], ["--steps", "3"]])
+def test_what_calibrating_does_not_take_is_refused(more: list[str]) -> None:
+    refused = CliRunner().invoke(train_command, ["--calibrate", "babyai", *more])
+    assert refused.exit_code == 2 and more[0] in refused.output
