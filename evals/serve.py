@@ -31,8 +31,8 @@ TIMES = {
 """What is timed of requests."""
 
 NOTE = (
-    "every client has one request at a time under way; eight runs go on at once and eight may wait, what comes on top"
-    " is sent away and asks again when it was told to. Clients and server share the machine. Requests wait for each"
+    "every client has one request at a time under way; eight runs go on at once and 32 may wait; what comes on top"
+    " stands in line for 30 s, is then sent away, and asks again when it was told to. Clients and server share the machine. Requests wait for each"
     " other, so there are no intervals"
 )
 

@@ -20,7 +20,7 @@ from gedanken.options import json_option
 @click.option("--seed", type=click.IntRange(0, 10_000), default=0, show_default=True, help="Which goals.")
 @click.option("--clients", type=click.IntRange(1, 250), default=20, show_default=True, help="Clients of a server.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=30.0, show_default=True, help="How long they ask.")
-@click.option("--queue", type=click.IntRange(1, 1000), default=8, show_default=True, help="Runs that may wait there.")
+@click.option("--queue", type=click.IntRange(1, 1000), default=32, show_default=True, help="Runs that may wait there.")
 @json_option
 def bench_command(
     part: str,

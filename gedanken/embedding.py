@@ -27,7 +27,7 @@ port_option = click.option(
     "--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="Port; 0 takes a free one."
 )
 queue_option = click.option(
-    "--queue", type=click.IntRange(1, 1000), default=8, show_default=True, help="Most runs that may wait."
+    "--queue", type=click.IntRange(1, 1000), default=32, show_default=True, help="Most runs that may wait."
 )
 limit_option = click.option(
     "--limit", type=click.FloatRange(1), default=600.0, show_default=True, help="Most seconds of one run."

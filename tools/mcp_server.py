@@ -71,10 +71,11 @@ def mcp_server(runs: Runs) -> MCPServer[None]:
     )
 
     async def begin(request: Request, context: Context[None]) -> Report:
+        began = time.monotonic()
         with plainly():
-            run = runs.submit(request)
+            run = await runs.admit(request, PATIENCE)
         try:
-            await follow(run, context, PATIENCE)
+            await follow(run, context, PATIENCE - (time.monotonic() - began))
         except asyncio.CancelledError:  # the caller no longer wants it
             runs.stop(run)
             raise

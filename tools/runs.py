@@ -1,11 +1,14 @@
 """Runs: what acts is done alone, what only imagines side by side; followed from anywhere. Knows no agent, no protocol.
 
-They begin in the order in which they were asked for.
+They begin in the order in which they were asked for. Who finds no room stands in line for as long as he has patience,
+and comes in before those who ask later: else those just served, who ask again when room is made, would take it every
+time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import threading
@@ -33,6 +36,9 @@ KEPT = 100
 
 RETRY_AFTER = 5
 """Seconds after which a caller who was sent away may ask again."""
+
+WAITING = 32
+"""Runs that may wait."""
 
 TOGETHER = 8
 """Runs that only imagine, side by side; what they ask of the models is answered in batches."""
@@ -205,6 +211,14 @@ class Run:
             )
 
 
+class _Asking:
+    """Somebody in line: what is asked, and the run when there was room for it."""
+
+    def __init__(self, request: Request, call: Callable[[], object]) -> None:
+        self.request, self.call = request, call
+        self.run: Run | None = None
+
+
 class Runs:
     """All runs of a server: a bounded queue, the thread that opens the workplace and acts there, and its helpers.
 
@@ -216,13 +230,13 @@ class Runs:
         self,
         opening: Callable[[], AbstractContextManager[Workplace]],
         *,
-        waiting: int = 8,
+        waiting: int = WAITING,
         limit: float = 600.0,
         together: int = TOGETHER,
     ) -> None:
         self._opening, self._waiting, self._limit, self._together = opening, waiting, limit, together
         self._change = threading.Condition()
-        self._queue, self._runs = deque[Run](), dict[str, Run]()
+        self._line, self._queue, self._runs = deque[_Asking](), deque[Run](), dict[str, Run]()
         self._now: set[Run] = set()
         self._place: Workplace | None = None
         self._about: Worlds | None = None
@@ -244,7 +258,7 @@ class Runs:
                 self._queue.popleft().end("stopped", error="the server is shutting down")
             for run in self._now:
                 run.stop("the server is shutting down")
-            self._change.notify_all()
+            self._changed()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -282,11 +296,46 @@ class Runs:
                 self._place.check(request)
             if len(self._queue) >= self._waiting:
                 raise Busy(f"{len(self._queue)} runs are waiting already; ask again in {RETRY_AFTER} s")
-            run = Run(request, self._limit)
-            self._queue.append(run)
-            self._remember(run)
-            self._change.notify_all()
-            return run
+            return self._enter(request)
+
+    async def admit(self, request: Request, seconds: float) -> Run:
+        """Queue a run, as `submit` does, but stand in line for so many seconds where too many wait."""
+        loop, called = asyncio.get_running_loop(), asyncio.Event()
+        with self._change:
+            try:
+                return self.submit(request)
+            except Busy:
+                asking = _Asking(request, lambda: loop.call_soon_threadsafe(called.set))
+                self._line.append(asking)
+        try:
+            async with asyncio.timeout(seconds):
+                await called.wait()
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:  # the caller is gone
+            if asking.run:
+                self.stop(asking.run)
+            raise
+        finally:
+            with self._change, contextlib.suppress(ValueError):
+                self._line.remove(asking)
+        return asking.run or self.submit(request)
+
+    def _enter(self, request: Request) -> Run:
+        run = Run(request, self._limit)
+        self._queue.append(run)
+        self._remember(run)
+        self._change.notify_all()
+        return run
+
+    def _changed(self) -> None:
+        """Let those in line in while there is room, or out where there will be none, and wake the threads."""
+        gone = self._closed or self._failure
+        while self._line and (gone or len(self._queue) < self._waiting):
+            asking = self._line.popleft()
+            asking.run = None if gone else self._enter(asking.request)
+            asking.call()
+        self._change.notify_all()
 
     def find(self, id: str) -> Run:
         """Return a run. Raises UnknownRun."""
@@ -307,6 +356,7 @@ class Runs:
             if run in self._queue:
                 self._queue.remove(run)
                 run.end("stopped", error="stopped before it began, as was asked")
+                self._changed()
             elif not run.over:
                 run.stop("stopped, as was asked")
 
@@ -334,7 +384,7 @@ class Runs:
                 self._place, self._failure = None, explained(error)
                 while self._queue:
                     self._queue.popleft().end("failed", error=self._failure)
-                self._change.notify_all()
+                self._changed()
 
     def _next(self) -> Run | None:
         with self._change:
@@ -344,6 +394,7 @@ class Runs:
             run = self._queue.popleft()
             run.begin()
             self._now.add(run)
+            self._changed()
             return run
 
     def _ready(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -37,7 +38,7 @@ STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404, Unk
 ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.
 
 What only imagines goes on side by side, what acts is done alone, in the order of the requests. A request that starts a
-run waits a little (`wait`): 200 has the result, 202 a run that goes on, to be asked for at `/runs/{id}` or followed at
+run waits a little (`wait`), for room and for the result: 200 has the result, 202 a run that goes on, to be asked for at `/runs/{id}` or followed at
 `/runs/{id}/events`.
 """
 
@@ -107,7 +108,9 @@ def service(runs: Runs) -> FastAPI:
         return report
 
     async def begin(request: Request, wait: float, response: Response) -> Report:
-        return await settled(runs.submit(request), wait, response)
+        began = time.monotonic()
+        run = await runs.admit(request, wait)
+        return await settled(run, wait - (time.monotonic() - began), response)
 
     starting: dict[int | str, dict[str, Any]] = {
         202: {"model": Report, "description": "The run goes on"},

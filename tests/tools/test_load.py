@@ -34,6 +34,7 @@ def test_those_sent_away_are_counted_apart(opening: Any, gate: Any, monkeypatch:
             raise
 
     monkeypatch.setattr(Runs, "submit", refusing)
+    monkeypatch.setattr("gedanken.tools.load.LONGEST_WAIT", 0.1)  # of patience in line
     with Runs(opening(gate), waiting=1, together=1) as runs, served(runs) as url:
         runs.wake()
         found = asyncio.run(load(url, "/plan", [GOAL], clients=4, seconds=1))

@@ -18,7 +18,7 @@ from gedanken.tools.requests import (
     Request,
     SimulateRequest,
 )
-from gedanken.tools.runs import Asleep, Busy, Refused, Runs, UnknownRun
+from gedanken.tools.runs import Asleep, Busy, Refused, Run, Runs, UnknownRun
 from gedanken.tools.work import Workshop
 
 GOAL = "go to the red key"
@@ -101,6 +101,48 @@ def test_one_at_a_time_and_not_too_many(opening: Any, gate: Any) -> None:
         assert runs.find(first.id) is first
         with pytest.raises(UnknownRun):
             runs.find("../../etc/passwd")
+
+
+def test_who_finds_no_room_comes_in_before_those_who_ask_later(opening: Any, gate: Any) -> None:
+    goals = [f"{GOAL} {word}" for word in ("now", "please", "today", "at once")]
+
+    async def ask() -> list[Run]:
+        first = await runs.admit(ActRequest(goal=GOAL), 0)
+        await asyncio.to_thread(gate.asked.wait, 60)
+        standing = []
+        for goal in goals:  # the first of them fills the queue
+            standing.append(asyncio.create_task(runs.admit(PlanRequest(goal=goal), 60)))
+            await asyncio.sleep(0.01)
+        with pytest.raises(Busy):
+            await runs.admit(PlanRequest(goal=GOAL), 0.05)
+        standing.pop(2).cancel()
+        gate.open.set()
+        return [first, *await asyncio.gather(*standing)]
+
+    with Runs(opening(gate), waiting=1, together=1) as runs:
+        first, *others = asyncio.run(ask())
+        asyncio.run(others[-1].settled(60))
+        assert [run.request.goal for run in others] == [goals[0], goals[1], goals[3]]  # type: ignore[union-attr]
+        began = [run._began for run in (first, *others)]
+        assert began == sorted(began) and all(run.state == "done" for run in others)
+
+
+def test_those_in_line_are_told_when_the_server_ends(opening: Any, gate: Any) -> None:
+    async def ask() -> None:
+        await runs.admit(ActRequest(goal=GOAL), 0)
+        await asyncio.to_thread(gate.asked.wait, 60)
+        runs.submit(PlanRequest(goal=GOAL))
+        standing = asyncio.create_task(runs.admit(PlanRequest(goal=GOAL), 60))
+        await asyncio.sleep(0.01)
+        closing = asyncio.create_task(asyncio.to_thread(runs.close))
+        with pytest.raises(Asleep, match="shutting down"):
+            await standing
+        gate.open.set()
+        await closing
+
+    runs = Runs(opening(gate), waiting=1)
+    runs.start()
+    asyncio.run(ask())
 
 
 def test_stopping_a_run_that_acts(opening: Any) -> None:
