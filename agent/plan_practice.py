@@ -17,8 +17,7 @@ from gedanken.agent import schema_practice
 from gedanken.agent.act import not_achieved, stood_still, surprised
 from gedanken.agent.critic import reasons
 from gedanken.agent.goals import LONGEST_GOAL
-from gedanken.agent.propose import Attempt
-from gedanken.agent.shades import explained
+from gedanken.agent.propose import Attempt, as_read
 from gedanken.agent.verdict import Verdict
 from gedanken.agent.whatif import whatif_prompt
 from gedanken.prompts import render
@@ -124,9 +123,10 @@ class Practice:
             asked = schema_goal("training", rng, practice=True)
             if unmet:
                 text = self._unmet(self._level(rng), rng)
-                return render(PROMPT, scene=asked.schema.scene, goal=text), f"{NONE}\n"
+                return render(PROMPT, scene=asked.scene, goal=as_read(text, asked.scene, asked.spec)), f"{NONE}\n"
             attempts, plan = schema_practice.tried(asked, rng) if rng.random() < REVISED else ([], asked.plan)
-            return render(PROMPT, scene=asked.schema.scene, goal=asked.text, attempts=attempts), f"{plan}\n"
+            read = as_read(asked.text, asked.scene, asked.spec)
+            return render(PROMPT, scene=asked.scene, goal=read, attempts=attempts), f"{plan}\n"
         mistake = bool(rng.random() < MISTAKEN)
         revised, doubted = mistake or bool(rng.random() < REVISED), bool(rng.random() < DOUBTED)
         for turn in range(TRIES):
@@ -139,7 +139,7 @@ class Practice:
             if unmet:
                 foreign = rng.random() < OTHER_WORLDS
                 text = schema_goal("training", rng).text if foreign else self._unmet(level, rng)
-                return render(PROMPT, scene=task.scene, goal=explained(text, spec)), f"{NONE}\n"
+                return render(PROMPT, scene=task.scene, goal=as_read(text, task.scene, spec)), f"{NONE}\n"
             attempts, goal = failed(task, rng) if revised else ([], task.goal)
             if revised and not attempts and turn < TRIES // 2:  # nothing can go wrong with it: another goal
                 continue
@@ -152,7 +152,7 @@ class Practice:
                 attempts, scene = tried or (attempts, scene)
             if doubted:
                 attempts = [*attempts, by_chance(goal.plan, scene, rng)]
-            prompt = render(PROMPT, scene=scene, goal=explained(goal.text, spec), attempts=attempts)
+            prompt = render(PROMPT, scene=scene, goal=as_read(goal.text, scene, spec), attempts=attempts)
             return prompt, f"{goal.plan}\n"
         raise RuntimeError(f"none of {TRIES} seeds gave a goal; are the levels right? {', '.join(self._levels)}")
 

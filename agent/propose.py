@@ -15,6 +15,7 @@ from gedanken.agent.events import Candidate, Proposed
 from gedanken.agent.llm.protocol import Completion, LanguageModel, PromptTooLong, Training, training_of
 from gedanken.agent.llm.relay import Settings
 from gedanken.agent.shades import explained
+from gedanken.agent.spelling import mended
 from gedanken.prompts import LONGEST_LINE, STOP, baseline, render, shorter
 from gedanken.worlds.spec import NONE, Plan, SpecError, WorldSpec
 
@@ -70,11 +71,12 @@ def _words(
 ) -> tuple[str, dict[str, Any]]:
     """Return the name of a prompt and its values; a model that was trained on a prompt gets that one.
 
-    Shades are explained in the goal.
+    Shades are explained in the goal, and slips mended for a model that was trained: it is small, and knows English.
     """
-    goal = explained(goal, world.spec)
     if training:
+        goal = as_read(goal, scene, world.spec)
         return training.prompt, {"scene": scene, "goal": goal, "attempts": list(attempts)[-MOST_ATTEMPTS:]}
+    goal = explained(goal, world.spec)
     words: dict[str, Any] = {
         "skills": [skill.signature() for skill in world.spec.skills],
         "examples": world.examples,
@@ -84,6 +86,13 @@ def _words(
     if not attempts:
         return "propose", words
     return "revise", words | {"attempts": list(attempts)[-MOST_ATTEMPTS:]}
+
+
+def as_read(goal: str, scene: str, spec: WorldSpec) -> str:
+    """Return a goal as the trained planner reads it in a scene: slips mended, shades explained."""
+    names = [skill.name for skill in spec.skills]
+    own = [scene, *names, *(value for attribute in spec.attributes for value in attribute.values)]
+    return explained(mended(goal, " ".join(own)), spec)
 
 
 def propose_request(

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gedanken.agent.goals import check_goal
 from gedanken.agent.llm.protocol import training_of
+from gedanken.agent.spelling import mended
 from gedanken.agent.verdict import Verdict
 from gedanken.prompts import STOP, render
 from gedanken.worlds.slots import LARK_AMOUNT
@@ -164,7 +165,11 @@ def ask(inputs: Sequence[str], llm: LanguageModel, words: str, seed: int = 0) ->
 
 
 def whatif_prompt(inputs: Sequence[str], words: str, examples: Sequence[tuple[str, str]] = ()) -> str:
-    """Return the prompt that asks which change of which input words mean; one that was taught needs no examples."""
+    """Return the prompt that asks which change of which input words mean; one that was taught needs no examples.
+
+    Its slips are mended, as in goals.
+    """
+    words = words if examples else mended(words, " ".join(inputs))
     return render("whatif", examples=examples, inputs=inputs, words=words)
 
 

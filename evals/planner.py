@@ -26,10 +26,10 @@ from gedanken.evals.errors import EvalError
 from gedanken.evals.measures import Estimate, Measure, Share, mean
 from gedanken.evals.run_folder import Key
 from gedanken.evals.statistics import mean_interval, paired_difference, wilson
-from gedanken.evals.suite import Options, Parts, Table, chunks, evaluation_seeds
+from gedanken.evals.suite import SEEDS_PER_RUN, Options, Parts, Table, chunks, evaluation_seeds
 from gedanken.worlds.babyai_aims import LEVELS
 from gedanken.worlds.protocol import Wording
-from gedanken.worlds.schema_goals import schema_change, schema_goal
+from gedanken.worlds.schema_goals import SchemaChange, SchemaGoal, other_goal, schema_change, schema_goal
 from gedanken.worlds.spec import Plan
 from gedanken.worlds.spoken import SpeakingWorld
 
@@ -45,8 +45,9 @@ WORDINGS: dict[str, Wording] = {
 }
 """The words of each task; an added task goes last, for goals are drawn by a task's number."""
 
-LLM, UNTOLD = "llm", "untold"
-"""Arms: asked as in the loop; and, to revise, for other plans than those tried without a word of what failed."""
+LLM, UNTOLD, CHANCE = "llm", "untold", "random"
+"""Arms: asked as in the loop; to revise, for other plans than those tried without a word of what failed; the floor: the
+goal is not read, and the plan is one that is right for another goal on the same level or in the same made-up world."""
 
 TURNS = 4
 """How often the levels take turns at most: other words may fit, and another step may fail."""
@@ -78,7 +79,7 @@ class PlannerSuite:
 
     name = "planner"
     default_limit = 1000
-    arms = (LLM, UNTOLD)
+    arms = (LLM, UNTOLD, CHANCE)
     clocks = ("seconds",)
     measures: tuple[Measure, ...] = (
         Share("right: the first plan, or declining what cannot be met", lambda s: s["right"]),
@@ -97,7 +98,7 @@ class PlannerSuite:
 
     def plays(self, task: str, arm: str) -> bool:
         """Tell whether an arm is asked the questions of a task: only what was tried in vain can be left untold."""
-        return arm == LLM or task == REVISED
+        return arm != UNTOLD or task == REVISED
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield one sample per goal. Raises EvalError where the worlds say no goals."""
@@ -106,11 +107,13 @@ class PlannerSuite:
             for chunk in chunks(seeds, CHUNK):
                 both = [(seed, arm) for seed in chunk for arm in options.arms if self.plays(name, arm)]
                 left = [(seed, arm) for seed, arm in both if (name, seed, arm) not in done]
+                read = [(seed, arm) for seed, arm in left if arm != CHANCE]
                 if name == CHANGES:
-                    works = [partial(_changed, parts, seed, self.draw(name, seed)) for seed, _ in left]
+                    works = [partial(_changed, parts, seed, self.draw(name, seed)) for seed, _ in read]
                 else:
-                    asked = {seed: self.asked(tasks, name, seed) for seed, _ in left}
-                    works = [partial(_sample, parts, name, asked[seed], arm) for seed, arm in left]
+                    asked = {seed: self.asked(tasks, name, seed) for seed, _ in read}
+                    works = [partial(_sample, parts, name, asked[seed], arm) for seed, arm in read]
+                yield from (self.unread(tasks, name, seed) for seed, arm in left if arm == CHANCE)
                 yield from (
                     sample for _, sample in sorted(parts.together.run(works, width=CHUNK), key=lambda it: it[0])
                 )
@@ -140,9 +143,29 @@ class PlannerSuite:
                 return Asked(world, replace(task, goal=goal), goal.text, attempts)
         raise EvalError(f"no level has a goal that can be said with seed {seed}; choose another --seed")
 
+    def unread(self, tasks: Tasks, name: str, seed: int) -> dict[str, Any]:
+        """Return the sample of one who answers with what is right for another question."""
+        rng = np.random.default_rng((seed, list(WORDINGS).index(name), 12))
+        nothing = {"log_probability": None, "tokens": 0, "prompt_tokens": 0, "seconds": 0.0}
+        if name == CHANGES:
+            change = schema_change("test", self.draw(name, seed))
+            said = " ".join([str(rng.choice(change.inputs)), *schema_change("test", rng).change.split(" ")[1:]])
+            return _told_of(change, seed, CHANCE, said) | nothing
+        asked = self.asked(tasks, name, seed)
+        goal = asked.task.goal
+        if isinstance(goal, SchemaGoal):
+            plan = other_goal(goal, rng).plan
+        else:  # the levels take turns
+            first = seed - seed % SEEDS_PER_RUN
+            other = first + (seed - first + int(rng.integers(1, 100)) * len(self.levels)) % SEEDS_PER_RUN
+            plan = self.asked(tasks, name, other).task.goal.plan
+        right = name != UNMET and goal.right(plan)
+        return _told(name, asked, CHANCE, [plan], 0 if right else None) | {"right": right, "plans": 1} | nothing
+
     def summarise(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return shares with Wilson intervals by task, by what is unusual about the words, and of declining."""
-        met = [sample for sample in samples if sample["task"] != UNMET]
+        asked = [sample for sample in samples if sample["arm"] == LLM]
+        met = [sample for sample in asked if sample["task"] != UNMET]
         return {
             "tasks": [
                 _row(name if arm == LLM else f"{name}, {arm}", rows)
@@ -151,11 +174,11 @@ class PlannerSuite:
                 if (rows := [s for s in samples if (s["task"], s["arm"]) == (name, arm)])
             ],
             "telling": _telling([sample for sample in samples if sample["task"] == REVISED]),
-            "traits": _by_trait([sample for sample in samples if sample["task"] == PARAPHRASES]),
-            "schema traits": _by_trait([sample for sample in samples if sample["task"] == SCHEMAS]),
+            "traits": _by_trait([sample for sample in asked if sample["task"] == PARAPHRASES]),
+            "schema traits": _by_trait([sample for sample in asked if sample["task"] == SCHEMAS]),
             "steps": [
                 _right(f"{name}, {label}", rows)
-                for name in (MISSIONS, PARAPHRASES, SCHEMAS)  # the arm is always `LLM` there
+                for name in (MISSIONS, PARAPHRASES, SCHEMAS)
                 for label, fits in (("1 step", (1,)), ("2 steps", (2,)), ("3 to 6 steps", (3, 4, 5, 6)))
                 if (rows := [s for s in met if s["task"] == name and s["steps"] in fits])
             ],
@@ -236,23 +259,29 @@ def _sample(parts: Parts, name: str, asked: Asked, arm: str) -> dict[str, Any]:
     meant = None if name == SCHEMAS else _meant(parts, goal, plans, readings)  # the critic knows no objectives
     declined = None if meant is None else max(meant, default=0.0) < parts.config.meaning
     rank = None if name == UNMET else next((i for i, plan in enumerate(plans) if task.goal.right(plan)), None)
+    right = bool(declined) if name == UNMET else rank == 0
+    judged = {"right": right, "declined": declined, "satisfies": meant}
+    return _told(name, asked, arm, plans, rank) | judged | _cost(proposed)
+
+
+def _told(name: str, asked: Asked, arm: str, plans: Sequence[Plan], rank: int | None) -> dict[str, Any]:
+    """Return what a sample says of a question and of its answer."""
+    task = asked.task
     return {
         "task": name,
         "seed": task.seed,
         "arm": arm,
         "level": task.world,
         "scene": task.scene,
-        "goal": goal,
+        "goal": asked.goal,
         "attempts": [{"plan": attempt.plan, "reasons": attempt.reasons} for attempt in asked.attempts],
         "traits": [] if name == UNMET else list(task.goal.traits),
         "plan": None if name == UNMET else task.goal.plan.line(),
         "steps": 0 if name == UNMET else len(task.goal.plan.steps),
         "first": plans[0].line() if plans else None,
         "rank": rank,
-        "right": bool(declined) if name == UNMET else rank == 0,
-        "declined": declined,
-        "satisfies": meant,
-        **_cost(proposed),
+        "declined": None,
+        "satisfies": None,
     }
 
 
@@ -260,11 +289,17 @@ def _changed(parts: Parts, seed: int, rng: np.random.Generator) -> dict[str, Any
     """Ask which change of which input words mean; it is right to the last digit or not."""
     change = schema_change("test", rng)
     said = whatif.ask(change.inputs, parts.together, change.text, parts.config.seed)
-    right = said.text.strip() == change.change
+    cost = {"tokens": said.completion_tokens, "prompt_tokens": said.prompt_tokens, "seconds": said.seconds}
+    return _told_of(change, seed, LLM, said.text.strip()) | {"log_probability": said.log_probability} | cost
+
+
+def _told_of(change: SchemaChange, seed: int, arm: str, said: str) -> dict[str, Any]:
+    """Return what a sample says of a change and of how it was understood."""
+    right = said == change.change
     return {
         "task": CHANGES,
         "seed": seed,
-        "arm": LLM,
+        "arm": arm,
         "level": "made up inputs",
         "scene": ", ".join(change.inputs),
         "goal": change.text,
@@ -272,16 +307,12 @@ def _changed(parts: Parts, seed: int, rng: np.random.Generator) -> dict[str, Any
         "traits": [],
         "plan": change.change,
         "steps": 1,
-        "first": said.text.strip(),
+        "first": said,
         "rank": 0 if right else None,
         "right": right,
         "declined": None,
         "satisfies": None,
         "plans": 1,
-        "log_probability": said.log_probability,
-        "tokens": said.completion_tokens,
-        "prompt_tokens": said.prompt_tokens,
-        "seconds": said.seconds,
     }
 
 

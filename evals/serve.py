@@ -32,8 +32,8 @@ TIMES = {
 
 NOTE = (
     "every client has one request at a time under way; eight runs go on at once and 32 may wait; what comes on top"
-    " stands in line for 30 s, is then sent away, and asks again when it was told to. Clients and server share the machine. Requests wait for each"
-    " other, so there are no intervals"
+    " stands in line for 30 s, is then sent away, and asks again when it was told to. Clients and server share the"
+    " machine. Requests wait for each other, so there are no intervals"
 )
 
 

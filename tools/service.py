@@ -38,8 +38,8 @@ STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404, Unk
 ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.
 
 What only imagines goes on side by side, what acts is done alone, in the order of the requests. A request that starts a
-run waits a little (`wait`), for room and for the result: 200 has the result, 202 a run that goes on, to be asked for at `/runs/{id}` or followed at
-`/runs/{id}/events`.
+run waits a little (`wait`), for room and for the result: 200 has the result, 202 a run that goes on, to be asked for at
+`/runs/{id}` or followed at `/runs/{id}/events`.
 """
 
 BODY = "the body (JSON, sent as application/json)"

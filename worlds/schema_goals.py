@@ -108,6 +108,11 @@ def schema_goal(split: Split, rng: np.random.Generator, *, practice: bool = Fals
     return _Speaker(schema, rng, turned=TURNED if practice else 0.0).goal()
 
 
+def other_goal(goal: SchemaGoal, rng: np.random.Generator) -> SchemaGoal:
+    """Draw another goal for the made-up world of one."""
+    return _Speaker(goal.schema, rng).goal()
+
+
 @functools.cache
 def examples() -> tuple[tuple[str, str, str], ...]:
     """Return few-shot examples: (scene, goal, plan text)."""

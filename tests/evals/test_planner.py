@@ -10,11 +10,22 @@ import pytest
 from gedanken.agent.llm.protocol import Training
 from gedanken.agent.llm.scripted import ScriptedModel
 from gedanken.agent.plan_practice import Tasks
-from gedanken.agent.shades import explained
+from gedanken.agent.propose import as_read
 from gedanken.evals.errors import EvalError
 from gedanken.evals.failures import worst
 from gedanken.evals.main import run_suite
-from gedanken.evals.planner import CHANGES, LLM, PARAPHRASES, REVISED, SCHEMAS, UNMET, UNTOLD, PlannerSuite
+from gedanken.evals.planner import (
+    CHANCE,
+    CHANGES,
+    LLM,
+    MISSIONS,
+    PARAPHRASES,
+    REVISED,
+    SCHEMAS,
+    UNMET,
+    UNTOLD,
+    PlannerSuite,
+)
 from gedanken.evals.suite import Options, Parts, keys
 from gedanken.worldmodel.checkpoint import Trained
 from gedanken.worlds.babyai import SPEC, BabyAIWorld
@@ -44,6 +55,9 @@ SAMPLES = [
     sample("unmet", None, True),
     sample("unmet", None, False, log_probability=-2.0),
 ]
+
+
+ASKED = (LLM, UNTOLD)
 
 
 def test_sums_by_hand() -> None:
@@ -109,7 +123,7 @@ def parts(make_parts: Callable[..., Parts], trained: Trained) -> Parts:
 
 def test_what_the_model_knows_is_right_and_what_it_does_not_is_not(parts: Parts) -> None:
     suite = PlannerSuite(["missions", "paraphrases", "unmet"], levels=FEW)
-    options = Options(limit=6, seed=0, arms=suite.arms)
+    options = Options(limit=6, seed=0, arms=ASKED)
     samples = list(suite.measure(parts, options, set()))
     assert len(samples) == suite.count(options) == 18
     assert [(s["task"], s["seed"]) for s in samples] == [(t, s) for t in suite.tasks for s in range(6)]
@@ -135,7 +149,7 @@ def test_goals_for_made_up_worlds_are_right_number_for_number(parts: Parts) -> N
 
     refusing: Any = lambda _: None  # noqa: E731
     made = Parts(BabyAIWorld, parts.trained, parts.config, lambda: ScriptedModel(knows), refusing)
-    samples = list(suite.measure(made, Options(limit=limit, seed=0, arms=suite.arms), set()))
+    samples = list(suite.measure(made, Options(limit=limit, seed=0, arms=ASKED), set()))
     assert [sample["rank"] for sample in samples] == [0, 1] * (limit // 2)
     assert all(sample["declined"] is None and sample["level"].startswith("made up") for sample in samples)
     results = suite.summarise(samples)
@@ -146,9 +160,8 @@ def test_goals_for_made_up_worlds_are_right_number_for_number(parts: Parts) -> N
 
 def test_who_is_told_what_failed_can_do_better(parts: Parts) -> None:
     suite, limit = PlannerSuite([REVISED], levels=FEW), 6
-    asked = {
-        explained(q.goal, SPEC): q for q in (suite.asked(Tasks(BabyAIWorld), REVISED, seed) for seed in range(limit))
-    }
+    questions = (suite.asked(Tasks(BabyAIWorld), REVISED, seed) for seed in range(limit))
+    asked = {as_read(question.goal, question.task.scene, SPEC): question for question in questions}
     for question in asked.values():
         spec, right = question.world.spec, question.task.goal.right
         assert question.attempts and right(question.task.goal.plan)
@@ -163,13 +176,13 @@ def test_who_is_told_what_failed_can_do_better(parts: Parts) -> None:
         training = Training("plan")  # whose prompt shows attempts as they are
 
     made = Parts(BabyAIWorld, parts.trained, parts.config, lambda: Tuned(mends_what_it_is_told), None)
-    options = Options(limit=limit, seed=0, arms=suite.arms)
+    options = Options(limit=limit, seed=0, arms=ASKED)
     samples = list(suite.measure(made, options, set()))
     assert {(s["task"], s["seed"], s["arm"]) for s in samples} == set(keys(suite, options))
     assert len(samples) == suite.count(options) == 2 * limit
     both = keys(PlannerSuite([PARAPHRASES, REVISED], levels=FEW), options)
     assert len(both) == 3 * limit and (PARAPHRASES, 0, UNTOLD) not in both
-    assert {arm: {s["right"] for s in samples if s["arm"] == arm} for arm in suite.arms} == {
+    assert {arm: {s["right"] for s in samples if s["arm"] == arm} for arm in ASKED} == {
         LLM: {True},
         UNTOLD: {False},
     }
@@ -179,9 +192,31 @@ def test_who_is_told_what_failed_can_do_better(parts: Parts) -> None:
     assert any("being told" in table.title for table in suite.tables(results))
 
 
+def test_the_floor_answers_without_reading(parts: Parts) -> None:
+    """Where a level has one mission only, whoever knows the level is right; declining is never right by chance."""
+    tasks = (MISSIONS, PARAPHRASES, UNMET, SCHEMAS, CHANGES)
+    suite, limit = PlannerSuite(tasks, levels=["BabyAI-GoToRedBall-v0", "BabyAI-PutNextLocal-v0"]), 8
+    options = Options(limit=limit, seed=0, arms=(CHANCE,))
+    samples = list(suite.measure(parts, options, set()))
+    assert len(samples) == suite.count(options) == limit * len(suite.tasks)
+    assert samples == list(suite.measure(parts, options, set())) and all(s["first"] for s in samples)
+    for sample in samples:
+        if sample["task"] in (MISSIONS, PARAPHRASES):
+            assert sample["right"] or sample["level"] == "BabyAI-PutNextLocal-v0"
+    assert not any(s["right"] for s in samples if s["task"] in (UNMET, SCHEMAS, CHANGES))
+    spec = {s["seed"]: suite.asked(Tasks(BabyAIWorld), SCHEMAS, s["seed"]).world.spec for s in samples}
+    for sample in samples:
+        if sample["task"] == SCHEMAS:
+            assert spec[sample["seed"]].parse_plan(sample["first"].replace(" → ", "\n"))
+    results = suite.summarise(samples)
+    assert {row["task"] for row in results["tasks"]} == {f"{task}, random" for task in suite.tasks}
+    assert results["declining"] is None and results["traits"] == results["steps"] == []
+
+
 def test_the_runner_runs_it(parts: Parts, tmp_path: Path) -> None:
     result = run_suite("planner", limit=1, seed=3, tasks=["missions", "unmet"], runs=tmp_path, parts=parts)
-    assert [row["task"] for row in result["tasks"]] == ["missions", "unmet"]
+    rows = [row["task"] for row in result["tasks"]]
+    assert rows == ["missions", "missions, random", "unmet", "unmet, random"]
 
 
 def test_a_change_is_right_to_the_last_digit_or_wrong(parts: Parts) -> None:
@@ -195,9 +230,9 @@ def test_a_change_is_right_to_the_last_digit_or_wrong(parts: Parts) -> None:
         return [f"{(off if list(right).index(text) % 2 else right)[text]}\n"]
 
     made = Parts(BabyAIWorld, parts.trained, parts.config, lambda: ScriptedModel(knows), None)
-    samples = list(suite.measure(made, Options(limit=limit, seed=0, arms=suite.arms), set()))
+    samples = list(suite.measure(made, Options(limit=limit, seed=0, arms=ASKED), set()))
     assert [sample["right"] for sample in samples] == [True, False] * (limit // 2)
-    assert len(samples) == suite.count(Options(limit=limit, seed=0, arms=suite.arms))
+    assert len(samples) == suite.count(Options(limit=limit, seed=0, arms=ASKED))
     assert suite.summarise(samples)["tasks"][0]["first"]["value"] == 0.5
 
 
