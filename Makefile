@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo record test lint types unit test-kill serve-vllm test-vllm wheel lock format clean
+.PHONY: help install demo reproduce reference record test lint types unit test-kill serve-vllm test-vllm wheel lock format clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ demo: install  ## Reach a goal in a real BabyAI world, every thought shown
 
 reproduce: install  ## Do the smallest run that was kept again: the same table, to the last digit on a like machine
 	OMP_NUM_THREADS=1 $(BIN)/gedanken eval --rerun tests/evals/reference/babyai-local
+
+reference: install  ## Do the runs anew that are kept to compare with, after another checkpoint or planner ships
+	$(BIN)/python -m tests.evals.keep_reference
 
 record: install  ## Record the conversation that the README shows
 	$(BIN)/python docs/record.py

@@ -96,6 +96,11 @@ class ControlSuite(LearnedWorlds):
         """Return all arms that can play here, but the searches, which take many times as long as all others."""
         return tuple(arm for arm in self.arms if arm not in SEARCHES and (arm not in PEERS or not peers_missing()))
 
+    def unable(self, arms: Sequence[str]) -> dict[str, str]:
+        """Return why some of the arms can't play here."""
+        peers = dict.fromkeys((arm for arm in arms if arm in PEERS), NO_PEERS) if peers_missing() else {}
+        return peers | ({SOLVER: why} if SOLVER in arms and (why := missing()) else {})
+
     def weights(self, options: Options) -> list[Path]:
         """Return the files of what the arms have learned, or will learn when they play."""
         learners = self.learners(options)
@@ -125,10 +130,8 @@ class ControlSuite(LearnedWorlds):
 
     def measure(self, parts: Parts, options: Options, done: AbstractSet[Key]) -> Iterator[dict[str, Any]]:
         """Yield samples; see `Suite`. Raises EvalError for a peer that is not installed."""
-        if unable := [arm for arm in options.arms if arm in PEERS and peers_missing()]:
-            raise EvalError(f"{', '.join(unable)}: {NO_PEERS}")
-        if SOLVER in options.arms and (why := missing()):
-            raise EvalError(f"{SOLVER}: {why}")
+        if unable := self.unable(options.arms):
+            raise EvalError("; ".join(f"{arm}: {why}" for arm, why in unable.items()))
         over = {key[:3] for key in done}
         for task in self.tasks:
             play = _Play(parts, task, self.settings[task])

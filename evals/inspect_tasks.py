@@ -24,7 +24,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from gedanken.evals.careful import alone
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError
-from gedanken.evals.main import Asked, load_suite
+from gedanken.evals.main import Asked, load_suite, refuse_seen
 from gedanken.evals.run_folder import Key
 from gedanken.evals.suite import Options, Parts, keys
 
@@ -54,6 +54,7 @@ def suite(
         raise EvalError(f"{name} has no arm {arm!r}; it has {', '.join(measured.arms)}")
     options = Options(limit, seed, (arm,))
     parts = parts or Asked(name, limit, seed, [arm], None, checkpoint, llm).parts()
+    refuse_seen(measured, options, parts)
     samples = [
         InspectSample(id=f"{task_} {number}", input=f"{task_}, seed {number}", metadata={"task": task_, "seed": number})
         for task_, number, _ in keys(measured, options)

@@ -21,7 +21,7 @@ from gedanken.evals.processes import Processes
 from gedanken.evals.progress import Progress
 from gedanken.evals.rerun import compare_rerun
 from gedanken.evals.run_folder import RunFolder, sha256
-from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds, summed
+from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds, summed, tabled
 from gedanken.evals.workers import measure
 
 SUITES = {
@@ -40,6 +40,7 @@ SUITES = {
     "serve": ("gedanken.evals.serve", "ServeSuite"),
 }
 DEFAULT = "babyai-local"
+CRITIC = "critic.safetensors"
 RUNS = Path("runs")
 
 
@@ -167,7 +168,7 @@ def run_suite(
     asked = asked.like(begun) if begun else asked
     measured = load_suite(asked.suite or DEFAULT, asked.tasks)
     usual: Sequence[str] = getattr(measured, "default_arms", measured.arms)  # the others play where they are named
-    chosen = _those(measured.arms, asked.arms or usual, f"{measured.name} has no arm")
+    chosen = _able(measured, _those(measured.arms, asked.arms or usual, f"{measured.name} has no arm"))
     options = Options(asked.limit or measured.default_limit, asked.seed or 0, chosen, asked.epochs or 1)
     if options.epochs > 1 and not getattr(measured, "epochs", False):
         raise EvalError(f"{measured.name} sums up samples that are done once each; leave out --epochs")
@@ -204,7 +205,15 @@ def run_suite(
         folder.note(_learned(measured, options))
     if hasattr(measured, "curves"):
         folder.note(curves=measured.curves(options))
+    if not several and not resume:
+        folder.forget(_idle(parts))
     samples = folder.samples()
+    if len(samples) < total:
+        print(
+            f"{len(samples)} of {total} samples: the others never came, or were called like one that did;"
+            f" {measured.name} counts more than it measures",
+            file=sys.stderr,
+        )
     raised = careful.errors(samples)
     results = summed(measured, samples) | ({"errors": raised} if raised else {})
     summary = folder.finish(results)
@@ -222,11 +231,28 @@ def run_suite(
     if json:
         print(dumps(answer))
         return answer
-    show(measured.tables(summary["results"]))
+    show(tabled(measured, summary["results"]))
     if begun and again:
         print(f"{again.words()} {begun.id}")
     print(f"run {folder.id}, commit {summary['commit']}; everything in {folder.path}", file=sys.stderr)
     return answer
+
+
+def _able(suite: Suite, arms: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the arms that can play here, and say why the others can't. Raises EvalError where none can."""
+    unable: Mapping[str, str] = getattr(suite, "unable", lambda _: {})(arms)
+    if unable and len(unable) == len(arms):
+        raise EvalError("; ".join(f"{arm}: {why}" for arm, why in unable.items()))
+    for arm, why in unable.items():
+        print(f"{arm} left out: {why}", file=sys.stderr)
+    return tuple(arm for arm in arms if arm not in unable)
+
+
+def _idle(parts: Parts) -> list[Path]:
+    """Return the weights of what was never asked for: another run of the same arms needs none of them."""
+    path = parts.trained.path
+    idle = [] if "critic" in vars(parts) or not path else [path / CRITIC]
+    return idle + ([] if "llm" in vars(parts) else _adapter(parts.config.llm))
 
 
 def _keep(folder: RunFolder, found: Iterable[dict[str, Any]], progress: Progress, *, fail_on_error: bool) -> None:
@@ -249,15 +275,17 @@ def show(tables: Sequence[Table]) -> None:
     """Print tables on stdout."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table as RichTable
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
     for table in tables:
-        drawn = RichTable(title=table.title, caption=table.note or None, box=box.SIMPLE_HEAD, title_justify="left")
+        title, note = escape(table.title), escape(table.note) or None
+        drawn = RichTable(title=title, caption=note, box=box.SIMPLE_HEAD, title_justify="left")
         for index, column in enumerate(table.columns):
-            drawn.add_column(column, justify="left" if index == 0 else "right")
+            drawn.add_column(escape(column), justify="left" if index == 0 else "right")
         for row in table.rows:
-            drawn.add_row(*row)
+            drawn.add_row(*map(escape, row))
         console.print(drawn)
 
 
@@ -269,7 +297,7 @@ def _those(there: Sequence[str], wanted: Sequence[str] | None, otherwise: str) -
     return tuple(name for name in there if wanted is None or name in wanted)
 
 
-def _unseen(suite: Suite, options: Options, parts: Parts) -> None:
+def refuse_seen(suite: Suite, options: Options, parts: Parts) -> None:
     """Raise EvalError where the checkpoint learnt from a person's episode with a seed to be measured."""
     seeds = evaluation_seeds(options.seed, options.limit)
     worlds: Mapping[str, str] = getattr(suite, "worlds", {})
@@ -318,10 +346,10 @@ def _folder(
         "loop": parts.config.model_dump(mode="json", exclude={"checkpoint"}),
     }
     seeds, path = {"seed": options.seed}, parts.trained.path
-    weights = [path / name for name in ("model.safetensors", "critic.safetensors")] if path else []
+    weights = [path / name for name in ("model.safetensors", CRITIC)] if path else []
     weights += [*_adapter(parts.config.llm), *_learned(suite, options)]
     config |= {"learning": learning} if (learning := getattr(suite, "learning", None)) else {}
-    _unseen(suite, options, parts)
+    refuse_seen(suite, options, parts)
     more: dict[str, Any] = {"learnt": str(learnt)} if (learnt := parts.trained.card.get("learnt")) else {}
     more |= {"workers": workers}
     file, kind = split(name) if is_file(name) else (None, "")

@@ -68,11 +68,13 @@ def _module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever somebody's file does wrong, it is said where
+    except (Exception, SystemExit) as error:  # whatever somebody's file does wrong, it is said where
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         where = f", line {line}" if line else ""
-        raise EvalError(f"{path}{where}: {type(error).__name__}: {error}") from error
+        alone = "; a run keeps this file alone, so put what it imports into it, or into a package that is installed"
+        why = alone if isinstance(error, ModuleNotFoundError) else ""
+        raise EvalError(f"{path}{where}: {type(error).__name__}: {error}{why}") from error
     return module
 
 

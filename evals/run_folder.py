@@ -24,7 +24,10 @@ from gedanken.evals.errors import RunError
 
 FORMAT = 1
 KNOWN = ("suite", "started", "config", "seeds", "versions", "commit", "machine", "checkpoints")
-PACKAGES = ("gedanken", "torch", "transformers", "minigrid", "gymnasium", "numpy", "llguidance", "langgraph")
+PACKAGES = (
+    *("gedanken", "torch", "transformers", "minigrid", "gymnasium", "numpy", "llguidance", "langgraph", "ray"),
+    *("pyspellchecker", "highway-env", "gym-electric-motor", "stable-baselines3", "stable-worldmodel", "vllm"),
+)
 Key = tuple[str, int, str]
 """Task, seed and arm of a sample."""
 
@@ -144,6 +147,13 @@ class RunFolder:
         found = {"checkpoints": _sums(checkpoints) | self.about["checkpoints"], **more}
         if any(self.about.get(key) != value for key, value in found.items()):
             self.about.update(found)
+            _write(self.path / "run.json", self.about)
+
+    def forget(self, checkpoints: Iterable[Path]) -> None:
+        """Leave out weights that had no part in the results."""
+        idle = {f"{path.parent.name}/{path.name}" for path in checkpoints}
+        if idle & self.about["checkpoints"].keys():
+            self.about["checkpoints"] = {n: s for n, s in self.about["checkpoints"].items() if n not in idle}
             _write(self.path / "run.json", self.about)
 
     # ---- samples ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -165,11 +166,27 @@ def summed(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     """Return what samples come to. Raises EvalError for samples that a suite can't read, perhaps another version's."""
     try:
         return suite.summarise(counted(suite, samples))
-    except (KeyError, TypeError) as error:
+    except EvalError:
+        raise
+    except Exception as error:  # whatever somebody's suite does wrong
         raise EvalError(
-            f"{suite.name} can't sum up these samples ({type(error).__name__}: {error}): they are of another version of"
-            " it, or it has a fault; run it anew"
+            f"{suite.name} can't sum up these samples ({_fault(error)}): they are of another version of it, or it has a"
+            " fault; they are kept, and --resume sums them up when that is mended"
         ) from error
+
+
+def tabled(suite: Suite, results: Mapping[str, Any]) -> list[Table]:
+    """Return results for people. Raises EvalError where a suite can't."""
+    try:
+        return list(suite.tables(results))
+    except Exception as error:
+        raise EvalError(f"{suite.name} can't show its results ({_fault(error)}); they are kept") from error
+
+
+def _fault(error: Exception) -> str:
+    """Say what went wrong, and in which line."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error}; {Path(last.filename).name}, line {last.lineno}"
 
 
 def assemble(

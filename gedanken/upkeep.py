@@ -142,7 +142,9 @@ def _train_planner(
 @click.argument("suite", required=False)
 @click.option("--limit", type=click.IntRange(1), help="Samples a task.  [default: the suite's own]")
 @click.option(
-    "--epochs", type=click.IntRange(1, 1000), help="Do every sample so often, with other draws.  [default: 1]"
+    "--epochs",
+    type=click.IntRange(1, 1000),
+    help="Do every sample so often, with other draws; in suites of episodes.  [default: 1]",
 )
 @click.option("--seed", type=click.IntRange(0), help="Which seeds: 100,000 from SEED x 100,000 on.  [default: 0]")
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Only this arm; may be repeated.")

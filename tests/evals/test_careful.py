@@ -17,10 +17,10 @@ from gedanken.evals.careful import IN_A_ROW, samples
 from gedanken.evals.compare import compare
 from gedanken.evals.episodes import EpisodeSuite
 from gedanken.evals.errors import EvalError
-from gedanken.evals.main import _one_task, run_suite
+from gedanken.evals.main import CRITIC, _idle, _one_task, run_suite
 from gedanken.evals.run_folder import RunFolder
 from gedanken.evals.sample import Sample
-from gedanken.evals.suite import Options, Parts
+from gedanken.evals.suite import Options, Parts, Table, summed
 from gedanken.evals.workers import measure
 from gedanken.worldmodel.checkpoint import CheckpointError
 
@@ -206,3 +206,56 @@ def test_an_error_beside_all_samples_is_raised_once() -> None:
 def test_of_samples_that_can_not_be_told_apart_none_is_lost_silently() -> None:
     with pytest.raises(EvalError, match="ended from outside"):
         list(measure(Untold(["killed"]), untold_on, no_parts, Options(4, 0, ("even",)), set(), 1))
+
+
+class Faulty(Odd):
+    """Can't sum up, show, or count; and says things that look like markup."""
+
+    def summarise(self, samples: Sequence[Any]) -> dict[str, Any]:
+        if samples[0]["task"] == "raises":
+            raise ZeroDivisionError("nothing there")
+        return super().summarise(samples)
+
+    def count(self, options: Options) -> int:
+        return super().count(options) + 3
+
+    def tables(self, results: Any) -> list[Table]:
+        return [Table("[/b] door", ("[red] one",), (("[bold]1",),), "`pip install gedanken[peers]`")]
+
+
+def test_a_suite_that_cannot_sum_up_is_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EvalError, match=r"odd can't sum up .*ZeroDivisionError: nothing there; test_careful.py, line"):
+        summed(Faulty(["raises"]), [{"task": "raises", "seed": 0, "arm": "even"}])
+
+
+def test_what_is_shown_is_no_markup_and_what_is_missing_is_told(
+    make_parts: Callable[..., Parts],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("gedanken.evals.main.load_suite", lambda name, tasks=None: Faulty(["fine"]))
+    monkeypatch.setattr("gedanken.evals.page.draw", lambda *_: None)
+    run_suite("odd", limit=4, runs=tmp_path, parts=make_parts())
+    said = capsys.readouterr()
+    shown = "".join(said.out.split())  # narrow columns break lines
+    for words in ("[/b]door", "[red]one", "[bold]1", "gedanken[peers]"):
+        assert words in shown
+    assert "4 of 7 samples" in said.err
+
+
+def test_weights_without_a_part_in_it_do_not_bind_a_run(make_parts: Callable[..., Parts], tmp_path: Path) -> None:
+    """A planner that ships later hinders nobody to do again what was played without one."""
+    weights = [tmp_path / name for name in ("model.safetensors", CRITIC)]
+    for path in weights:
+        path.write_text(path.name)
+    folder = RunFolder.create(tmp_path, "odd", {}, {}, weights)
+    folder.forget([tmp_path / CRITIC, tmp_path / "unknown"])
+    weights[1].write_text("another")
+    RunFolder.open(tmp_path, folder.id).agree("odd", {}, {}, weights)
+    weights[0].write_text("another")
+    with pytest.raises(EvalError, match="another .*model.safetensors"):
+        RunFolder.open(tmp_path, folder.id).agree("odd", {}, {}, weights)
+    parts = replace(make_parts(), trained=replace(make_parts().trained, path=tmp_path))
+    assert [path.name for path in _idle(parts)] == [CRITIC, "adapter_model.safetensors"]
+    assert parts.critic and _idle(parts) == []

@@ -19,7 +19,7 @@ from gedanken.evals.control import ControlSuite
 from gedanken.evals.control_goals import ADAPTERS, GOALS, goal_of, met
 from gedanken.evals.control_learning import Peer, Setting, learned, model_path, peers_missing, world_of
 from gedanken.evals.errors import EvalError, RunError
-from gedanken.evals.main import load_suite, run_suite
+from gedanken.evals.main import _able, load_suite, run_suite
 from gedanken.evals.run_folder import sha256
 from gedanken.evals.suite import Options, Parts, keys
 from gedanken.worldmodel.checkpoint import TrainedDynamics
@@ -127,7 +127,7 @@ def test_a_peer_says_its_own_steps_and_never_sees_an_evaluation_seed(monkeypatch
     assert PPO.begun == [FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 1], "the third is kept"
 
 
-def test_a_peer_that_is_not_there_is_named() -> None:
+def test_a_peer_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     if not peers_missing():
         pytest.skip("stable-baselines3 is installed")
     suite = load_suite("control")
@@ -135,6 +135,10 @@ def test_a_peer_that_is_not_there_is_named() -> None:
     assert "stable-baselines3" in suite.tables(suite.summarise([{**sample(), "arm": "random"}]))[0].note
     with pytest.raises(EvalError, match=r"ppo: stable-baselines3 is not installed; `pip install gedanken\[peers\]`"):
         next(iter(suite.measure(parts(KEEP), Options(1, 0, ("ppo",)), set())))
+    assert _able(suite, ("random", "ppo")) == ("random",), "the others play"
+    assert "ppo left out: stable-baselines3 is not installed" in capsys.readouterr().err
+    with pytest.raises(EvalError, match="ppo: stable-baselines3"):
+        _able(suite, ("ppo",))
 
 
 def test_samples_are_known_beforehand_though_not_every_arm_has_every_task() -> None:

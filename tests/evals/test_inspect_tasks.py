@@ -3,6 +3,7 @@
 import gc
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_an_arm_is_played_as_gedanken_eval_plays_it(make_parts: Callable[..., Pa
         assert (sample.scores["success"].value == "C") == wanted["success"]
     metrics = log.results.scores[0].metrics
     assert metrics["all"].value == 1.0 and set(LEVELS) <= set(metrics)
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_seed_that_was_learned_from_is_refused(make_parts: Callable[..., Parts]) -> None:
+    parts = make_parts()
+    known = replace(parts.trained, card={**parts.trained.card, "seen": {LEVELS[0]: [100_001]}})
+    with pytest.raises(EvalError, match="learnt from BabyAI-GoToObj-v0 with seed 100001"):
+        suite("babyai-local", "bot", limit=2, seed=1, parts=replace(parts, trained=known))
 
 
 @pytest.mark.usefixtures("ours")
