@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gedanken.evals.errors import EvalError
 from gedanken.evals.run_folder import EpochKey, key_of, plain
-from gedanken.evals.suite import Suite, summed, tabled
+from gedanken.evals.suite import Suite, Table, summed, tabled
 
 SHOWN = 5
 """Samples whose differences are named."""
@@ -53,7 +54,7 @@ def compare_rerun(suite: Suite, before: Sequence[Sample], after: Sequence[Sample
     keys = list(dict.fromkeys((*pairs[0], *pairs[1])))
     others = [key for key in keys if not alike(pairs[0].get(key), pairs[1].get(key))]
     results = [plain(summed(suite, list(samples.values()))) for samples in pairs]
-    same = alike(*results) and tabled(suite, results[0]) == tabled(suite, results[1])
+    same = alike(*results) and _shown(suite, results[0]) == _shown(suite, results[1])
     differences = tuple(_difference(key, pairs[0].get(key, {}), pairs[1].get(key, {})) for key in others[:SHOWN])
     return Rerun(same, len(keys), len(others), differences)
 
@@ -67,6 +68,14 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
     return bool(one == other)
+
+
+def _shown(suite: Suite, results: Mapping[str, Any]) -> list[Table] | None:
+    """Return the tables of results; None where nothing is left to show without what clocks said."""
+    try:
+        return tabled(suite, results)
+    except EvalError:
+        return None
 
 
 def _timeless(suite: Suite, sample: Sample) -> dict[str, Any]:

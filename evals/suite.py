@@ -170,8 +170,8 @@ def summed(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         raise
     except Exception as error:  # whatever somebody's suite does wrong
         raise EvalError(
-            f"{suite.name} can't sum up these samples ({_fault(error)}): they are of another version of it, or it has a"
-            " fault; they are kept, and --resume sums them up when that is mended"
+            f"{suite.name} can't sum up these samples ({_fault(error)}): they are of another version of it: run it anew,"
+            " or it has a fault: mend that, and --resume sums up what is kept"
         ) from error
 
 

@@ -61,6 +61,10 @@ class Busy(Refused):
         self.after = after
 
 
+class Full(Busy):
+    """Too many runs wait already: who stands in line may find room."""
+
+
 class Asleep(Refused):
     """The agent is not there: it is still being loaded, or could not be."""
 
@@ -295,7 +299,7 @@ class Runs:
             if self._place:
                 self._place.check(request)
             if len(self._queue) >= self._waiting:
-                raise Busy(f"{len(self._queue)} runs are waiting already; ask again in {RETRY_AFTER} s")
+                raise Full(f"{len(self._queue)} runs are waiting already; ask again in {RETRY_AFTER} s")
             return self._enter(request)
 
     async def admit(self, request: Request, seconds: float) -> Run:
@@ -304,7 +308,7 @@ class Runs:
         with self._change:
             try:
                 return self.submit(request)
-            except Busy:
+            except Full:
                 asking = _Asking(request, lambda: loop.call_soon_threadsafe(called.set))
                 self._line.append(asking)
         try:

@@ -32,9 +32,9 @@ from gedanken.tools.requests import (
     SimulateRequest,
     WhatIfRequest,
 )
-from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Refused, Run, Runs, UnknownRun
+from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Full, Refused, Run, Runs, UnknownRun
 
-STATUS: dict[type[Refused], int] = {Busy: 429, Asleep: 503, UnknownRun: 404, UnknownDream: 404}
+STATUS: dict[type[Refused], int] = {Busy: 429, Full: 429, Asleep: 503, UnknownRun: 404, UnknownDream: 404}
 ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.
 
 What only imagines goes on side by side, what acts is done alone, in the order of the requests. A request that starts a

@@ -169,17 +169,23 @@ def test_what_there_is_not_is_named_with_what_there_is(tiny: str, capsys: pytest
 
 
 def test_a_run_names_the_adapter_of_its_language_model(
-    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And is bound to it, unless nobody asked the language model anything."""
     weights = tmp_path / "mine" / WEIGHTS
     weights.parent.mkdir()
     weights.with_name(CONFIG).write_text("{}")
     weights.write_bytes(b"learned")
     asked = ["eval", "--limit", "1", "--task", TASK, "--arm", "random", "--checkpoint", tiny, "--json"]
     assert run([*asked, "--llm", f"embedded:{weights.parent}"]) == 0
+    unasked = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr("gedanken.evals.main._idle", lambda parts: [])
+    assert run([*asked, "--llm", f"embedded:{weights.parent}"]) == 0
     first = json.loads(capsys.readouterr().out)
     about = json.loads((tmp_path / "runs" / first["run"] / "run.json").read_text())
     assert about["checkpoints"][f"mine/{WEIGHTS}"] == sha256(weights)
     weights.write_bytes(b"learned anew")
+    assert run(["eval", "--rerun", unasked["run"]]) == 0
+    capsys.readouterr()
     assert run(["eval", "--rerun", first["run"]]) == 1
     assert f"was begun with another mine/{WEIGHTS}" in capsys.readouterr().err

@@ -24,13 +24,16 @@ def test_answers_and_failures_are_counted(runs: Runs) -> None:
 
 
 def test_those_sent_away_are_counted_apart(opening: Any, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit = Runs.submit
+    submit, refusals = Runs.submit, 0
 
     def refusing(runs: Runs, request: Any) -> Any:
+        nonlocal refusals
         try:
             return submit(runs, request)
-        except Busy:
-            gate.open.set()
+        except Busy:  # each who is sent away was refused when he came and when his patience was at its end
+            refusals += 1
+            if refusals == 4:
+                gate.open.set()
             raise
 
     monkeypatch.setattr(Runs, "submit", refusing)
