@@ -170,7 +170,7 @@ def summed(suite: Suite, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         raise
     except Exception as error:  # whatever somebody's suite does wrong
         raise EvalError(
-            f"{suite.name} can't sum up these samples ({_fault(error)}): they are of another version of it: run it anew,"
+            f"{suite.name} can't sum up these samples ({_fault(error)}): they are of another version: run it anew;"
             " or it has a fault: mend that, and --resume sums up what is kept"
         ) from error
 
