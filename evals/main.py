@@ -205,7 +205,7 @@ def run_suite(
         folder.note(_learned(measured, options))
     if hasattr(measured, "curves"):
         folder.note(curves=measured.curves(options))
-    if not several and not resume:
+    if not several and not resume and not getattr(measured, "elsewhere", False):
         folder.forget(_idle(parts))
     samples = folder.samples()
     if len(samples) < total:

@@ -46,6 +46,9 @@ class ServeSuite:
     arms = ("1 client", "20 clients", "100 clients")
     tasks: tuple[str, ...] = ("rehearse",)
     more_tasks = ("plan",)
+    elsewhere = True
+    """The weights are used by another process: all that could have been loaded have a part in it."""
+
     clocks = ("seconds", *TIMES, "unserved", "failed", "memory_mib")
     measures: tuple[Measure, ...] = (
         Estimate(

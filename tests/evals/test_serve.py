@@ -39,6 +39,8 @@ def test_a_run_gets_onto_the_pages(tmp_path: Path, trained: Trained, asked: list
     parts = Parts(BabyAIWorld, trained)
     answer = run_suite("serve", limit=2, arms=["100 clients"], seed=3, runs=tmp_path / "runs", parts=parts)
     llm = parts.config.llm
+    weights = json.loads((tmp_path / "runs" / answer["run"] / "run.json").read_text())["checkpoints"]
+    assert [name.split("/")[1] for name in weights] == ["adapter_model.safetensors"], "the server's"
     assert asked == [(["--llm", llm, "--seed", "300000"], "/rehearse", 100, 2)]
     docs = tmp_path / "docs"
     assert report.main([str(tmp_path / "runs" / answer["run"]), "--docs", str(docs), "--readme", "none"]) == 0
