@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -43,6 +44,7 @@ __all__ = [
     "load_dynamics",
     "made_by_another_version",
     "next_path",
+    "save_next",
     "numbers",
     "resolve",
     "save",
@@ -61,6 +63,10 @@ SHIPPED = Path(__file__).parent / "checkpoints"
 
 class CheckpointError(RuntimeError):
     """A checkpoint is missing, broken, or made for another world."""
+
+
+class CheckpointExists(CheckpointError):
+    """A folder is there already, and stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def save(trained: Trained | TrainedDynamics, path: Path, beside: Path | None = N
     CheckpointError where the folder exists or can't be written.
     """
     if path.exists():
-        raise CheckpointError(f"{path} exists; a checkpoint is never overwritten, choose another name")
+        raise CheckpointExists(f"{path} exists; a checkpoint is never overwritten, choose another name")
     model: Any = trained.model
     written = stored if isinstance(trained, Trained) else Tensor.contiguous
     tensors = {f"{part}.{k}": written(v) for part, m in trained.parts.items() for k, v in m.state_dict().items()}
@@ -144,10 +150,20 @@ def save(trained: Trained | TrainedDynamics, path: Path, beside: Path | None = N
             file.chmod(0o644)
         folder.rename(path)
     except (OSError, SafetensorError) as error:
+        if path.exists():  # somebody else was faster
+            raise CheckpointExists(f"{path} exists; a checkpoint is never overwritten, choose another name") from error
         raise CheckpointError(f"could not write checkpoint {path} ({error}); free some space and try again") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path
+
+
+def save_next(trained: Trained | TrainedDynamics, stem: str, beside: Path | None = None) -> Path:
+    """Write a stem's next checkpoint, see `save`; where others write theirs meanwhile, the one after those."""
+    while True:
+        path = next_path(stem)
+        with contextlib.suppress(CheckpointExists):
+            return save(replace(trained, name=path.name, path=path), path, beside)
 
 
 def stored(tensor: Tensor) -> Tensor:

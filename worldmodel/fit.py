@@ -102,10 +102,10 @@ def learn_more(
     if isinstance(pupil.model, PicturesModel):
         taught, seen = replace(pupil, model=cast(VectorDynamics, pupil.model.inner)), pupil.model.encoded(episodes)
     rows = list(train(taught, Replay(taught.model.spec, seen), config))
-    quarter, path = max(1, len(rows) // 4), checkpoint.next_path(checkpoint.stem_of(trained.name))
+    quarter = max(1, len(rows) // 4)
     learnt = f"{steps} gradient steps on {len(episodes)} stored episodes, from {trained.name}"
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}
-    checkpoint.save(replace(pupil, name=path.name, path=path, card=card), path)
+    path = checkpoint.save_next(replace(pupil, card=card), checkpoint.stem_of(trained.name))
     return LearnReport(
         steps, mean_losses(rows[:quarter]), mean_losses(rows[-quarter:]), path, time.perf_counter() - began
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,9 @@ def learn(trained: Trained, store: ExperienceStore, *, steps: int, seed: int, ra
         return LearnReport(0, {}, {}, None, time.perf_counter() - began)
     pupil, rows = taught(trained, episodes, steps=steps, seed=seed, rate=rate)
     quarter = max(1, len(rows) // 4)
-    path = checkpoint.next_path(checkpoint.stem_of(trained.name))
     learnt = f"{steps} gradient steps on {len(episodes)} episodes of the agent's, from {trained.name}"
     card = {**trained.card, "learnt": learnt, "seen": seen_seeds(trained.card, episodes)}
-    checkpoint.save(Trained(pupil.model, pupil.controller, path.name, path, card), path, beside=trained.path)
+    path = checkpoint.save_next(replace(pupil, card=card), checkpoint.stem_of(trained.name), beside=trained.path)
     return LearnReport(
         steps, mean_losses(rows[:quarter]), mean_losses(rows[-quarter:]), path, time.perf_counter() - began
     )

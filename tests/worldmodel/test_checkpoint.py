@@ -21,6 +21,7 @@ from gedanken.worldmodel.checkpoint import (
     next_path,
     resolve,
     save,
+    save_next,
     stem_of,
 )
 from gedanken.worldmodel.spatial import SIZES
@@ -77,6 +78,20 @@ def test_files_of_others_travel_along_and_do_not_replace_what_is_new(trained: Tr
     second = save(Trained(trained.model, trained.controller, "b", card={"note": "new"}), tmp_path / "b", beside=first)
     assert (second / "critic.json").read_text() == "{}"
     assert load(second, SPEC).card == {"note": "new"}
+
+
+def test_two_who_learn_at_once_both_keep_what_they_learned(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may take the number between the choice of it and the last moment."""
+    rename = Path.rename
+
+    def slow(folder: Path, path: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        save_next(trained, "tiny")
+        return rename(folder, path)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    assert save_next(trained, "tiny").name == "tiny-2" and stem_of("tiny-2") == "tiny"
+    assert sorted(path.name for path in (home() / "checkpoints").iterdir()) == ["tiny-1", "tiny-2"]
 
 
 def test_a_checkpoint_is_never_overwritten(trained: Trained, tmp_path: Path) -> None:
