@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from langgraph.types import Command
 from gedanken.agent import nodes
 from gedanken.agent.mind import Mind
 from gedanken.agent.state import State
-from gedanken.worldmodel.experience_file import StoreError, explained
+from gedanken.worldmodel.experience_file import explained, to_wal
 
 Graph = CompiledStateGraph[State, Mind, State, State]
 
@@ -80,10 +79,6 @@ def build(saver: BaseCheckpointSaver[Any] | None = None) -> Graph:
     return graph.compile(checkpointer=saver)
 
 
-OPENINGS = 100
-"""Tries to open a new file that other processes open, too, a twentieth of a second apart."""
-
-
 class Saver(SqliteSaver):
     """LangGraph's checkpointer in SQLite, whose failures are StoreErrors."""
 
@@ -106,15 +101,8 @@ def saver(path: Path) -> Saver:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         saver = Saver(path)
-        for attempt in range(OPENINGS):
-            try:
-                saver.setup()
-                break
-            except (StoreError, sqlite3.OperationalError) as error:
-                # SQLite does not wait for another process that switches a new file to WAL
-                if "locked" not in f"{error} {error.__cause__}" or attempt == OPENINGS - 1:
-                    raise
-                time.sleep(0.05)
+        to_wal(saver.conn)
+        saver.setup()
     except (OSError, sqlite3.Error) as error:
         raise explained(path, error) from error
     return saver

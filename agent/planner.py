@@ -24,7 +24,7 @@ SIZES: dict[Size, dict[str, int]] = {
 }
 """Changes of `TuneConfig`. "base" is the whole recipe, with as many tokens as the planner that ships was taught."""
 
-FURTHER = {"steps": 500, "rate": 3e-4, "choose": 3}
+FURTHER = {"steps": 500, "rate": 3e-4}
 """Changes where training begins from an adapter, whatever the size; "debug" keeps its own."""
 
 

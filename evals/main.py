@@ -19,7 +19,7 @@ from gedanken.evals.errors import EvalError, RunError, meant
 from gedanken.evals.own_suite import is_file, own_suite, split
 from gedanken.evals.processes import Processes
 from gedanken.evals.progress import Progress
-from gedanken.evals.rerun import compare_rerun
+from gedanken.evals.rerun import ROUNDING, compare_rerun
 from gedanken.evals.run_folder import RunFolder, sha256
 from gedanken.evals.suite import Options, Parts, Suite, Table, assemble, evaluation_seeds, summed, tabled
 from gedanken.evals.workers import measure
@@ -222,7 +222,10 @@ def run_suite(
     draw(Run(summary, samples, folder.path), folder.path)
     about = {"suite": measured.name, "run": folder.id, "commit": summary["commit"], "seed": options.seed}
     answer = {**about, **summary["results"]}
-    again = compare_rerun(measured, begun.samples(), samples) if begun and rerun else None
+    again = None
+    if begun and rerun:
+        rounding = 0.0 if begun.in_one_go and folder.in_one_go else ROUNDING
+        again = compare_rerun(measured, begun.samples(), samples, rounding=rounding)
     if begun and again:
         answer["rerun"] = {"of": begun.id, **again.as_dict()}
     for sample in raised:

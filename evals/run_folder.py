@@ -133,14 +133,20 @@ class RunFolder:
                 " or --llm, or start a new run"
             )
 
+    @property
+    def in_one_go(self) -> bool:
+        """Whether all samples were asked in the company that `--rerun` gives them: in one process, without a break."""
+        return not self.about.get("resumed") and self.about.get("workers", 1) == 1 and self.about.get("on") is None
+
     def go_on(self) -> None:
-        """Take the run up again: note the commit, cut off a line that a kill left unfinished."""
+        """Take the run up again: note that, and the commit; cut off a line that a kill left unfinished."""
         path = self.path / "samples.jsonl"
         if path.exists() and (whole := _whole_lines(data := path.read_bytes())) != data:
             path.write_bytes(whole)
         if (now := commit()) not in self.about["commit"].split(", "):
             self.about["commit"] += f", {now}"
-            _write(self.path / "run.json", self.about)
+        self.about["resumed"] = True
+        _write(self.path / "run.json", self.about)
 
     def note(self, checkpoints: Iterable[Path] = (), **more: Any) -> None:
         """Note the SHA-256 of weights that were learned on the way, those known already stay, and what else is said."""

@@ -44,7 +44,7 @@ KNOWN = {
     "gedanken.agent.session.SessionError",
     "gedanken.evals.errors.EvalError",
     "gedanken.prompts.PromptError",
-    "gedanken.tools.runs.Refused",
+    "gedanken.tools.refusals.Refused",
     "gedanken.worldmodel.checkpoint.CheckpointError",
     "gedanken.worldmodel.experience_file.StoreError",
     "gedanken.worldmodel.train.TrainingError",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gedanken.agent.dreaming import Dreaming, Moment
 from gedanken.tools.answers import Dream
-from gedanken.tools.runs import Busy, Refused
+from gedanken.tools.refusals import Busy, Refused
 
 MOST_DREAMS = 16
 """Dreams that are kept at a time."""

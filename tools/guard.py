@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gedanken.tools.runs import RETRY_AFTER, Refused
+from gedanken.tools.refusals import RETRY_AFTER, Refused
 
 SHORTEST_TOKEN = 16
 LARGEST_BODY = 64 * 1024

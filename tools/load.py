@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from gedanken.tools.refusals import Refused
 from gedanken.tools.requests import LONGEST_WAIT
-from gedanken.tools.runs import Refused
 
 IMPATIENT = 0.05
 """Least seconds between two requests of a client."""

@@ -16,6 +16,7 @@ from mcp_types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from gedanken.tools.answers import Report, Worlds
+from gedanken.tools.refusals import Refused
 from gedanken.tools.requests import (
     LONGEST_WAIT,
     MOST_PLANS,
@@ -33,7 +34,8 @@ from gedanken.tools.requests import (
     Request,
     WhatIfRequest,
 )
-from gedanken.tools.runs import Refused, Run, Runs
+from gedanken.tools.run import Run
+from gedanken.tools.runs import Runs
 
 PULSE = 1.0
 """Most seconds without a progress notification while a call waits."""

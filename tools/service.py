@@ -19,6 +19,7 @@ from starlette.routing import Match, Route
 from gedanken.agent.events import to_line
 from gedanken.tools.answers import Dream, Report, Worlds
 from gedanken.tools.dreams import Unclear, UnknownDream
+from gedanken.tools.refusals import RETRY_AFTER, Asleep, Busy, Full, Refused, UnknownRun
 from gedanken.tools.requests import (
     LONGEST_WAIT,
     PATIENCE,
@@ -32,7 +33,8 @@ from gedanken.tools.requests import (
     SimulateRequest,
     WhatIfRequest,
 )
-from gedanken.tools.runs import RETRY_AFTER, Asleep, Busy, Full, Refused, Run, Runs, UnknownRun
+from gedanken.tools.run import Run
+from gedanken.tools.runs import Runs
 
 STATUS: dict[type[Refused], int] = {Busy: 429, Full: 429, Asleep: 503, UnknownRun: 404, UnknownDream: 404}
 ABOUT = """Plans are made, rehearsed in a learned world model, judged, and carried out in one environment.

@@ -35,6 +35,7 @@ from gedanken.tools.answers import (
 )
 from gedanken.tools.dreams import Dreams, Unclear, told
 from gedanken.tools.futures import endings, frames, plan_futures
+from gedanken.tools.refusals import Refused
 from gedanken.tools.requests import (
     ActRequest,
     GenerateRequest,
@@ -46,7 +47,7 @@ from gedanken.tools.requests import (
     State,
     WhatIfRequest,
 )
-from gedanken.tools.runs import Refused, Run
+from gedanken.tools.run import Run
 from gedanken.tools.starts import first
 from gedanken.tools.together import SharedModel, shared
 from gedanken.worldmodel.actor import Actor

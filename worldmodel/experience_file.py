@@ -51,6 +51,19 @@ class BusyStoreError(StoreError):
     """Another process kept the store locked for too long."""
 
 
+def to_wal(db: sqlite3.Connection) -> None:
+    """Switch a file to a write-ahead log; SQLite itself doesn't wait when two processes do so at once."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 class StoreFile:
     """An open SQLite file in WAL mode; every failure is a `StoreError`.
 
@@ -120,15 +133,7 @@ class StoreFile:
                     migrate(db)
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version = {len(self._migrations)}")
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:  # SQLite itself doesn't wait when two processes switch to WAL at once
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+        to_wal(self._db)
         self._db.execute("PRAGMA synchronous = FULL")
 
     @contextmanager

@@ -1,8 +1,6 @@
 """Training of a language model by low-rank adaptation on pairs of prompt and answer. Knows no world and no plans.
 
 LoRA: Hu et al., 2021. Short examples lie end to end in one row, each blind to the others; only answers are learned.
-Who knows most answers already learns from those that are hard (Jiang et al., "Accelerating Deep Learning by Focusing on
-the Biggest Losers", 2019), and from some that are as they come, so that what is sure stays sure.
 Attention is computed example by example: over the whole row it would be a third of a step's time for nothing.
 """
 
@@ -37,9 +35,6 @@ from gedanken.worldmodel.precision import fastest_dtype
 Examples = Callable[[int], tuple[str, str]]
 """From an index to a prompt and its answer; the same index gives the same pair."""
 
-
-AS_THEY_COME = 0.3
-"""Share of a row's tokens for examples that are not chosen, where the others are."""
 
 EACH_ALONE = "each_alone"
 
@@ -78,7 +73,6 @@ class TuneConfig(BaseModel):
         tokens: most tokens of one step, prompts included.
         rank, alpha: of the low-rank matrices, which are scaled by alpha / rank.
         first_layer: layers before this one stay as they are.
-        choose: so many times as many examples are read as are learned, and the hardest of them are.
         rate: peak of AdamW's learning rate, reached after `warmup` steps.
         clip: largest norm of the gradient.
         seed: of the matrices' first values.
@@ -90,7 +84,6 @@ class TuneConfig(BaseModel):
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     first_layer: int = Field(default=3, ge=0)
-    choose: int = Field(default=1, ge=1)
     rate: float = Field(default=4e-4, gt=0)
     warmup: int = 40
     clip: float = 1.0
@@ -108,49 +101,32 @@ class Row:
     sizes: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Example:
-    """The tokens of a prompt and of its answer, the end included."""
-
-    prompt: list[int]
-    answer: list[int]
-
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.answer)
-
-
-def row_of(examples: Sequence[Example]) -> Row:
-    """Lay examples end to end."""
-    sizes = tuple(len(example) for example in examples)
-    return Row(
-        torch.tensor([token for example in examples for token in example.prompt + example.answer]),
-        torch.tensor([place for size in sizes for place in range(size)]),
-        torch.tensor([part for e in examples for part in [False] * len(e.prompt) + [True] * len(e.answer)]),
-        sizes,
-    )
-
-
 class Packer:
-    """Takes as many examples as fit into a row, one after the other."""
+    """Fills rows with as many examples as fit, one after the other."""
 
     def __init__(self, tokenizer: Any, examples: Examples, most: int, end: int) -> None:
         self._tokenizer, self._examples, self._most, self._end = tokenizer, examples, most, end
 
-    def fill(self, index: int) -> list[Example]:
-        """Return a row's examples from number `index` on. Raises TuningError for one that fits no row."""
-        taken: list[Example] = []
-        left = self._most
+    def row(self, index: int) -> Row:
+        """Return the row that begins with example `index`. Raises TuningError for one that fits no row."""
+        tokens: list[int] = []
+        places: list[int] = []
+        answers: list[bool] = []
+        sizes: list[int] = []
         while True:
-            prompt, answer = (self._encode(text) for text in self._examples(index + len(taken)))
-            example = Example(prompt, [*answer, self._end])
-            if len(example) > self._most:
+            prompt, answer = (self._encode(text) for text in self._examples(index + len(sizes)))
+            answer.append(self._end)
+            size = len(prompt) + len(answer)
+            if size > self._most:
                 raise TuningError(
-                    f"example {index + len(taken)} has {len(example)} tokens, a row holds {self._most}; raise `tokens`"
+                    f"example {index + len(sizes)} has {size} tokens, a row holds {self._most}; raise `tokens`"
                 )
-            if len(example) > left:
-                return taken
-            taken.append(example)
-            left -= len(example)
+            if len(tokens) + size > self._most:
+                return Row(torch.tensor(tokens), torch.tensor(places), torch.tensor(answers), tuple(sizes))
+            tokens += prompt + answer
+            places += range(size)
+            answers += [False] * len(prompt) + [True] * len(answer)
+            sizes.append(size)
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
@@ -197,7 +173,7 @@ class Tuner:
         self.model.train()
         while self.step < self.config.steps:
             began = time.perf_counter()
-            row, read = self._next()
+            row = self._packer.row(self.seen)
             for group in self._optimizer.param_groups:
                 group["lr"] = self.config.rate * _schedule(self.step, self.config)
             with self._rounding():
@@ -212,7 +188,7 @@ class Tuner:
                 )
             self._optimizer.step()
             seconds = time.perf_counter() - began
-            self.step, self.seen = self.step + 1, self.seen + read
+            self.step, self.seen = self.step + 1, self.seen + len(row.sizes)
             self.tokens, self.seconds = self.tokens + len(row.tokens), self.seconds + seconds
             measured = {
                 "step": self.step,
@@ -226,35 +202,14 @@ class Tuner:
                 self._keep()
             yield measured
 
-    def _next(self) -> tuple[Row, int]:
-        """Return the row to learn next, and how many examples were read for it."""
-        pool = [self._packer.fill(self.seen)]
-        while len(pool) < self.config.choose:
-            pool.append(self._packer.fill(self.seen + sum(map(len, pool))))
-        read = [example for taken in pool for example in taken]
-        if len(pool) == 1:
-            return row_of(read), len(read)
-        with torch.no_grad(), self._rounding():
-            hard = [float(nats) for taken in pool for nats in self.surprise(row_of(taken))]
-        return row_of(chosen(read, hard, self.config.tokens)), len(read)
-
-    def surprise(self, row: Row) -> Tensor:
-        """Return how little each example's whole answer was expected, in nats."""
-        example = torch.repeat_interleave(torch.tensor(row.sizes))[row.answers]
-        return torch.zeros(len(row.sizes)).index_add_(0, example, self._nats(row).float())
-
     def loss(self, row: Row) -> Tensor:
-        """Return the mean cross-entropy of the answers' tokens, in nats."""
-        return self._nats(row).mean()
-
-    def _nats(self, row: Row) -> Tensor:
-        """Return the cross-entropy of each token of the answers; logits are computed for these only."""
+        """Return the mean cross-entropy of the answers' tokens, in nats; logits are computed for these only."""
         hidden: Tensor = self._inner.base_model(
             input_ids=row.tokens[None], position_ids=row.places[None], use_cache=False, sizes=row.sizes
         ).last_hidden_state[0]
         here = row.answers.nonzero().squeeze(1)  # an answer never begins a row: a prompt is before it
         logits = self._inner.get_output_embeddings()(hidden[here - 1])  # type: ignore[no-untyped-call]
-        return F.cross_entropy(logits.float(), row.tokens[here], reduction="none")
+        return F.cross_entropy(logits.float(), row.tokens[here])
 
     def save(self, path: Path, card: dict[str, Any]) -> Path:
         """Write the adapter into a new folder, whole or not at all. Raises TuningError where the folder exists."""
@@ -327,18 +282,6 @@ class Tuner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.step, self.seen, self.tokens = (int(n) for n in state["counts"][:3])
         self.seconds = float(state["counts"][3])
-
-
-def chosen(read: Sequence[Example], hard: Sequence[float], most: int) -> list[Example]:
-    """Return a row of examples: some as they come, and of the others the hardest first, up to `most` tokens."""
-    taken, left = list[Example](), most
-    order = sorted(range(len(read)), key=lambda at: -hard[at])
-    some = next((n for n in range(len(read)) if sum(map(len, read[: n + 1])) > AS_THEY_COME * most), len(read))
-    for at in [*range(some), *(at for at in order if at >= some)]:
-        if len(read[at]) <= left:
-            taken.append(read[at])
-            left -= len(read[at])
-    return taken
 
 
 def _adapted(model: PreTrainedModel, config: TuneConfig) -> PeftModel:

@@ -13,6 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from gedanken.cli import run
 from gedanken.evals import statistics
+from gedanken.evals.main import load_suite
+from gedanken.evals.rerun import ROUNDING, compare_rerun
+from gedanken.evals.run_folder import RunFolder
 from gedanken.worldmodel import checkpoint
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -40,6 +43,22 @@ def test_nothing_got_worse(kept: Path, capsys: pytest.CaptureFixture[str]) -> No
     code = run(["eval", "--rerun", str(kept)])
     assert code in (0, 3), capsys.readouterr()  # on another machine the last digits may be others
     assert compared(kept) == 0, capsys.readouterr().out
+    cut_off_and_resumed(max(Path("runs").iterdir()))
+
+
+def cut_off_and_resumed(whole: Path) -> None:
+    """What was killed half-way and went on comes to the same, though its samples had other company."""
+    half = whole.with_name("half")
+    shutil.copytree(whole, half)
+    (half / "summary.json").unlink()
+    lines = (half / "samples.jsonl").read_text().splitlines(keepends=True)
+    (half / "samples.jsonl").write_text("".join(lines[: len(lines) // 2]))
+    assert run(["eval", "--resume", "half"]) == 0
+    samples = [RunFolder.open(Path("runs"), path.name).samples() for path in (whole, half)]
+    suite = load_suite(json.loads((whole / "run.json").read_text())["suite"])
+    again = compare_rerun(suite, *samples, rounding=ROUNDING)
+    assert again.same and not again.other_samples, again.words()
+    assert not RunFolder.open(Path("runs"), "half").in_one_go
 
 
 @pytest.mark.parametrize("kept", sorted(REFERENCE.iterdir()), ids=lambda path: path.name)

@@ -8,7 +8,8 @@ import pytest
 from serving import served
 
 from gedanken.tools.load import Load, load, peak_memory
-from gedanken.tools.runs import Busy, Runs
+from gedanken.tools.refusals import Busy
+from gedanken.tools.runs import Runs
 
 GOAL = {"goal": "go to the red key"}
 

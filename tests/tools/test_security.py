@@ -11,7 +11,8 @@ import pytest
 from serving import served, untrained
 
 from gedanken.tools import guard
-from gedanken.tools.runs import RETRY_AFTER, Runs
+from gedanken.tools.refusals import RETRY_AFTER
+from gedanken.tools.runs import Runs
 
 TOKEN = "a-token-that-is-long-enough"
 MARK = "marked-7f3a"

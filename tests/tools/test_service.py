@@ -12,7 +12,8 @@ from gedanken.tools import guard
 from gedanken.tools.answers import Answer, Judgements, Simulation
 from gedanken.tools.client import Client, ServiceError
 from gedanken.tools.guard import Guard, check_address, listen
-from gedanken.tools.runs import Refused, Runs
+from gedanken.tools.refusals import Refused
+from gedanken.tools.runs import Runs
 
 GOAL, PLAN = "go to the red key", "go_to(red key)"
 TOKEN = "a-token-that-is-long-enough"

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from gedanken.tools.answers import Simulation, WhatIf
+from gedanken.tools.refusals import Refused
 from gedanken.tools.requests import RehearseRequest, SimulateRequest, WhatIfRequest
-from gedanken.tools.runs import Refused, Run
+from gedanken.tools.run import Run
 from gedanken.tools.work import Workshop
 from gedanken.worlds.spec import Plan
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gedanken.agent.llm.adapter import CARD, CONFIG, SHIPPED, WEIGHTS, Adapter, AdapterError, resolve
 from gedanken.agent.llm.embedded import EmbeddedModel
 from gedanken.agent.llm.protocol import Training
-from gedanken.agent.llm.tune import Example, Packer, TuneConfig, Tuner, TuningError, _card_text, chosen, losses, row_of
+from gedanken.agent.llm.tune import Packer, TuneConfig, Tuner, TuningError, _card_text, losses
 
 PAIRS = [
     ("Goal: open the red door\nPlan:\n", "open(red door)\n"),
@@ -91,7 +91,7 @@ def test_examples_of_a_row_do_not_see_each_other_and_only_answers_count(
     tuner: Callable[..., Tuner], tiny_folder: Path
 ) -> None:
     trained, tokenizer = tuner(), AutoTokenizer.from_pretrained(tiny_folder)
-    row = row_of(trained._packer.fill(0))
+    row = trained._packer.row(0)
     assert len(row.sizes) >= 3 and len(row.tokens) <= 128
     total, count = 0.0, 0
     with torch.no_grad():
@@ -134,29 +134,12 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(
     assert next(tuner(steps=6).train())["step"] == 3
 
 
-def test_the_hardest_are_learned_and_some_as_they_come(tuner: Callable[..., Tuner]) -> None:
-    read = [Example([0] * 10, [1]) for _ in range(20)]
-    hard = [float(at) for at in range(20)]
-    kept = chosen(read, hard, 66)  # six of eleven tokens each, one of them whichever comes first
-    assert [next(at for at, one in enumerate(read) if one is example) for example in kept] == [0, 19, 18, 17, 16, 15]
-    trained = tuner(choose=3)
-    plain = row_of(trained._packer.fill(0))
-    with torch.no_grad():
-        whole = trained.surprise(plain)
-        assert float(whole.sum() / plain.answers.sum()) == pytest.approx(float(trained.loss(plain)), rel=1e-4)
-        row, count = trained._next()
-        assert count > 2 * len(plain.sizes) and len(row.tokens) <= 128
-        assert trained.surprise(row).mean() > whole.mean()
-    rows = list(trained.train())
-    assert rows[0]["examples"] == count and rows[-1]["loss"] < rows[0]["loss"]
-
-
 def test_settings_that_cannot_be(tuner: Callable[..., Tuner], tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="has 3 layers"):
         tuner(first_layer=3)
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
     with pytest.raises(TuningError, match="a row holds 16"):
-        Packer(tokenizer, pairs, 16, 0).fill(0)
+        Packer(tokenizer, pairs, 16, 0).row(0)
     (tmp_path / "there").mkdir()
     with pytest.raises(TuningError, match="never overwritten"):
         tuner().save(tmp_path / "there", CARD_OF)
